@@ -1,0 +1,442 @@
+/**
+ * THE settings table: what a job may say, its defaults, bounds, words and flags. Form, validation, URL state, command-line
+ * flags and docs all derive from it. Refuses to know where models, rows or runs are kept.
+ */
+import { CodedError } from './errors'
+
+export type Group = 'model' | 'data' | 'method' | 'optimiser' | 'schedule' | 'evaluation' | 'run'
+
+interface Base<T> {
+  readonly group: Group
+  readonly label: string
+  /** One sentence a newcomer understands and an expert agrees with. */
+  readonly help: string
+  readonly default: T
+  /** What a person sees when the value is too low / too high. */
+  readonly tooLow?: string
+  readonly tooHigh?: string
+  /** Command-line flag without dashes, where it is not the key in kebab case. */
+  readonly flag?: string
+  /** One of the few settings shown before "Advanced". */
+  readonly first?: true
+  /** Shown after the value. */
+  readonly unit?: string
+  /** What a zero means, for settings where zero is not a quantity ("automatic", "off"). */
+  readonly zero?: string
+  /** Part of where things come from rather than how to train; the form does not list it. */
+  readonly hidden?: true
+}
+
+export interface NumberSetting extends Base<number> {
+  readonly kind: 'integer' | 'number'
+  readonly min: number
+  readonly max: number
+  /** Steps on a logarithmic scale (learning rates). */
+  readonly log?: true
+}
+export interface ChoiceSetting<C extends string> extends Base<C> {
+  readonly kind: 'choice'
+  readonly choices: { readonly [K in C]: string }
+}
+export interface SwitchSetting extends Base<boolean> {
+  readonly kind: 'switch'
+}
+export interface TextSetting extends Base<string> {
+  readonly kind: 'text'
+}
+export interface ListSetting extends Base<readonly string[]> {
+  readonly kind: 'list'
+  readonly choices: readonly string[]
+}
+export type Setting = NumberSetting | ChoiceSetting<string> | SwitchSetting | TextSetting | ListSetting
+
+const integer = (s: Omit<NumberSetting, 'kind'>): NumberSetting => ({ kind: 'integer', ...s })
+const number = (s: Omit<NumberSetting, 'kind'>): NumberSetting => ({ kind: 'number', ...s })
+const choice = <C extends string>(s: Omit<ChoiceSetting<C>, 'kind'>): ChoiceSetting<C> => ({ kind: 'choice', ...s })
+const toggle = (s: Omit<SwitchSetting, 'kind'>): SwitchSetting => ({ kind: 'switch', ...s })
+const text = (s: Omit<TextSetting, 'kind'>): TextSetting => ({ kind: 'text', ...s })
+const list = (s: Omit<ListSetting, 'kind'>): ListSetting => ({ kind: 'list', ...s })
+
+/** The linear layers a LoRA adapter can sit on, by the last part of their Hugging Face name. */
+export const LORA_TARGETS = ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'] as const
+
+export const SETTINGS = {
+  model: text({
+    group: 'model',
+    label: 'Model',
+    help: 'The base model that is tuned; it is never changed.',
+    default: '',
+    hidden: true,
+  }),
+  data: text({ group: 'data', label: 'Dataset', help: 'The examples to learn from.', default: '', hidden: true }),
+  evalData: text({
+    group: 'data',
+    label: 'Validation dataset',
+    help: 'A dataset of its own for validation; without one, a part of the examples is set aside.',
+    default: '',
+    hidden: true,
+  }),
+  evalFraction: number({
+    group: 'data',
+    label: 'Validation share',
+    help: 'The share of examples that is never trained on, so that the validation loss tells how the model does on new text.',
+    tooLow: 'The validation loss jumps about and says little.',
+    tooHigh: 'Fewer examples are left to learn from.',
+    default: 0.1,
+    min: 0,
+    max: 0.5,
+  }),
+  trainOn: choice({
+    group: 'data',
+    label: 'Train on',
+    help: 'Whether the loss counts only the answers or the prompts too; answers only is right for instructions and chat.',
+    default: 'completion',
+    choices: { completion: 'answers only', all: 'every token' },
+  }),
+  maxLength: integer({
+    group: 'data',
+    label: 'Maximum length',
+    help: 'Examples longer than this many tokens are cut at the end; memory and time grow with it.',
+    tooLow: 'Answers lose their end, and the model never learns to stop.',
+    tooHigh: 'Memory and time go into a few long examples.',
+    default: 512,
+    min: 8,
+    max: 32768,
+    unit: 'tokens',
+  }),
+  shuffle: toggle({
+    group: 'data',
+    label: 'Shuffle',
+    help: 'Takes the examples in a new seeded order each epoch instead of file order.',
+    default: true,
+  }),
+
+  rank: integer({
+    group: 'method',
+    label: 'LoRA rank',
+    help: 'The width of the adapter: how much it can learn, and how large its file is.',
+    tooLow: 'The training loss stays high: too little room for what the examples say.',
+    tooHigh: 'More memory, and small datasets are learnt by heart.',
+    default: 16,
+    min: 1,
+    max: 256,
+    first: true,
+  }),
+  alpha: number({
+    group: 'method',
+    label: 'LoRA alpha',
+    help: "The adapter's change is multiplied by alpha / rank; twice the rank is the usual choice.",
+    tooLow: 'The adapter learns slowly.',
+    tooHigh: 'Training becomes jumpy, as with too large a learning rate.',
+    default: 32,
+    min: 0.1,
+    max: 1024,
+  }),
+  dropout: number({
+    group: 'method',
+    label: 'LoRA dropout',
+    help: "The share of the adapter's inputs that is switched off at random in each step, against learning by heart.",
+    tooHigh: 'The adapter learns slowly and the loss is noisy.',
+    default: 0,
+    min: 0,
+    max: 0.9,
+  }),
+  targets: list({
+    group: 'method',
+    label: 'Adapted layers',
+    help: 'The linear layers that get an adapter; all of them learns best for its size.',
+    default: LORA_TARGETS,
+    choices: LORA_TARGETS,
+  }),
+  initAdapter: text({
+    group: 'method',
+    label: 'Start from adapter',
+    help: 'Go on from a finished adapter instead of a fresh one.',
+    default: '',
+    hidden: true,
+  }),
+
+  learningRate: number({
+    group: 'optimiser',
+    label: 'Learning rate',
+    flag: 'lr',
+    help: 'How far each step moves the adapter; the one setting that matters most.',
+    tooLow: 'The loss hardly falls.',
+    tooHigh: 'The loss jumps or rises, and the answers fall apart.',
+    default: 2e-4,
+    min: 1e-8,
+    max: 1,
+    log: true,
+    first: true,
+  }),
+  batchSize: integer({
+    group: 'optimiser',
+    label: 'Batch size',
+    help: 'Examples that are worked on at once; memory grows with it.',
+    tooLow: 'The loss is noisy and the device is not kept busy.',
+    tooHigh: 'Memory runs out, and small datasets get few steps.',
+    default: 4,
+    min: 1,
+    max: 512,
+    first: true,
+  }),
+  gradAccum: integer({
+    group: 'optimiser',
+    label: 'Gradient accumulation',
+    help: 'Batches that are added up before the adapter moves: a larger batch without its memory.',
+    tooHigh: 'Few and slow steps.',
+    default: 1,
+    min: 1,
+    max: 512,
+  }),
+  weightDecay: number({
+    group: 'optimiser',
+    label: 'Weight decay',
+    help: 'Pulls the adapter towards zero a little in each step.',
+    tooHigh: 'The adapter cannot hold what it learns.',
+    default: 0.01,
+    min: 0,
+    max: 1,
+  }),
+  clip: number({
+    group: 'optimiser',
+    label: 'Gradient clip',
+    help: 'Gradients whose norm is above this are scaled down to it, so that one odd batch cannot do damage.',
+    tooLow: 'Every step is cut and learning is slow.',
+    tooHigh: 'One odd batch can throw the run off.',
+    default: 1,
+    min: 0,
+    max: 1000,
+    zero: 'off',
+  }),
+  adamBeta1: number({
+    group: 'optimiser',
+    label: 'Adam beta 1',
+    help: "How much of the gradient's running mean is kept each step.",
+    default: 0.9,
+    min: 0,
+    max: 0.9999,
+  }),
+  adamBeta2: number({
+    group: 'optimiser',
+    label: 'Adam beta 2',
+    help: "How much of the squared gradient's running mean is kept each step.",
+    default: 0.999,
+    min: 0,
+    max: 0.99999,
+  }),
+  adamEpsilon: number({
+    group: 'optimiser',
+    label: 'Adam epsilon',
+    help: 'Added to the root of the squared mean so that nothing is divided by zero.',
+    default: 1e-8,
+    min: 1e-12,
+    max: 1e-2,
+    log: true,
+  }),
+
+  epochs: number({
+    group: 'schedule',
+    label: 'Epochs',
+    help: 'How often the run goes through all examples; the number of steps follows from it unless steps are given.',
+    tooLow: 'The examples are not learnt.',
+    tooHigh: 'They are learnt by heart: validation loss turns upwards.',
+    default: 3,
+    min: 0.01,
+    max: 1000,
+    first: true,
+  }),
+  steps: integer({
+    group: 'schedule',
+    label: 'Steps',
+    help: 'An exact number of steps, instead of epochs.',
+    default: 0,
+    min: 0,
+    max: 1_000_000,
+    zero: 'from epochs',
+  }),
+  schedule: choice({
+    group: 'schedule',
+    label: 'Schedule',
+    help: 'How the learning rate goes down over the run.',
+    default: 'cosine',
+    choices: { cosine: 'cosine', linear: 'linear', constant: 'constant' },
+  }),
+  warmupSteps: integer({
+    group: 'schedule',
+    label: 'Warm-up steps',
+    help: 'Steps in which the learning rate climbs from zero, so that the first gradients do no damage.',
+    tooLow: 'The loss may jump at the start.',
+    tooHigh: 'Much of the run is spent at a low rate.',
+    default: 0,
+    min: 0,
+    max: 100_000,
+  }),
+
+  evalEvery: integer({
+    group: 'evaluation',
+    label: 'Evaluate every',
+    help: 'Steps between two looks at the validation loss and the sample.',
+    default: 0,
+    min: 0,
+    max: 1_000_000,
+    unit: 'steps',
+    zero: 'ten times a run, at least every 100 steps',
+  }),
+  saveEvery: integer({
+    group: 'evaluation',
+    label: 'Checkpoint every',
+    help: 'Steps between two checkpoints, from which a stopped or crashed run goes on exactly.',
+    default: 0,
+    min: 0,
+    max: 1_000_000,
+    unit: 'steps',
+    zero: 'ten times a run, at least every 100 steps',
+  }),
+  earlyStop: integer({
+    group: 'evaluation',
+    label: 'Early stop after',
+    help: 'Evaluations without a better validation loss after which the run ends.',
+    tooLow: 'A short bump ends the run.',
+    tooHigh: 'Time goes into overfitting.',
+    default: 3,
+    min: 0,
+    max: 1000,
+    unit: 'evaluations',
+    zero: 'off',
+  }),
+  samplePrompt: text({
+    group: 'evaluation',
+    label: 'Sample prompt',
+    help: 'Answered at each evaluation, so that you can read how the model changes; the first validation prompt if empty.',
+    default: '',
+  }),
+  sampleTokens: integer({
+    group: 'evaluation',
+    label: 'Sample length',
+    help: 'The most tokens in that sample.',
+    default: 48,
+    min: 0,
+    max: 1024,
+    unit: 'tokens',
+    zero: 'no sample',
+  }),
+
+  seed: integer({
+    group: 'run',
+    label: 'Seed',
+    help: 'The same job with the same seed on the same device gives the same losses.',
+    default: 42,
+    min: 0,
+    max: 2 ** 31 - 1,
+  }),
+  backend: choice({
+    group: 'run',
+    label: 'Runs on',
+    help: 'The graphics card through WebGPU, or the processor through WebAssembly.',
+    default: 'auto',
+    choices: { auto: 'the faster one here', webgpu: 'WebGPU', wasm: 'WebAssembly' },
+  }),
+} as const satisfies Record<string, Setting>
+
+type Table = typeof SETTINGS
+export type SettingKey = keyof Table
+type Value<S> =
+  S extends ChoiceSetting<infer C>
+    ? C
+    : S extends NumberSetting
+      ? number
+      : S extends SwitchSetting
+        ? boolean
+        : S extends ListSetting
+          ? readonly string[]
+          : string
+
+/** A whole job: what a run keeps as its immutable settings. */
+export type Job = { readonly [K in SettingKey]: Value<Table[K]> }
+
+/** The table as a list, in the order in which the form shows it. */
+export const SETTING_LIST = Object.entries(SETTINGS) as [SettingKey, Setting][]
+
+/** The command-line flag of a setting, without dashes: its own, or the key in kebab case. */
+export function flagOf(key: SettingKey): string {
+  return (SETTINGS[key] as Setting).flag ?? key.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)
+}
+
+/** A job with every setting at its default. */
+export function defaultJob(): Job {
+  return Object.fromEntries(SETTING_LIST.map(([key, setting]) => [key, setting.default])) as unknown as Job
+}
+
+/** What is wrong with one value, as a sentence; null where it is fine. */
+export function checkSetting(key: SettingKey, value: unknown): string | null {
+  const setting = SETTINGS[key] as Setting
+  const name = setting.label
+  switch (setting.kind) {
+    case 'integer':
+    case 'number': {
+      if (typeof value !== 'number' || !Number.isFinite(value)) return `${name} must be a number.`
+      if (setting.kind === 'integer' && !Number.isInteger(value)) return `${name} must be a whole number.`
+      if (value < setting.min || value > setting.max)
+        return `${name} must be between ${setting.min} and ${setting.max}.`
+      return null
+    }
+    case 'choice':
+      return typeof value === 'string' && Object.hasOwn(setting.choices, value)
+        ? null
+        : `${name} must be one of ${Object.keys(setting.choices).join(', ')}.`
+    case 'switch':
+      return typeof value === 'boolean' ? null : `${name} must be on or off.`
+    case 'text':
+      return typeof value === 'string' ? null : `${name} must be text.`
+    case 'list': {
+      if (!Array.isArray(value) || value.length === 0)
+        return `${name} needs at least one of ${setting.choices.join(', ')}.`
+      return value.every((item) => typeof item === 'string') ? null : `${name} must be a list of names.`
+    }
+  }
+}
+
+/** A setting's text form (from a flag, the URL or a form field) as a value; the value may still fail {@link checkSetting}. */
+export function parseSetting(key: SettingKey, raw: string): unknown {
+  switch ((SETTINGS[key] as Setting).kind) {
+    case 'integer':
+    case 'number':
+      return raw.trim() === '' ? Number.NaN : Number(raw)
+    case 'switch':
+      return raw === 'true' || raw === '1' ? true : raw === 'false' || raw === '0' ? false : raw
+    case 'list':
+      return raw
+        .split(',')
+        .map((item) => item.trim())
+        .filter(Boolean)
+    default:
+      return raw
+  }
+}
+
+/**
+ * A full, valid, frozen job from what was given; the rest is at its default.
+ * @throws CodedError `job.invalid`, listing every bad value and every unknown name at once.
+ */
+export function completeJob(given: Record<string, unknown>): Job {
+  const problems: string[] = []
+  const job: Record<string, unknown> = { ...defaultJob() }
+  for (const [key, value] of Object.entries(given)) {
+    if (value === undefined) continue
+    if (!Object.hasOwn(SETTINGS, key)) {
+      problems.push(`There is no setting "${key}".`)
+      continue
+    }
+    const problem = checkSetting(key as SettingKey, value)
+    if (problem) problems.push(problem)
+    job[key] = Array.isArray(value) ? Object.freeze([...value]) : value
+  }
+  if (problems.length > 0) {
+    throw new CodedError('job.invalid', problems.join(' '), {
+      where: 'job',
+      fix: 'Correct these settings and start again.',
+    })
+  }
+  return Object.freeze(job) as Job
+}

@@ -1,0 +1,139 @@
+/**
+ * The one thing page and workers agree on: two APIs, their requests, and the events that come back.
+ * Refuses DOM types other than File and Blob, and anything that structured clone cannot carry.
+ */
+import type { OnProgress } from './files'
+import type { Job } from './job'
+import type { MetricColumns } from './metrics'
+import type {
+  ChatMessage,
+  CheckpointKind,
+  DatasetId,
+  DatasetRecord,
+  DatasetStats,
+  DeviceReport,
+  Mapping,
+  MemoryForecast,
+  ModelId,
+  ModelRecord,
+  PreviewRow,
+  RowProblem,
+  RunId,
+  RunMark,
+  RunRecord,
+  RunSample,
+} from './records'
+
+/** What training tells the page; `metrics` come about every 100 ms with all rows since the last. */
+export type TrainEvent =
+  | { kind: 'stage'; stage: string; done: number; total: number }
+  | { kind: 'started'; run: RunRecord }
+  | { kind: 'metrics'; columns: MetricColumns; tokensPerSecond: number; secondsLeft: number | null }
+  | { kind: 'sample'; sample: RunSample }
+  | { kind: 'mark'; mark: RunMark }
+  | { kind: 'ended'; run: RunRecord }
+export type OnTrainEvent = (event: TrainEvent) => void
+
+export interface Sampling {
+  maxNewTokens: number
+  /** 0 is greedy. */
+  temperature: number
+  /** 0 is off. */
+  topK: number
+  /** 1 is off. */
+  topP: number
+  /** 1 is off. */
+  repetitionPenalty: number
+  stop: string[]
+  seed: number
+}
+export const DEFAULT_SAMPLING: Sampling = {
+  maxNewTokens: 128,
+  temperature: 0.7,
+  topK: 0,
+  topP: 0.95,
+  repetitionPenalty: 1.1,
+  stop: [],
+  seed: 1,
+}
+
+export interface GenerateRequest extends Sampling {
+  modelId: ModelId
+  /** A run whose adapter is used; null for the base model. */
+  runId: RunId | null
+  checkpoint: CheckpointKind
+  /** 0 is the base model, 1 the adapter as trained, up to 1.5. */
+  strength: number
+  /** Plain text, or turns for the model's chat template. */
+  prompt: string | ChatMessage[]
+}
+/** New text since the last call; never half a character. */
+export type OnText = (delta: string) => void
+export interface GenerateResult {
+  ids: number[]
+  text: string
+  /** Why it ended. */
+  reason: 'end' | 'stop' | 'length' | 'cancelled'
+  tokensPerSecond: number
+}
+
+export interface ExportRequest {
+  runId: RunId
+  checkpoint: CheckpointKind
+  format: 'peft' | 'merged' | 'gguf' | 'gguf-lora' | 'mlx'
+}
+export interface ExportResult {
+  name: string
+  blob: Blob
+  /** What was read back and compared, in one sentence with the largest difference. */
+  verification: string
+}
+
+/** The engine worker: device, models, training, generation, export. */
+export interface EngineApi {
+  /** Opens the device (again, if the choice differs) and tests its gradients. */
+  openDevice(choice: 'auto' | 'webgpu' | 'wasm'): Promise<DeviceReport>
+  /** Reads, checks and stores a local Hugging Face folder; nothing is stored if it is refused. */
+  importModel(files: { path: string; file: File }[], onProgress: OnProgress): Promise<ModelRecord>
+  /** Loads a model onto the device unless it is there already. */
+  openModel(id: ModelId, onProgress: OnProgress): Promise<ModelRecord>
+  deleteModel(id: ModelId): Promise<void>
+  forecast(job: Job, rowLength: number): Promise<MemoryForecast>
+  /** Stores a new run with an immutable copy of the job; does not start it. */
+  createRun(job: Job, name: string): Promise<RunRecord>
+  /** Starts or resumes a run from its last checkpoint; settles when it ends, is paused, stopped or fails. */
+  train(id: RunId, onEvent: OnTrainEvent): Promise<RunRecord>
+  /** Ends after the current step with a checkpoint; the run can be resumed. */
+  pause(): Promise<void>
+  /** Ends after the current step with a checkpoint, and marks the run stopped. */
+  stop(): Promise<void>
+  generate(request: GenerateRequest, onText: OnText): Promise<GenerateResult>
+  cancelGenerate(): Promise<void>
+  exportRun(request: ExportRequest, onProgress: OnProgress): Promise<ExportResult>
+  /** A PEFT folder or zip as a run of status `imported` over a model. */
+  importAdapter(modelId: ModelId, files: { path: string; file: File }[]): Promise<RunRecord>
+}
+
+export interface PreviewRequest {
+  datasetId: DatasetId
+  mapping: Mapping
+  modelId: ModelId
+  maxLength: number
+  trainOn: Job['trainOn']
+}
+
+/** The data worker: files, rows, previews. */
+export interface DataApi {
+  importDataset(source: File | { name: string; text: string }, onProgress: OnProgress): Promise<DatasetRecord>
+  /** Stops the import in progress; nothing is stored. */
+  cancelImport(): Promise<void>
+  updateDataset(id: DatasetId, change: { name?: string; mapping?: Mapping }): Promise<DatasetRecord>
+  deleteDataset(id: DatasetId): Promise<void>
+  problems(id: DatasetId): Promise<RowProblem[]>
+  preview(request: PreviewRequest, from: number, to: number): Promise<PreviewRow[]>
+  stats(
+    request: PreviewRequest,
+    split: { evalFraction: number; seed: number },
+    onProgress: OnProgress,
+  ): Promise<DatasetStats>
+}

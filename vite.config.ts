@@ -1,0 +1,26 @@
+/** Builds the page as a static folder that works under any base path. */
+import { svelte } from '@sveltejs/vite-plugin-svelte'
+import { defineConfig } from 'vite'
+
+export default defineConfig({
+  base: './',
+  plugins: [svelte()],
+  worker: { format: 'es' },
+  build: { target: 'es2023', chunkSizeWarningLimit: 2500 },
+  server: { port: 5173 },
+  optimizeDeps: {
+    include: [
+      '@tensorflow/tfjs',
+      '@tensorflow/tfjs-backend-webgpu',
+      '@tensorflow/tfjs-backend-wasm',
+      '@huggingface/tokenizers',
+      '@huggingface/jinja',
+      'client-zip',
+      'comlink',
+      'idb-keyval',
+      'papaparse',
+      'pure-rand',
+      'uplot',
+    ],
+  },
+})
