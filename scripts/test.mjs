@@ -10,6 +10,7 @@ const GATES = [
   ['lint', bin('eslint'), ['.', '--max-warnings', '0']],
   ['types', bin('tsc'), ['--noEmit']],
   ['svelte', bin('svelte-check'), ['--fail-on-warnings', '--output', 'human']],
+  ['docs', 'node', ['scripts/docs.mjs', '--check']],
   ['unit', bin('vitest'), ['run', '--project', 'unit']],
   ['engine on wasm', bin('vitest'), ['run', '--project', 'wasm']],
   ['browser', bin('vitest'), ['run', '--project', 'browser']],

@@ -1,0 +1,39 @@
+/** `npm run docs`: writes docs/settings.md from the settings table. With --check it only compares, and fails on a difference. */
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { format } from 'prettier'
+import { tsImport } from 'tsx/esm/api'
+import { ROOT } from './setup.mjs'
+
+const { SETTING_LIST, flagOf } = await tsImport('../src/shared/job.ts', import.meta.url)
+
+function value(setting) {
+  if (setting.kind === 'list') return setting.default.map((item) => `\`${item}\``).join(', ')
+  if (setting.default === 0 && setting.zero) return setting.zero
+  return setting.default === '' ? '' : `\`${setting.default}\`${setting.unit ? ` ${setting.unit}` : ''}`
+}
+
+const groups = Map.groupBy
+  ? Map.groupBy(SETTING_LIST, ([, setting]) => setting.group)
+  : SETTING_LIST.reduce((map, entry) => map.set(entry[1].group, [...(map.get(entry[1].group) ?? []), entry]), new Map())
+
+let text =
+  '# Settings\n\nMade by `npm run docs` from `src/shared/job.ts`; the form, the command line and this page say the same.\n'
+for (const [group, entries] of groups) {
+  text += `\n## ${group[0].toUpperCase()}${group.slice(1)}\n\n| setting | flag | default | what it does | too low | too high |\n| --- | --- | --- | --- | --- | --- |\n`
+  for (const [key, setting] of entries) {
+    const flag = key === 'shuffle' ? '--no-shuffle' : `--${flagOf(key)}`
+    text += `| ${setting.label} | \`${flag}\` | ${value(setting)} | ${setting.help} | ${setting.tooLow ?? ''} | ${setting.tooHigh ?? ''} |\n`
+  }
+}
+text = await format(text, { parser: 'markdown', printWidth: 120 })
+
+const path = join(ROOT, 'docs/settings.md')
+if (process.argv.includes('--check')) {
+  if (readFileSync(path, 'utf8') !== text) {
+    console.error('docs/settings.md is behind the settings table: run npm run docs.')
+    process.exit(1)
+  }
+} else {
+  writeFileSync(path, text)
+}
