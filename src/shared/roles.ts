@@ -1,50 +1,110 @@
-/**
- * The roles that a row format has for columns, as {@link Mapping.columns} names them: the mapping form, its check and the
- * recogniser all read this table. Refuses to look at rows.
- */
+/** The table of row formats: what each is called and which columns it needs; recogniser and mapping form both read it. Refuses to look at rows. */
 import type { RowFormat } from './records'
 
-export interface Role {
-  /** Key in `Mapping.columns`. */
-  role: string
-  /** What a person sees. */
-  label: string
+export interface RoleInfo {
+  name: string
+  /** One phrase for the mapping form. */
+  help: string
   required: boolean
 }
 
-const must = (role: string, label: string): Role => ({ role, label, required: true })
-const may = (role: string, label: string): Role => ({ role, label, required: false })
-
-/** Format → its roles, the required ones first. */
-export const FORMAT_ROLES: { readonly [F in RowFormat]: readonly Role[] } = {
-  pair: [must('prompt', 'Prompt'), must('completion', 'Answer'), may('system', 'System message')],
-  alpaca: [
-    must('instruction', 'Instruction'),
-    must('output', 'Answer'),
-    may('input', 'Input'),
-    may('system', 'System message'),
-    may('history', 'Earlier turns'),
-  ],
-  chat: [must('messages', 'Messages'), may('tools', 'Tools')],
-  sharegpt: [must('conversations', 'Conversation'), may('system', 'System message'), may('tools', 'Tools')],
-  text: [must('text', 'Text')],
-  tokens: [must('input_ids', 'Token ids'), may('labels', 'Labels')],
-  preference: [may('prompt', 'Prompt'), must('chosen', 'Better answer'), must('rejected', 'Worse answer')],
-  kto: [must('prompt', 'Prompt'), must('completion', 'Answer'), must('label', 'Thumbs up or down')],
-  label: [must('text', 'Text'), must('label', 'Label')],
-  unknown: [],
+export interface FormatInfo {
+  format: RowFormat
+  label: string
+  /** One sentence for a newcomer. */
+  help: string
+  roles: readonly RoleInfo[]
 }
 
-/** Format → its name for a person. */
-export const FORMAT_NAMES: { readonly [F in RowFormat]: string } = {
-  pair: 'Prompt and answer',
-  alpaca: 'Alpaca instructions',
-  chat: 'Chat messages',
-  sharegpt: 'ShareGPT conversations',
-  text: 'Plain text',
-  tokens: 'Token ids',
-  preference: 'Preference pairs',
-  kto: 'Rated answers (KTO)',
-  label: 'Text and label',
-  unknown: 'Not recognised',
+const need = (name: string, help: string): RoleInfo => ({ name, help, required: true })
+const may = (name: string, help: string): RoleInfo => ({ name, help, required: false })
+
+/** Every format in the order in which a form lists them. Roles are the keys of `Mapping.columns`. */
+export const FORMATS: readonly FormatInfo[] = [
+  {
+    format: 'alpaca',
+    label: 'Instructions (Alpaca)',
+    help: 'An instruction, perhaps with an input, and the answer to learn.',
+    roles: [
+      need('instruction', 'what is asked'),
+      need('output', 'the answer to learn'),
+      may('input', 'what the instruction is about'),
+      may('system', 'a system message'),
+      may('history', 'earlier turns as [question, answer] pairs'),
+    ],
+  },
+  {
+    format: 'sharegpt',
+    label: 'Conversations (ShareGPT)',
+    help: 'Turns written as from and value; the answers are learnt.',
+    roles: [
+      need('conversations', 'the turns'),
+      may('system', 'a system message'),
+      may('tools', 'tool definitions'),
+      may('answer', 'one more turn to learn, kept in a column of its own'),
+      may('desirable', 'rows where this is false are left out'),
+    ],
+  },
+  {
+    format: 'chat',
+    label: 'Chat messages (OpenAI)',
+    help: 'Turns written as role and content; the answers are learnt.',
+    roles: [
+      need('messages', 'the turns'),
+      may('system', 'a system message'),
+      may('tools', 'tool definitions'),
+      may('answer', 'one more turn to learn, kept in a column of its own'),
+      may('desirable', 'rows where this is false are left out'),
+    ],
+  },
+  {
+    format: 'pair',
+    label: 'Prompt and completion',
+    help: 'A prompt and the text that should follow it.',
+    roles: [
+      need('prompt', 'what the model is given'),
+      need('completion', 'what it should learn to say'),
+      may('desirable', 'rows where this is false are left out'),
+    ],
+  },
+  { format: 'text', label: 'Plain text', help: 'Text to learn as a whole.', roles: [need('text', 'the text')] },
+  {
+    format: 'tokens',
+    label: 'Token ids',
+    help: 'Rows that were tokenised elsewhere, taken as they stand.',
+    roles: [need('input_ids', 'the token ids'), may('labels', 'the labels, -100 where nothing is learnt')],
+  },
+  {
+    format: 'label',
+    label: 'Text and label',
+    help: 'Texts with a class each; the model learns to answer with the class.',
+    roles: [need('text', 'the text'), need('label', 'its class')],
+  },
+  {
+    format: 'preference',
+    label: 'Preferences',
+    help: 'A better and a worse answer to the same prompt.',
+    roles: [
+      may('prompt', 'what was asked'),
+      may('input', 'what the prompt is about'),
+      need('chosen', 'the better answer'),
+      need('rejected', 'the worse answer'),
+    ],
+  },
+  {
+    format: 'kto',
+    label: 'Rated answers (KTO)',
+    help: 'Answers that were marked as good or bad.',
+    roles: [
+      need('label', 'true for a good answer'),
+      may('prompt', 'what was asked'),
+      may('completion', 'the answer'),
+      may('messages', 'the turns, ending in the answer'),
+    ],
+  },
+]
+
+/** The entry of one format; undefined for `unknown`. */
+export function formatInfo(format: RowFormat): FormatInfo | undefined {
+  return FORMATS.find((info) => info.format === format)
 }
