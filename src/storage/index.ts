@@ -1,0 +1,34 @@
+/**
+ * What the browser keeps for this page: runs, datasets, models, settings.
+ * Refuses secrets; pages read from here, workers also write.
+ */
+export {
+  cleanDatasets,
+  deleteDataset,
+  getDataset,
+  listDatasets,
+  missingDataset,
+  putDataset,
+  readProblems,
+  readRows,
+  updateDataset,
+  type StoredRow,
+} from './datasets'
+export { withRunLock } from './locks'
+export { cleanModels, deleteModel, getModel, listModels, listTransfers, modelSource, storeModel } from './models'
+export {
+  appendMetrics,
+  deleteRun,
+  getMetrics,
+  getRun,
+  listRuns,
+  loadCheckpoint,
+  loadImportedAdapter,
+  putImportedRun,
+  putRun,
+  replaceMetrics,
+  saveCheckpoint,
+  updateRun,
+  type StoredAdapter,
+} from './runs'
+export { getSetting, requestPersistence, setSetting, storageEstimate, type StorageEstimate } from './settings'

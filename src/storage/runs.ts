@@ -1,0 +1,205 @@
+/**
+ * Runs: their records, metrics, checkpoints and imported adapters, all in one database, so that a checkpoint, the metrics
+ * up to it and the record that names it are committed together or not at all. Refuses base weights.
+ */
+import { CodedError } from '../shared/errors'
+import { MetricBuffer, type MetricColumns } from '../shared/metrics'
+import type { Checkpoint, CheckpointKind, CheckpointSummary, RunId, RunRecord, TensorData } from '../shared/records'
+import { openDatabase, range, read, type Key } from './database'
+import { ifRunIsFree } from './locks'
+
+/** A PEFT adapter as it is kept: its configuration and its tensors by file key. */
+export interface StoredAdapter {
+  config: object
+  tensors: Record<string, TensorData>
+}
+
+// Keys: ['record', id], ['metrics', id, first step], ['checkpoint', id, kind], ['adapter', id].
+const db = openDatabase('finetab-runs')
+const PARTS = ['record', 'metrics', 'checkpoint', 'adapter'] as const
+
+/**
+ * Every run, newest first. A run that says it is at work while no tab holds its lock was interrupted (closed tab, crash):
+ * it becomes paused at its last checkpoint here.
+ */
+export async function listRuns(): Promise<RunRecord[]> {
+  const records = await db.all<RunRecord>(['record'])
+  const settled = await Promise.all(records.map(settle))
+  return settled.sort((a, b) => b.createdAt - a.createdAt)
+}
+
+/** One run, settled as {@link listRuns} does; null where there is none. */
+export async function getRun(id: RunId): Promise<RunRecord | null> {
+  const record = await db.get<RunRecord>(['record', id])
+  return record ? settle(record) : null
+}
+
+/** Stores a run's record as it stands. */
+export async function putRun(record: RunRecord): Promise<void> {
+  await db.write((store) => void store.put(record, ['record', record.id]))
+}
+
+/**
+ * Changes a record from its newest state, whoever changed it last; id and job stay as they are.
+ * @throws CodedError `run.missing`
+ */
+export async function updateRun(
+  id: RunId,
+  change: Partial<RunRecord> | ((record: RunRecord) => Partial<RunRecord>),
+): Promise<RunRecord> {
+  return db.write((store) => changeRecord(store, id, change))
+}
+
+/** Deletes a run with everything of it. @throws CodedError `run.locked` while a tab is at work on it. */
+export async function deleteRun(id: RunId): Promise<void> {
+  const deleted = await ifRunIsFree(id, async () => {
+    await db.write((store) => PARTS.forEach((part) => store.delete(range([part, id]))))
+    return true
+  })
+  if (deleted) return
+  throw new CodedError('run.locked', 'This run is at work and cannot be deleted.', {
+    where: id,
+    fix: 'Stop it first, or close the tab in which it runs.',
+  })
+}
+
+/** All metrics of a run so far; null where there are none. */
+export async function getMetrics(id: RunId): Promise<MetricColumns | null> {
+  const pieces = await db.all<MetricColumns>(['metrics', id])
+  if (pieces.length === 0) return null
+  const buffer = new MetricBuffer()
+  for (const piece of pieces) buffer.append(piece)
+  return buffer.slice()
+}
+
+/** Adds rows after those stored; the first row's step orders the pieces. */
+export async function appendMetrics(id: RunId, columns: MetricColumns): Promise<void> {
+  const first = columns.step[0]
+  if (first === undefined) return
+  await db.write(async (store) => {
+    // Two pieces may begin with the same step (its loss, later its validation loss): the count keeps them apart.
+    const same = await promised(store.count(range(['metrics', id, first])))
+    store.put(columns, ['metrics', id, first, same])
+  })
+}
+
+/** Replaces all metrics: what going on from a checkpoint does with rows that are younger than it. */
+export async function replaceMetrics(id: RunId, columns: MetricColumns): Promise<void> {
+  await db.write((store) => putMetrics(store, id, columns))
+}
+
+/**
+ * Saves a checkpoint as `last`, `best` or both, with its metrics, samples and marks and the record that lists it, in one
+ * transaction: a tab that dies meanwhile leaves the old checkpoint whole.
+ * @returns the record as it is now.
+ */
+export async function saveCheckpoint(
+  id: RunId,
+  kinds: readonly CheckpointKind[],
+  checkpoint: Checkpoint,
+): Promise<RunRecord> {
+  const { meta } = checkpoint
+  const tensors = Object.fromEntries(
+    Object.entries(checkpoint.tensors).map(([name, tensor]) => [name, compact(tensor)]),
+  )
+  return db.write((store) => {
+    for (const kind of kinds) store.put({ meta, tensors }, ['checkpoint', id, kind])
+    if (kinds.includes('last')) putMetrics(store, id, meta.metrics)
+    return changeRecord(store, id, (record) => ({
+      checkpoints: [
+        ...record.checkpoints.filter((old) => !kinds.includes(old.kind)),
+        ...kinds.map((kind) => summarise(kind, checkpoint)),
+      ],
+      step: meta.step,
+      totalSteps: meta.totalSteps,
+      bestStep: meta.bestStep,
+      bestEvalLoss: meta.bestEvalLoss,
+      samples: meta.samples,
+      marks: meta.marks,
+    }))
+  })
+}
+
+/** A checkpoint; null where there is none of that kind. */
+export async function loadCheckpoint(id: RunId, kind: CheckpointKind): Promise<Checkpoint | null> {
+  return (await db.get<Checkpoint>(['checkpoint', id, kind])) ?? null
+}
+
+/** Stores a run together with an adapter that came from elsewhere. */
+export async function putImportedRun(record: RunRecord, adapter: StoredAdapter): Promise<void> {
+  const tensors = Object.fromEntries(Object.entries(adapter.tensors).map(([name, tensor]) => [name, compact(tensor)]))
+  await db.write((store) => {
+    store.put({ config: adapter.config, tensors }, ['adapter', record.id])
+    store.put(record, ['record', record.id])
+  })
+}
+
+/** The adapter of an imported run; null for others. */
+export async function loadImportedAdapter(id: RunId): Promise<StoredAdapter | null> {
+  return (await db.get<StoredAdapter>(['adapter', id])) ?? null
+}
+
+async function settle(record: RunRecord): Promise<RunRecord> {
+  if (!isAtWork(record)) return record
+  const settled = await ifRunIsFree(record.id, () =>
+    updateRun(record.id, (now) =>
+      isAtWork(now) ? { status: 'paused', step: now.checkpoints.find((c) => c.kind === 'last')?.step ?? 0 } : {},
+    ),
+  )
+  return settled ?? record
+}
+
+function isAtWork(record: RunRecord): boolean {
+  return record.status === 'running' || record.status === 'preparing'
+}
+
+async function changeRecord(
+  store: IDBObjectStore,
+  id: RunId,
+  change: Partial<RunRecord> | ((record: RunRecord) => Partial<RunRecord>),
+): Promise<RunRecord> {
+  const record = await read<RunRecord>(store, ['record', id])
+  if (!record) {
+    throw new CodedError('run.missing', 'This run is no longer stored.', {
+      where: id,
+      fix: 'It may have been deleted in another tab; start a new one.',
+    })
+  }
+  const changed = typeof change === 'function' ? change(record) : change
+  const next = { ...record, ...changed, id: record.id, job: record.job, updatedAt: Date.now() }
+  store.put(next, ['record', id])
+  return next
+}
+
+function putMetrics(store: IDBObjectStore, id: RunId, columns: MetricColumns): void {
+  store.delete(range(['metrics', id]))
+  const first = columns.step[0]
+  const key: Key = ['metrics', id, first ?? 0, 0]
+  if (first !== undefined) store.put(columns, key)
+}
+
+function summarise(kind: CheckpointKind, { meta, tensors }: Checkpoint): CheckpointSummary {
+  const bytes = Object.values(tensors).reduce((sum, tensor) => sum + tensor.bytes.byteLength, 0)
+  return { kind, step: meta.step, evalLoss: evalLossAt(meta.metrics, meta.step), bytes, savedAt: Date.now() }
+}
+
+function evalLossAt(metrics: MetricColumns, step: number): number | null {
+  for (let row = metrics.step.length - 1; row >= 0 && metrics.step[row] === step; row--) {
+    const loss = metrics.evalLoss[row]
+    if (loss !== undefined && Number.isFinite(loss)) return loss
+  }
+  return null
+}
+
+/** Structured clone copies the whole buffer under a view: a tensor cut out of a large file must not drag that along. */
+function compact(tensor: TensorData): TensorData {
+  const { bytes } = tensor
+  return bytes.byteLength === bytes.buffer.byteLength ? tensor : { ...tensor, bytes: bytes.slice() }
+}
+
+function promised<T>(request: IDBRequest<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result)
+    request.onerror = () => reject(request.error)
+  })
+}
