@@ -93,6 +93,8 @@ export interface ExportResult {
 export interface EngineApi {
   /** Opens the device (again, if the choice differs) and tests its gradients. */
   openDevice(choice: 'auto' | 'webgpu' | 'wasm'): Promise<DeviceReport>
+  /** Every model at hand: bundled ones first, then stored ones, newest first. Opens none. */
+  listModels(): Promise<ModelRecord[]>
   /** Reads, checks and stores a local Hugging Face folder; nothing is stored if it is refused. */
   importModel(files: { path: string; file: File }[], onProgress: OnProgress): Promise<ModelRecord>
   /** Loads a model onto the device unless it is there already. */
@@ -124,6 +126,8 @@ export interface PreviewRequest {
 
 /** The data worker: files, rows, previews. */
 export interface DataApi {
+  /** Every dataset at hand: bundled samples first, then stored ones, newest first. */
+  listDatasets(): Promise<DatasetRecord[]>
   importDataset(source: File | { name: string; text: string }, onProgress: OnProgress): Promise<DatasetRecord>
   /** Stops the import in progress; nothing is stored. */
   cancelImport(): Promise<void>
