@@ -1,0 +1,212 @@
+"""Trains the model on packed documents: seeded, resumable, warm-up - steady - decay; refuses to read validation text for updates.
+
+python train.py --data DIR --out DIR --steps N --decay D [--seed S]
+
+The learning rate is steady until step N - D and then falls to zero, so a steady run can be stopped (Ctrl-C or SIGTERM
+saves), and finished later from its checkpoint with other N and D. Matrices are updated with Muon, the rest with AdamW.
+"""
+import argparse
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from model import Llama, parameter_count
+
+# Share of the tokens by source, in the steady phase and in the decay phase.
+MIX = {
+    "steady": {"tiny": 0.34, "book": 0.09, "old0": 0.18, "old1": 0.10, "old2": 0.05, "story_turns": 0.09, "short_turns": 0.15},
+    "decay": {"tiny": 0.50, "book": 0.11, "old0": 0.10, "old1": 0.02, "old2": 0.0, "story_turns": 0.10, "short_turns": 0.17},
+}
+
+
+class Stream:
+    """Documents of one source in a seeded order that is reshuffled every epoch."""
+
+    def __init__(self, path, seed):
+        data = np.load(path)
+        self.ids, self.starts, self.seed = data["ids"], data["starts"], seed
+        self.epoch = self.cursor = 0
+        self.shuffle()
+
+    def shuffle(self):
+        self.order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.starts) - 1)
+
+    def next(self):
+        if self.cursor == len(self.order):
+            self.epoch, self.cursor = self.epoch + 1, 0
+            self.shuffle()
+        index = self.order[self.cursor]
+        self.cursor += 1
+        return self.ids[self.starts[index]:self.starts[index + 1]]
+
+
+class Packer:
+    """Fills rows of `length + 1` tokens with documents one after another, sources drawn so that tokens follow the shares."""
+
+    def __init__(self, folder, seed):
+        self.streams = {name: Stream(folder / f"{name}.npz", seed + i) for i, name in enumerate(MIX["steady"])}
+        self.given = {name: 0 for name in self.streams}
+        self.rest = np.zeros(0, np.int64)
+        self.rng = np.random.default_rng(seed)
+
+    def batch(self, rows, length, shares):
+        need = rows * (length + 1)
+        parts, have = [self.rest], len(self.rest)
+        names = list(shares)
+        weights = np.array([shares[n] / np.mean(np.diff(self.streams[n].starts)) for n in names])
+        weights /= weights.sum()
+        while have < need:
+            name = names[self.rng.choice(len(names), p=weights)]
+            ids = self.streams[name].next()
+            self.given[name] += len(ids)
+            parts.append(ids)
+            have += len(ids)
+        flat = np.concatenate(parts).astype(np.int64)
+        self.rest = flat[need:]
+        return torch.from_numpy(flat[:need].reshape(rows, length + 1))
+
+    def state(self):
+        return {"streams": {n: (s.epoch, s.cursor) for n, s in self.streams.items()}, "given": self.given,
+                "rest": self.rest, "rng": self.rng.bit_generator.state}
+
+    def load(self, state):
+        for name, (epoch, cursor) in state["streams"].items():
+            self.streams[name].epoch, self.streams[name].cursor = epoch, cursor
+            self.streams[name].shuffle()
+        self.given, self.rest = state["given"], state["rest"]
+        self.rng.bit_generator.state = state["rng"]
+
+
+class Muon:
+    """Momentum whose matrix update is orthogonalised (Jordan et al. 2024), scaled to AdamW's size (Liu et al. 2025)."""
+
+    def __init__(self, params, momentum=0.95, decay=0.1):
+        self.groups, self.momentum, self.decay = {}, momentum, decay
+        for p in params:
+            self.groups.setdefault(tuple(sorted(p.shape)), []).append(p)
+        self.buffers = {shape: torch.zeros(len(ps), *shape) for shape, ps in self.groups.items()}
+
+    @torch.no_grad()
+    def step(self, lr):
+        for shape, ps in self.groups.items():
+            flip = [p.shape[0] > p.shape[1] for p in ps]
+            g = torch.stack([p.grad.T if t else p.grad for p, t in zip(ps, flip)]).float()
+            m = self.buffers[shape].lerp_(g, 1 - self.momentum)
+            x = g.lerp(m, self.momentum)
+            x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).bfloat16()
+            for _ in range(5):
+                a = x @ x.mT
+                x = 3.4445 * x + (-4.775 * a + 2.0315 * (a @ a)) @ x
+            scale = 0.2 * max(shape) ** 0.5 * lr
+            for p, update, t in zip(ps, x.float(), flip):
+                p.mul_(1 - lr * self.decay).sub_(scale * (update.T if t else update))
+
+
+def rate(step, steps, decay, warmup):
+    return min(1.0, (step + 1) / warmup) * min(1.0, max(0.0, (steps - step) / max(1, decay)))
+
+
+@torch.no_grad()
+def bits_per_byte(model, rows, byte_count):
+    """Rows are padded with -1; the first token of a row is not scored."""
+    total = 0.0
+    for part in rows.split(16):
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(part[:, :-1].clamp(min=0))
+        total += F.cross_entropy(logits.float().flatten(0, 1), part[:, 1:].flatten(), ignore_index=-1, reduction="sum").item()
+    return total / np.log(2) / byte_count
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--decay", type=int, required=True)
+    parser.add_argument("--warmup", type=int, default=60)
+    parser.add_argument("--rows", type=int, default=16, help="rows a step while steady; half as many, twice as long, in the decay")
+    parser.add_argument("--length", type=int, default=256)
+    parser.add_argument("--lr", type=float, default=4e-3, help="AdamW, for embeddings and norms")
+    parser.add_argument("--muon-lr", type=float, default=5e-3)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--save-every", type=int, default=200)
+    parser.add_argument("--evaluate-every", type=int, default=200)
+    parser.add_argument("--from-checkpoint", type=Path)
+    parser.add_argument("--compile", action="store_true")
+    o = parser.parse_args()
+    o.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(o.threads)
+    torch.manual_seed(o.seed)
+    model = Llama()
+    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
+    others = [p for n, p in model.named_parameters() if p.ndim == 1 or "embed" in n]
+    muon, adam = Muon(matrices), torch.optim.AdamW(others, lr=o.lr, betas=(0.9, 0.95), weight_decay=0.01)
+    packer, step, log, spent = Packer(o.data, o.seed), 0, [], 0.0
+    latest = o.from_checkpoint or o.out / "checkpoint.pt"
+    if latest.exists():
+        saved = torch.load(latest, weights_only=False)
+        model.load_state_dict(saved["model"])
+        muon.buffers, step, log, spent = saved["muon"], saved["step"], saved["log"], saved["seconds"]
+        adam.load_state_dict(saved["adam"])
+        packer.load(saved["packer"])
+        print(f"resumed at step {step}", flush=True)
+    held = torch.load(o.data / "valid.pt")
+    run = torch.compile(model, dynamic=False) if o.compile else model
+    stop = []
+    signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
+    signal.signal(signal.SIGINT, lambda *_: stop.append(1))
+
+    def save():
+        state = {"model": model.state_dict(), "muon": muon.buffers, "adam": adam.state_dict(), "packer": packer.state(),
+                 "step": step, "log": log, "seconds": spent, "options": {k: str(v) for k, v in vars(o).items()}}
+        torch.save(state, o.out / "checkpoint.tmp")
+        os.replace(o.out / "checkpoint.tmp", o.out / "checkpoint.pt")
+        (o.out / "curve.json").write_text(json.dumps({"parameters": parameter_count(model), "log": log}))
+
+    print(f"{parameter_count(model):,} parameters", flush=True)
+    began, mean = time.time(), None
+    while step < o.steps and not stop:
+        scale = rate(step, o.steps, o.decay, o.warmup)
+        if step >= o.steps - o.decay:
+            batch = packer.batch(o.rows // 2, o.length * 2, MIX["decay"])
+        else:
+            batch = packer.batch(o.rows, o.length, MIX["steady"])
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = run(batch[:, :-1])
+        loss = F.cross_entropy(logits.float().flatten(0, 1), batch[:, 1:].flatten())
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        value = loss.item()
+        if np.isfinite(value) and torch.isfinite(norm):
+            muon.step(o.muon_lr * scale)
+            adam.param_groups[0]["lr"] = o.lr * scale
+            adam.step()
+        model.zero_grad(set_to_none=True)
+        step += 1
+        mean = value if mean is None else 0.98 * mean + 0.02 * value
+        now = time.time()
+        spent, began = spent + now - began, now
+        if step % 20 == 0:
+            entry = {"step": step, "tokens": step * o.rows * o.length, "seconds": round(spent), "lr": round(scale, 4), "train_loss": round(mean, 4)}
+            if step % o.evaluate_every == 0 or step == o.steps:
+                for name, (rows, size) in held.items():
+                    entry[name + "_bpb"] = round(bits_per_byte(model, rows, size), 4)
+            log.append(entry)
+            print(json.dumps(entry), flush=True)
+        if step % o.save_every == 0:
+            save()
+        if step % 1000 == 0:
+            torch.save(model.state_dict(), o.out / f"weights-{step}.pt")
+    save()
+    print("stopped" if stop else "finished", step, {n: s.epoch + round(s.cursor / len(s.order), 2) for n, s in packer.streams.items()}, flush=True)
+
+
+if __name__ == "__main__":
+    main()
