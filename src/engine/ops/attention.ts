@@ -1,0 +1,122 @@
+/**
+ * Causal scaled dot-product attention with grouped keys, a past and a sliding window, and gradients for q, k and v.
+ * Refuses non-causal masks; padding on the right needs none.
+ */
+import { tf } from '../tf'
+import { differentiable } from './gradient'
+
+export interface AttentionOptions {
+  /** Factor of the scores, usually 1/sqrt(d). */
+  scale: number
+  /** Keys before the first query: s = past + t, and query i sees keys 0 … past + i. */
+  past: number
+  /** Query i sees only the last `window` of those keys. */
+  window?: number
+}
+
+const HIDDEN = -1e30
+
+/** Additive mask `[groups·t, s]`: 0 where query i may look, a huge negative number elsewhere. */
+function causalMask(time: number, keys: number, groups: number, options: AttentionOptions): tf.Tensor2D {
+  const values = new Float32Array(groups * time * keys)
+  for (let g = 0; g < groups; g++) {
+    for (let i = 0; i < time; i++) {
+      const last = options.past + i
+      const first = options.window === undefined ? 0 : Math.max(0, last - options.window + 1)
+      const row = (g * time + i) * keys
+      for (let j = 0; j < keys; j++) if (j < first || j > last) values[row + j] = HIDDEN
+    }
+  }
+  return tf.tensor2d(values, [groups * time, keys])
+}
+
+/** Throws where heads, lengths and past do not fit together. */
+export function checkAttention(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, options: AttentionOptions): void {
+  const [b, t, h, d] = q.shape
+  const [kb, s, kv, kd] = k.shape
+  if (kb !== b || kd !== d || h % kv !== 0 || s !== options.past + t || v.shape.join() !== k.shape.join())
+    throw new Error(
+      `attention of q [${q.shape.join()}], k [${k.shape.join()}], v [${v.shape.join()}], past ${options.past}`,
+    )
+}
+
+/** `[b, x, heads, d]` as one `[(heads/kv)·x, d]` matrix for each of b·kv, heads of a group one below the other. */
+function split(x: tf.Tensor4D, kv: number): tf.Tensor2D[] {
+  const [b, length, heads, d] = x.shape
+  const rows = (heads / kv) * length
+  const flat = tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [b * kv, rows, d]) as tf.Tensor3D
+  return Array.from(
+    { length: b * kv },
+    (_, i) => tf.reshape(tf.slice(flat, [i, 0, 0], [1, rows, d]), [rows, d]) as tf.Tensor2D,
+  )
+}
+
+/** The inverse of {@link split}. */
+function join(parts: tf.Tensor2D[], shape: [number, number, number, number]): tf.Tensor4D {
+  const [b, length, heads, d] = shape
+  const flat = parts.length === 1 ? parts[0]! : tf.concat(parts, 0)
+  return tf.transpose(tf.reshape(flat, [b, heads, length, d]), [0, 2, 1, 3]) as tf.Tensor4D
+}
+
+function probabilities(q: tf.Tensor2D, k: tf.Tensor2D, mask: tf.Tensor2D, scale: number): tf.Tensor2D {
+  const scores = tf.matMul(tf.mul(q, scale) as tf.Tensor2D, tf.transpose(k))
+  return tf.softmax(tf.add(scores, mask) as tf.Tensor2D)
+}
+
+/** The plain TensorFlow.js form: one (batch, key head) group at a time, so at most (h/kv)·t·s scores exist at once. */
+export function attentionReference(
+  q: tf.Tensor4D,
+  k: tf.Tensor4D,
+  v: tf.Tensor4D,
+  options: AttentionOptions,
+): tf.Tensor4D {
+  checkAttention(q, k, v, options)
+  const kv = k.shape[2]
+  const groups = q.shape[2] / kv
+  const mask = (): tf.Tensor2D => causalMask(q.shape[1], k.shape[1], groups, options)
+  return differentiable<tf.Tensor4D>({
+    inputs: [q, k, v],
+    forward: (save) => {
+      save([q, k, v])
+      const [ks, vs, m] = [split(k, kv), split(v, kv), mask()]
+      const out = split(q, kv).map((qi, i) =>
+        tf.tidy(() => tf.matMul(probabilities(qi, ks[i]!, m, options.scale), vs[i]!) as tf.Tensor2D),
+      )
+      return join(out, q.shape)
+    },
+    backward: (dy, saved) => {
+      const [q, k, v] = saved as [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D]
+      const [qs, ks, vs, m] = [split(q, kv), split(k, kv), split(v, kv), mask()]
+      const parts = split(dy, kv).map((dyi, i) =>
+        tf.tidy(() => groupGradient(dyi, qs[i]!, ks[i]!, vs[i]!, m, options.scale)),
+      )
+      const pick = (index: 0 | 1 | 2): tf.Tensor2D[] => parts.map((part) => part[index])
+      return [join(pick(0), q.shape), join(pick(1), k.shape), join(pick(2), v.shape)]
+    },
+  })
+}
+
+/** Gradients of q, k and v of one group; the probabilities are computed again. */
+function groupGradient(
+  dy: tf.Tensor2D,
+  q: tf.Tensor2D,
+  k: tf.Tensor2D,
+  v: tf.Tensor2D,
+  mask: tf.Tensor2D,
+  scale: number,
+): [tf.Tensor2D, tf.Tensor2D, tf.Tensor2D] {
+  const p = probabilities(q, k, mask, scale)
+  const dV = tf.matMul(tf.transpose(p), dy) as tf.Tensor2D
+  const dP = tf.matMul(dy, tf.transpose(v))
+  const inner = tf.mul(dP, p)
+  const dS = tf.mul(tf.sub(inner, tf.mul(p, tf.sum(inner, 1, true))), scale) as tf.Tensor2D
+  return [tf.matMul(dS, k), tf.matMul(tf.transpose(dS), q), dV]
+}
+
+/**
+ * q `[b, t, h, d]`, k and v `[b, s, kv, d]` with s = past + t and kv a divisor of h → `[b, t, h, d]`.
+ * Query head i reads key head floor(i / (h/kv)).
+ */
+export function attention(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, options: AttentionOptions): tf.Tensor4D {
+  return attentionReference(q, k, v, options)
+}

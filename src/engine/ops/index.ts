@@ -1,0 +1,11 @@
+/** The ops that models and training are written with; each hides its plain form and its WGSL program. */
+export { geglu, gelu, swiglu, type GeluKind } from './activation'
+export { adamwUpdate, clipFactor, sumSquares, type AdamHyper } from './adamw'
+export { attention, type AttentionOptions } from './attention'
+export { crossEntropy, crossEntropyWithGrad } from './cross-entropy'
+export type { DropoutKey } from './dropout'
+export { embed } from './embed'
+export { FrozenMatrix } from './frozen-matrix'
+export { linear, logits, type LoraPair } from './linear'
+export { layerNorm, rmsNorm } from './norm'
+export { rope } from './rope'

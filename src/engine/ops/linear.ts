@@ -1,0 +1,69 @@
+/**
+ * x·Wᵀ + bias + scale·(dropout(x)·Aᵀ)·Bᵀ in one op with a gradient for x, A and B.
+ * Refuses to give W or the bias a gradient.
+ */
+import { tf } from '../tf'
+import type { DropoutKey } from './dropout'
+import { applyDropout } from './dropout'
+import type { FrozenMatrix } from './frozen-matrix'
+import { differentiable } from './gradient'
+
+/** A low-rank update `scale · B · A` of a frozen matrix (Hu et al. 2021). */
+export interface LoraPair {
+  /** `[r, in]` */
+  a: tf.Tensor2D
+  /** `[out, r]` */
+  b: tf.Tensor2D
+  /** alpha / r (times the strength), as a number or as a scalar on the device. */
+  scale: tf.Scalar | number
+  /** Applied to the input of A; leave out outside training. */
+  dropout?: DropoutKey
+}
+
+/** `[m, k] · [k, n]`, no transposition: the layout every backend is fastest in. */
+function multiply(a: tf.Tensor2D, b: tf.Tensor2D): tf.Tensor2D {
+  return tf.matMul(a, b)
+}
+
+/** `[n, in] → [n, out]`. The plain TensorFlow.js form, on any backend. */
+export function linearReference(
+  x: tf.Tensor2D,
+  w: FrozenMatrix,
+  bias: tf.Tensor1D | null,
+  lora: LoraPair | null,
+): tf.Tensor2D {
+  const base = (): tf.Tensor2D => {
+    const y = multiply(x, w.transposed())
+    return bias ? tf.add(y, bias) : y
+  }
+  if (!lora) {
+    return differentiable<tf.Tensor2D>({ inputs: [x], forward: base, backward: (dy) => [multiply(dy, w.natural())] })
+  }
+  const { a, b, scale, dropout } = lora
+  return differentiable<tf.Tensor2D>({
+    inputs: [x, a, b],
+    forward: (save) => {
+      const low = multiply(applyDropout(x, dropout), tf.transpose(a)) // [n, r]
+      save([x, a, b, low])
+      return tf.add(base(), multiply(tf.mul(low, scale), tf.transpose(b)))
+    },
+    backward: (dy, saved) => {
+      const [x, a, b, low] = saved as [tf.Tensor2D, tf.Tensor2D, tf.Tensor2D, tf.Tensor2D]
+      const dLow = tf.mul(multiply(dy, b), scale) as tf.Tensor2D // [n, r]
+      const dA = multiply(tf.transpose(dLow), applyDropout(x, dropout))
+      const dB = tf.transpose(multiply(tf.transpose(tf.mul(low, scale) as tf.Tensor2D), dy))
+      const dx = tf.add(multiply(dy, w.natural()), applyDropout(multiply(dLow, a), dropout))
+      return [dx, dA, dB]
+    },
+  })
+}
+
+/** `[n, in] → [n, out]`: x·Wᵀ + bias + scale·(dropout(x)·Aᵀ)·Bᵀ. */
+export function linear(x: tf.Tensor2D, w: FrozenMatrix, bias: tf.Tensor1D | null, lora: LoraPair | null): tf.Tensor2D {
+  return linearReference(x, w, bias, lora)
+}
+
+/** `[n, d] → [n, vocab]`: scores of every token; differentiable in `hidden`. For whole batches prefer crossEntropy, which keeps no such tensor. */
+export function logits(hidden: tf.Tensor2D, head: FrozenMatrix): tf.Tensor2D {
+  return linear(hidden, head, null, null)
+}

@@ -1,0 +1,135 @@
+/** Attention and rope against naive compositions, finite differences and their own plain forms. */
+import { describe, expect, test } from 'vitest'
+import { attention, rope, type AttentionOptions } from '../../src/engine/ops'
+import { attentionReference } from '../../src/engine/ops/attention'
+import { ropeReference } from '../../src/engine/ops/rope'
+import { tf } from '../../src/engine/tf'
+import { expectClose, expectFiniteDifference, onWebGPU, random, tapeGradients } from '../support/backends'
+
+interface Case {
+  b: number
+  t: number
+  h: number
+  kv: number
+  d: number
+  past: number
+  window?: number
+}
+
+const CASES: Case[] = [
+  { b: 1, t: 1, h: 1, kv: 1, d: 1, past: 0 },
+  { b: 2, t: 5, h: 4, kv: 2, d: 8, past: 0 },
+  { b: 1, t: 7, h: 3, kv: 1, d: 6, past: 4 },
+  { b: 1, t: 1, h: 4, kv: 4, d: 5, past: 9 },
+  { b: 2, t: 11, h: 2, kv: 2, d: 12, past: 0, window: 3 },
+  { b: 1, t: 70, h: 2, kv: 1, d: 16, past: 3 },
+  { b: 1, t: 67, h: 2, kv: 2, d: 20, past: 0, window: 40 },
+  { b: 1, t: 9, h: 3, kv: 3, d: 64, past: 0 },
+]
+
+function inputsOf({ b, t, h, kv, d, past }: Case): [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D] {
+  const s = past + t
+  return [
+    random<tf.Rank.R4>([b, t, h, d], 1, 2),
+    random<tf.Rank.R4>([b, s, kv, d], 2, 2),
+    random<tf.Rank.R4>([b, s, kv, d], 3, 2),
+  ]
+}
+
+/** Keys and values repeated for every head, one big mask, batched products: the textbook's way. */
+function naive(q: tf.Tensor, k: tf.Tensor, v: tf.Tensor, { scale, past, window }: AttentionOptions): tf.Tensor {
+  const [, t, h] = q.shape as [number, number, number, number]
+  const [b, s, kv, d] = k.shape as [number, number, number, number]
+  const spread = (x: tf.Tensor): tf.Tensor => {
+    const one = tf.reshape(x, [b, s, kv, 1, d])
+    const wide = tf.concat(
+      Array.from({ length: h / kv }, () => one),
+      3,
+    )
+    return tf.transpose(tf.reshape(wide, [b, s, h, d]), [0, 2, 1, 3])
+  }
+  const allowed = Array.from({ length: t }, (_, i) =>
+    Array.from({ length: s }, (_, j) => (j <= past + i && j > past + i - (window ?? s + 1) ? 0 : -1e9)),
+  )
+  const scores = tf.mul(tf.matMul(tf.transpose(q, [0, 2, 1, 3]), spread(k), false, true), scale)
+  const p = tf.softmax(tf.add(scores, tf.tensor2d(allowed)))
+  return tf.transpose(tf.matMul(p, spread(v)), [0, 2, 1, 3])
+}
+
+describe.each(CASES)('attention b $b t $t h $h kv $kv d $d past $past window $window', (shape) => {
+  const options: AttentionOptions = { scale: 1 / Math.sqrt(shape.d), past: shape.past, window: shape.window }
+  const run =
+    (op: typeof attention) =>
+    (...[q, k, v]: tf.Tensor[]): tf.Tensor =>
+      op(q as tf.Tensor4D, k as tf.Tensor4D, v as tf.Tensor4D, options)
+
+  test('equals the textbook’s and its plain form', async () => {
+    const inputs = inputsOf(shape)
+    const own = run(attention)(...inputs)
+    await expectClose(own, naive(...inputs, options), 1e-5, 'naive')
+    await expectClose(own, run(attentionReference)(...inputs), 1e-5, 'plain form')
+  })
+
+  test('has the same gradients', async () => {
+    const inputs = inputsOf(shape)
+    const own = tapeGradients(run(attention), inputs)
+    const textbook = tapeGradients((q, k, v) => naive(q!, k!, v!, options), inputs)
+    const plain = tapeGradients(run(attentionReference), inputs)
+    for (const [i, gradient] of own.entries()) {
+      await expectClose(gradient, textbook[i]!, 2e-5, `naive, input ${i}`)
+      await expectClose(gradient, plain[i]!, 1e-5, `plain form, input ${i}`)
+    }
+  })
+})
+
+test.skipIf(onWebGPU())('finite differences confirm the gradients of attention', async () => {
+  const options = { scale: 0.6, past: 2, window: 4 }
+  const inputs = inputsOf({ b: 1, t: 4, h: 2, kv: 1, d: 3, past: 2 })
+  await expectFiniteDifference(
+    (q, k, v) => attention(q as tf.Tensor4D, k as tf.Tensor4D, v as tf.Tensor4D, options),
+    inputs,
+  )
+})
+
+test('attention refuses shapes that do not fit', () => {
+  const [q, k, v] = inputsOf({ b: 1, t: 3, h: 3, kv: 2, d: 4, past: 0 })
+  expect(() => attention(q, k, v, { scale: 1, past: 0 })).toThrow('attention of q [1,3,3,4]')
+})
+
+describe.each([
+  { b: 1, t: 1, h: 1, d: 2, rot: 2 },
+  { b: 2, t: 5, h: 3, d: 8, rot: 8 },
+  { b: 1, t: 7, h: 2, d: 10, rot: 4 },
+  { b: 2, t: 3, h: 5, d: 64, rot: 64 },
+])('rope b $b t $t h $h d $d, $rot channels turned', ({ b, t, h, d, rot }) => {
+  const half = rot / 2
+  const angles = random<tf.Rank.R2>([t, half], 4, 3)
+  const [cos, sin] = [tf.cos(angles), tf.sin(angles)] as [tf.Tensor2D, tf.Tensor2D]
+  const x = random<tf.Rank.R4>([b, t, h, d], 5)
+
+  test('turns pairs (i, i + rot/2)', async () => {
+    const [xs, c, s] = [await x.array(), await cos.array(), await sin.array()]
+    const wanted = xs.map((batch) =>
+      batch.map((step, time) =>
+        step.map((head) =>
+          head.map((value, i) => {
+            if (i >= rot) return value
+            const angle = i % half
+            const partner = i < half ? -head[i + half]! : head[i - half]!
+            return value * c[time]![angle]! + partner * s[time]![angle]!
+          }),
+        ),
+      ),
+    )
+    await expectClose(rope(x, cos, sin), tf.tensor4d(wanted), 1e-6)
+  })
+
+  test('equals its plain form, gradient too, and the gradient turns back', async () => {
+    await expectClose(rope(x, cos, sin), ropeReference(x, cos, sin), 1e-6)
+    const [own] = tapeGradients((x) => rope(x as tf.Tensor4D, cos, sin), [x])
+    const [plain] = tapeGradients((x) => ropeReference(x as tf.Tensor4D, cos, sin), [x])
+    await expectClose(own!, plain!, 1e-6)
+    const weights = random<tf.Rank.R4>([b, t, h, d], 99)
+    await expectClose(rope(own as tf.Tensor4D, cos, sin), weights, 1e-5, 'turned forth again')
+  })
+})
