@@ -4,7 +4,7 @@ import { attention, rope, type AttentionOptions } from '../../src/engine/ops'
 import { attentionReference } from '../../src/engine/ops/attention'
 import { ropeReference } from '../../src/engine/ops/rope'
 import { tf } from '../../src/engine/tf'
-import { expectClose, expectFiniteDifference, onWebGPU, random, tapeGradients } from '../support/backends'
+import { expectClose, expectFiniteDifference, onWebGPU, random, tapeGradients, values } from '../support/backends'
 
 interface Case {
   b: number
@@ -14,6 +14,9 @@ interface Case {
   d: number
   past: number
   window?: number
+  softcap?: number
+  /** Empty slots of a cache after the last key that counts. */
+  spare?: number
 }
 
 const CASES: Case[] = [
@@ -25,10 +28,12 @@ const CASES: Case[] = [
   { b: 1, t: 70, h: 2, kv: 1, d: 16, past: 3 },
   { b: 1, t: 67, h: 2, kv: 2, d: 20, past: 0, window: 40 },
   { b: 1, t: 9, h: 3, kv: 3, d: 64, past: 0 },
+  { b: 2, t: 6, h: 4, kv: 2, d: 8, past: 0, softcap: 1.5 },
+  { b: 1, t: 3, h: 2, kv: 1, d: 4, past: 5, window: 6, softcap: 2, spare: 7 },
 ]
 
-function inputsOf({ b, t, h, kv, d, past }: Case): [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D] {
-  const s = past + t
+function inputsOf({ b, t, h, kv, d, past, spare = 0 }: Case): [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D] {
+  const s = past + t + spare
   return [
     random<tf.Rank.R4>([b, t, h, d], 1, 2),
     random<tf.Rank.R4>([b, s, kv, d], 2, 2),
@@ -37,7 +42,8 @@ function inputsOf({ b, t, h, kv, d, past }: Case): [tf.Tensor4D, tf.Tensor4D, tf
 }
 
 /** Keys and values repeated for every head, one big mask, batched products: the textbook's way. */
-function naive(q: tf.Tensor, k: tf.Tensor, v: tf.Tensor, { scale, past, window }: AttentionOptions): tf.Tensor {
+function naive(q: tf.Tensor, k: tf.Tensor, v: tf.Tensor, options: AttentionOptions): tf.Tensor {
+  const { scale, past, window, softcap } = options
   const [, t, h] = q.shape as [number, number, number, number]
   const [b, s, kv, d] = k.shape as [number, number, number, number]
   const spread = (x: tf.Tensor): tf.Tensor => {
@@ -51,13 +57,15 @@ function naive(q: tf.Tensor, k: tf.Tensor, v: tf.Tensor, { scale, past, window }
   const allowed = Array.from({ length: t }, (_, i) =>
     Array.from({ length: s }, (_, j) => (j <= past + i && j > past + i - (window ?? s + 1) ? 0 : -1e9)),
   )
-  const scores = tf.mul(tf.matMul(tf.transpose(q, [0, 2, 1, 3]), spread(k), false, true), scale)
+  const raw = tf.mul(tf.matMul(tf.transpose(q, [0, 2, 1, 3]), spread(k), false, true), scale)
+  const scores = softcap === undefined ? raw : tf.mul(tf.tanh(tf.div(raw, softcap)), softcap)
   const p = tf.softmax(tf.add(scores, tf.tensor2d(allowed)))
   return tf.transpose(tf.matMul(p, spread(v)), [0, 2, 1, 3])
 }
 
-describe.each(CASES)('attention b $b t $t h $h kv $kv d $d past $past window $window', (shape) => {
-  const options: AttentionOptions = { scale: 1 / Math.sqrt(shape.d), past: shape.past, window: shape.window }
+describe.each(CASES)('attention b $b t $t h $h kv $kv d $d past $past window $window softcap $softcap', (shape) => {
+  const { past, window, softcap } = shape
+  const options: AttentionOptions = { scale: 1 / Math.sqrt(shape.d), past, window, softcap }
   const run =
     (op: typeof attention) =>
     (...[q, k, v]: tf.Tensor[]): tf.Tensor =>
@@ -83,7 +91,7 @@ describe.each(CASES)('attention b $b t $t h $h kv $kv d $d past $past window $wi
 })
 
 test.skipIf(onWebGPU())('finite differences confirm the gradients of attention', async () => {
-  const options = { scale: 0.6, past: 2, window: 4 }
+  const options = { scale: 0.6, past: 2, window: 4, softcap: 1.2 }
   const inputs = inputsOf({ b: 1, t: 4, h: 2, kv: 1, d: 3, past: 2 })
   await expectFiniteDifference(
     (q, k, v) => attention(q as tf.Tensor4D, k as tf.Tensor4D, v as tf.Tensor4D, options),
@@ -94,6 +102,8 @@ test.skipIf(onWebGPU())('finite differences confirm the gradients of attention',
 test('attention refuses shapes that do not fit', () => {
   const [q, k, v] = inputsOf({ b: 1, t: 3, h: 3, kv: 2, d: 4, past: 0 })
   expect(() => attention(q, k, v, { scale: 1, past: 0 })).toThrow('attention of q [1,3,3,4]')
+  const [q2, k2, v2] = inputsOf({ b: 1, t: 3, h: 2, kv: 2, d: 4, past: 0 })
+  expect(() => attention(q2, k2, v2, { scale: 1, past: 1 })).toThrow('past 1')
 })
 
 describe.each([
@@ -103,8 +113,10 @@ describe.each([
   { b: 2, t: 3, h: 5, d: 64, rot: 64 },
 ])('rope b $b t $t h $h d $d, $rot channels turned', ({ b, t, h, d, rot }) => {
   const half = rot / 2
-  const angles = random<tf.Rank.R2>([t, half], 4, 3)
-  const [cos, sin] = [tf.cos(angles), tf.sin(angles)] as [tf.Tensor2D, tf.Tensor2D]
+  const angles = values(t * half, 4, 3)
+  // on the host: a GPU's own sine and cosine are only good to about 4e-4
+  const cos = tf.tensor2d(angles.map(Math.cos), [t, half])
+  const sin = tf.tensor2d(angles.map(Math.sin), [t, half])
   const x = random<tf.Rank.R4>([b, t, h, d], 5)
 
   test('turns pairs (i, i + rot/2)', async () => {

@@ -8,10 +8,12 @@ import { differentiable } from './gradient'
 export interface AttentionOptions {
   /** Factor of the scores, usually 1/sqrt(d). */
   scale: number
-  /** Keys before the first query: s = past + t, and query i sees keys 0 … past + i. */
+  /** Keys before the first query: query i sees keys 0 … past + i; keys from past + t on are a cache's empty slots. */
   past: number
   /** Query i sees only the last `window` of those keys. */
   window?: number
+  /** Scores become softcap · tanh(score / softcap) before the mask. */
+  softcap?: number
 }
 
 const HIDDEN = -1e30
@@ -34,7 +36,7 @@ function causalMask(time: number, keys: number, groups: number, options: Attenti
 export function checkAttention(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, options: AttentionOptions): void {
   const [b, t, h, d] = q.shape
   const [kb, s, kv, kd] = k.shape
-  if (kb !== b || kd !== d || h % kv !== 0 || s !== options.past + t || v.shape.join() !== k.shape.join())
+  if (kb !== b || kd !== d || h % kv !== 0 || s < options.past + t || v.shape.join() !== k.shape.join())
     throw new Error(
       `attention of q [${q.shape.join()}], k [${k.shape.join()}], v [${v.shape.join()}], past ${options.past}`,
     )
@@ -58,9 +60,18 @@ function join(parts: tf.Tensor2D[], shape: [number, number, number, number]): tf
   return tf.transpose(tf.reshape(flat, [b, heads, length, d]), [0, 2, 1, 3]) as tf.Tensor4D
 }
 
-function probabilities(q: tf.Tensor2D, k: tf.Tensor2D, mask: tf.Tensor2D, scale: number): tf.Tensor2D {
-  const scores = tf.matMul(tf.mul(q, scale) as tf.Tensor2D, tf.transpose(k))
-  return tf.softmax(tf.add(scores, mask) as tf.Tensor2D)
+/** Softmax of the masked scores, and the scores' own slope where a softcap bends them. */
+function probabilities(
+  q: tf.Tensor2D,
+  k: tf.Tensor2D,
+  mask: tf.Tensor2D,
+  { scale, softcap }: AttentionOptions,
+): { p: tf.Tensor2D; slope: tf.Tensor2D | null } {
+  const scores = tf.matMul(tf.mul(q, scale) as tf.Tensor2D, tf.transpose(k)) as tf.Tensor2D
+  if (softcap === undefined) return { p: tf.softmax(tf.add(scores, mask) as tf.Tensor2D), slope: null }
+  const bent = tf.tanh(tf.div(scores, softcap))
+  const p = tf.softmax(tf.add(tf.mul(bent, softcap), mask) as tf.Tensor2D)
+  return { p, slope: tf.sub(1, tf.square(bent)) as tf.Tensor2D }
 }
 
 /** The plain TensorFlow.js form: one (batch, key head) group at a time, so at most (h/kv)·t·s scores exist at once. */
@@ -80,16 +91,14 @@ export function attentionReference(
       save([q, k, v])
       const [ks, vs, m] = [split(k, kv), split(v, kv), mask()]
       const out = split(q, kv).map((qi, i) =>
-        tf.tidy(() => tf.matMul(probabilities(qi, ks[i]!, m, options.scale), vs[i]!) as tf.Tensor2D),
+        tf.tidy(() => tf.matMul(probabilities(qi, ks[i]!, m, options).p, vs[i]!) as tf.Tensor2D),
       )
       return join(out, q.shape)
     },
     backward: (dy, saved) => {
       const [q, k, v] = saved as [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D]
       const [qs, ks, vs, m] = [split(q, kv), split(k, kv), split(v, kv), mask()]
-      const parts = split(dy, kv).map((dyi, i) =>
-        tf.tidy(() => groupGradient(dyi, qs[i]!, ks[i]!, vs[i]!, m, options.scale)),
-      )
+      const parts = split(dy, kv).map((dyi, i) => tf.tidy(() => groupGradient(dyi, qs[i]!, ks[i]!, vs[i]!, m, options)))
       const pick = (index: 0 | 1 | 2): tf.Tensor2D[] => parts.map((part) => part[index])
       return [join(pick(0), q.shape), join(pick(1), k.shape), join(pick(2), v.shape)]
     },
@@ -103,18 +112,19 @@ function groupGradient(
   k: tf.Tensor2D,
   v: tf.Tensor2D,
   mask: tf.Tensor2D,
-  scale: number,
+  options: AttentionOptions,
 ): [tf.Tensor2D, tf.Tensor2D, tf.Tensor2D] {
-  const p = probabilities(q, k, mask, scale)
+  const { p, slope } = probabilities(q, k, mask, options)
   const dV = tf.matMul(tf.transpose(p), dy) as tf.Tensor2D
   const dP = tf.matMul(dy, tf.transpose(v))
   const inner = tf.mul(dP, p)
-  const dS = tf.mul(tf.sub(inner, tf.mul(p, tf.sum(inner, 1, true))), scale) as tf.Tensor2D
+  const dBent = tf.mul(tf.sub(inner, tf.mul(p, tf.sum(inner, 1, true))), options.scale) as tf.Tensor2D
+  const dS = slope ? (tf.mul(dBent, slope) as tf.Tensor2D) : dBent
   return [tf.matMul(dS, k), tf.matMul(tf.transpose(dS), q), dV]
 }
 
 /**
- * q `[b, t, h, d]`, k and v `[b, s, kv, d]` with s = past + t and kv a divisor of h → `[b, t, h, d]`.
+ * q `[b, t, h, d]`, k and v `[b, s, kv, d]` with s ≥ past + t and kv a divisor of h → `[b, t, h, d]`.
  * Query head i reads key head floor(i / (h/kv)).
  */
 export function attention(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, options: AttentionOptions): tf.Tensor4D {

@@ -13,29 +13,53 @@ function rowsPerChunk(vocabulary: number): number {
 }
 
 interface Chunk {
+  /** Bent already where there is a softcap. */
   logits: tf.Tensor2D
   /** Labels with the ignored ones replaced by 0. */
   safe: tf.Tensor1D
   /** 1 for rows that count, 0 for ignored ones. */
   counts: tf.Tensor1D
+  /** Slope of the bent logits, where there is a softcap. */
+  slope: tf.Tensor2D | null
 }
 
-function chunkOf(hidden: tf.Tensor2D, head: FrozenMatrix, labels: tf.Tensor1D, from: number, rows: number): Chunk {
-  const h = tf.slice(hidden, [from, 0], [rows, hidden.shape[1]])
+interface Rows {
+  hidden: tf.Tensor2D
+  head: FrozenMatrix
+  labels: tf.Tensor1D
+  softcap: number | undefined
+}
+
+function chunkOf({ hidden, head, labels, softcap }: Rows, from: number, rows: number): Chunk {
+  const raw = tf.matMul(tf.slice(hidden, [from, 0], [rows, hidden.shape[1]]), head.transposed()) as tf.Tensor2D
+  const bent = softcap === undefined ? null : (tf.tanh(tf.div(raw, softcap)) as tf.Tensor2D)
   const own = tf.slice(labels, [from], [rows])
   return {
-    logits: tf.matMul(h, head.transposed()),
+    logits: bent ? tf.mul(bent, softcap!) : raw,
+    slope: bent ? tf.sub(1, tf.square(bent)) : null,
     safe: tf.maximum(own, tf.scalar(0, 'int32')),
     counts: tf.cast(tf.greaterEqual(own, tf.scalar(0, 'int32')), 'float32'),
   }
 }
 
+/** One element of each row. */
+function pick(matrix: tf.Tensor2D, columns: tf.Tensor1D): tf.Tensor1D {
+  const [rows, width] = matrix.shape
+  const flat = tf.add(tf.mul(tf.range(0, rows, 1, 'int32'), tf.scalar(width, 'int32')), columns) as tf.Tensor1D
+  return tf.gather(tf.reshape(matrix, [rows * width]), flat)
+}
+
+/** (softmax − onehot)·slope·W without the one-hot: softmax·slope·W less the label's own row. */
+function chunkGradient({ safe, slope }: Chunk, softmax: tf.Tensor2D, head: FrozenMatrix): tf.Tensor2D {
+  const own = tf.gather(head.natural(), safe)
+  if (!slope) return tf.sub(tf.matMul(softmax, head.natural()), own)
+  const weighted = tf.mul(own, tf.reshape(pick(slope, safe), [-1, 1]))
+  return tf.sub(tf.matMul(tf.mul(softmax, slope) as tf.Tensor2D, head.natural()), weighted)
+}
+
 /** −log softmax at the label, 0 for ignored rows; the likeliest token's probability is 1/Σexp(logit − max). */
 function chunkLoss({ logits, safe, counts }: Chunk, softmax: tf.Tensor2D): tf.Tensor1D {
-  const [rows, vocabulary] = logits.shape
-  const flat = tf.add(tf.mul(tf.range(0, rows, 1, 'int32'), tf.scalar(vocabulary, 'int32')), safe) as tf.Tensor1D
-  const at = tf.gather(tf.reshape(logits, [rows * vocabulary]), flat)
-  const loss = tf.sub(tf.sub(tf.max(logits, 1), at), tf.log(tf.max(softmax, 1)))
+  const loss = tf.sub(tf.sub(tf.max(logits, 1), pick(logits, safe)), tf.log(tf.max(softmax, 1)))
   return tf.mul(loss, counts)
 }
 
@@ -51,11 +75,12 @@ export function crossEntropyReference(
   hidden: tf.Tensor2D,
   head: FrozenMatrix,
   labels: tf.Tensor1D,
+  softcap?: number,
 ): { loss: tf.Tensor1D; correct: tf.Tensor1D } {
   return tf.tidy(() => {
     const parts = overChunks(hidden.shape[0], head.out, (from, count) =>
       tf.tidy(() => {
-        const chunk = chunkOf(hidden, head, labels, from, count)
+        const chunk = chunkOf({ hidden, head, labels, softcap }, from, count)
         const hit = tf.cast(tf.equal(tf.argMax(chunk.logits, 1), chunk.safe), 'float32')
         return [chunkLoss(chunk, tf.softmax(chunk.logits)), tf.mul(hit, chunk.counts) as tf.Tensor1D] as const
       }),
@@ -66,14 +91,15 @@ export function crossEntropyReference(
 
 /**
  * Per token: loss (natural log; 0 where ignored) and whether the likeliest token is the label (1 or 0).
- * hidden `[n, d]`, head `[vocab, d]`, int32 labels `[n]` → two `[n]`. No gradient: see {@link crossEntropyWithGrad}.
+ * hidden `[n, d]`, head `[vocab, d]`, int32 labels `[n]` → two `[n]`. With a softcap the logits are softcap · tanh(logit / softcap). No gradient: see {@link crossEntropyWithGrad}.
  */
 export function crossEntropy(
   hidden: tf.Tensor2D,
   head: FrozenMatrix,
   labels: tf.Tensor1D,
+  softcap?: number,
 ): { loss: tf.Tensor1D; correct: tf.Tensor1D } {
-  return crossEntropyReference(hidden, head, labels)
+  return crossEntropyReference(hidden, head, labels, softcap)
 }
 
 /** The plain TensorFlow.js form of {@link crossEntropyWithGrad}. */
@@ -82,17 +108,15 @@ export function crossEntropyWithGradReference(
   head: FrozenMatrix,
   labels: tf.Tensor1D,
   scale: number | tf.Scalar,
+  softcap?: number,
 ): { loss: tf.Tensor1D; dHidden: tf.Tensor2D } {
   return tf.tidy(() => {
     const parts = overChunks(hidden.shape[0], head.out, (from, count) =>
       tf.tidy(() => {
-        const chunk = chunkOf(hidden, head, labels, from, count)
-        // (softmax − onehot)·W without the one-hot: softmax·W less the label's own row
+        const chunk = chunkOf({ hidden, head, labels, softcap }, from, count)
         const softmax = tf.softmax(chunk.logits)
-        const pulled = tf.matMul(softmax, head.natural())
-        const own = tf.gather(head.natural(), chunk.safe)
         const weight = tf.reshape(tf.mul(chunk.counts, scale), [count, 1])
-        return [chunkLoss(chunk, softmax), tf.mul(tf.sub(pulled, own), weight) as tf.Tensor2D] as const
+        return [chunkLoss(chunk, softmax), tf.mul(chunkGradient(chunk, softmax, head), weight) as tf.Tensor2D] as const
       }),
     )
     return {
@@ -114,6 +138,7 @@ export function crossEntropyWithGrad(
   head: FrozenMatrix,
   labels: tf.Tensor1D,
   scale: number | tf.Scalar,
+  softcap?: number,
 ): { loss: tf.Tensor1D; dHidden: tf.Tensor2D } {
-  return crossEntropyWithGradReference(hidden, head, labels, scale)
+  return crossEntropyWithGradReference(hidden, head, labels, scale, softcap)
 }

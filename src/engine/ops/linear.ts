@@ -63,7 +63,8 @@ export function linear(x: tf.Tensor2D, w: FrozenMatrix, bias: tf.Tensor1D | null
   return linearReference(x, w, bias, lora)
 }
 
-/** `[n, d] → [n, vocab]`: scores of every token; differentiable in `hidden`. For whole batches prefer crossEntropy, which keeps no such tensor. */
-export function logits(hidden: tf.Tensor2D, head: FrozenMatrix): tf.Tensor2D {
-  return linear(hidden, head, null, null)
+/** `[n, d] → [n, vocab]`: scores of every token; differentiable in `hidden`, bent to softcap · tanh(score / softcap) where a softcap is given. For whole batches prefer crossEntropy, which keeps no such tensor. */
+export function logits(hidden: tf.Tensor2D, head: FrozenMatrix, softcap?: number): tf.Tensor2D {
+  const scores = linear(hidden, head, null, null)
+  return softcap === undefined ? scores : tf.mul(tf.tanh(tf.div(scores, softcap)), softcap)
 }

@@ -1,0 +1,64 @@
+/** File sources for tests: a real folder, and a folder in memory. Refuses to write. */
+import { existsSync } from 'node:fs'
+import { open, readdir, stat } from 'node:fs/promises'
+import { join, relative, resolve, sep } from 'node:path'
+import { CodedError } from '../../src/shared/errors'
+import type { FileSource } from '../../src/shared/files'
+
+const DATA = resolve(import.meta.dirname, '../../../shared/data')
+
+/** Where a folder of the test data lies, or null (said once) where the data is not there. */
+export function dataFolder(name: string): string | null {
+  const path = join(DATA, name)
+  if (existsSync(path)) return path
+  console.log(`skipped: ../shared/data/${name} is not there`)
+  return null
+}
+
+/** A folder on disk. */
+export function diskFolder(root: string): FileSource {
+  return {
+    async list() {
+      const entries = await readdir(root, { recursive: true, withFileTypes: true })
+      const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name))
+      return Promise.all(
+        files.map(async (file) => ({ name: relative(root, file).split(sep).join('/'), size: (await stat(file)).size })),
+      )
+    },
+    async read(name, start = 0, end) {
+      const path = join(root, name)
+      if (!existsSync(path)) throw missing(name)
+      const file = await open(path)
+      try {
+        const { size } = await file.stat()
+        const bytes = new Uint8Array(Math.max(0, Math.min(end ?? size, size) - start))
+        await file.read(bytes, 0, bytes.length, start)
+        return bytes
+      } finally {
+        await file.close()
+      }
+    },
+  }
+}
+
+/** A folder in memory; strings are UTF-8. */
+export function memoryFolder(files: Record<string, string | Uint8Array>): FileSource {
+  const all = new Map(
+    Object.entries(files).map(([name, content]) => [
+      name,
+      typeof content === 'string' ? new TextEncoder().encode(content) : content,
+    ]),
+  )
+  return {
+    list: async () => [...all].map(([name, bytes]) => ({ name, size: bytes.length })),
+    read: async (name, start, end) => {
+      const bytes = all.get(name)
+      if (!bytes) throw missing(name)
+      return bytes.slice(start, end)
+    },
+  }
+}
+
+function missing(name: string): CodedError {
+  return new CodedError('file.missing', `There is no file ${name}.`, { where: name, fix: 'Pick the whole folder.' })
+}
