@@ -51,6 +51,7 @@ def main():
     write_json(o.out / "config.json", config(model.shape))
     write_json(o.out / "generation_config.json", {"bos_token_id": BEGIN, "eos_token_id": END, "pad_token_id": PAD,
                                                   "do_sample": True, "temperature": 0.8, "top_p": 0.95, "max_new_tokens": 200})
+    (o.out / "model.safetensors").chmod(0o644)
     save_tokenizer(load_tokenizer(o.tokenizer), o.out)
 
     from transformers import AutoModelForCausalLM, AutoTokenizer
