@@ -46,38 +46,67 @@ export async function readProblems(id: DatasetId): Promise<RowProblem[]> {
   return (await db.get<RowProblem[]>(['problems', id])) ?? []
 }
 
+/** Every row in file order, read a stretch at a time: never the whole set in memory. */
+export async function* iterateRows<T extends object = StoredRow>(id: DatasetId): AsyncGenerator<T> {
+  const stride = CHUNK * CHUNKS_A_WRITE
+  for (let from = 0; ; from += stride) {
+    const rows = await readRows<T>(id, from, from + stride)
+    yield* rows
+    if (rows.length < stride) return
+  }
+}
+
 /**
- * Stores a dataset; if that fails or is aborted, nothing of it stays.
- * @param onRows told how many rows are in.
+ * Stores a dataset while it is being read: `work` appends rows as they come and ends with what is to be listed. If it
+ * fails (or is aborted), nothing of the dataset stays.
  */
-export async function putDataset(
-  record: DatasetRecord,
-  rows: readonly object[],
-  problems: readonly RowProblem[],
-  options: { onRows?: (done: number) => void; signal?: AbortSignal } = {},
-): Promise<void> {
-  const { id } = record
-  await whileWriting('dataset', id, async () => {
-    try {
-      const stride = CHUNK * CHUNKS_A_WRITE
-      for (let start = 0; start < rows.length; start += stride) {
-        options.signal?.throwIfAborted()
+export async function storeDataset(
+  id: DatasetId,
+  work: (
+    append: (rows: readonly object[]) => Promise<void>,
+  ) => Promise<{ record: DatasetRecord; problems: readonly RowProblem[] }>,
+): Promise<DatasetRecord> {
+  return whileWriting('dataset', id, async () => {
+    let waiting: object[] = []
+    let chunks = 0
+    const flush = async (least: number): Promise<void> => {
+      while (waiting.length > least) {
+        const taken = waiting.slice(0, CHUNK * CHUNKS_A_WRITE)
         await db.write((store) => {
-          for (let at = start; at < Math.min(start + stride, rows.length); at += CHUNK) {
-            store.put(rows.slice(at, at + CHUNK), ['rows', id, at / CHUNK])
-          }
+          for (let at = 0; at < taken.length; at += CHUNK)
+            store.put(taken.slice(at, at + CHUNK), ['rows', id, chunks++])
         })
-        options.onRows?.(Math.min(start + stride, rows.length))
+        waiting = waiting.slice(taken.length)
       }
-      options.signal?.throwIfAborted()
+    }
+    try {
+      const { record, problems } = await work(async (rows) => {
+        waiting = waiting.concat(rows)
+        await flush(CHUNK * CHUNKS_A_WRITE)
+      })
+      await flush(0)
+      const listed = { ...record, id }
       await db.write((store) => {
         store.put(problems, ['problems', id])
-        store.put(record, ['record', id])
+        store.put(listed, ['record', id])
       })
+      return listed
     } catch (error) {
       await removeRows(id)
       throw error
     }
+  })
+}
+
+/** Stores a dataset that is in memory already; see {@link storeDataset}. */
+export async function putDataset(
+  record: DatasetRecord,
+  rows: readonly object[],
+  problems: readonly RowProblem[],
+): Promise<DatasetRecord> {
+  return storeDataset(record.id, async (append) => {
+    await append(rows)
+    return { record, problems }
   })
 }
 

@@ -6,11 +6,13 @@ export {
   cleanDatasets,
   deleteDataset,
   getDataset,
+  iterateRows,
   listDatasets,
   missingDataset,
   putDataset,
   readProblems,
   readRows,
+  storeDataset,
   updateDataset,
   type StoredRow,
 } from './datasets'

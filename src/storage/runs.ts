@@ -4,9 +4,18 @@
  */
 import { CodedError } from '../shared/errors'
 import { MetricBuffer, type MetricColumns } from '../shared/metrics'
-import type { Checkpoint, CheckpointKind, CheckpointSummary, RunId, RunRecord, TensorData } from '../shared/records'
+import type {
+  Checkpoint,
+  CheckpointMeta,
+  CheckpointKind,
+  CheckpointSummary,
+  RunId,
+  RunRecord,
+  TensorData,
+} from '../shared/records'
 import { openDatabase, range, read, type Key } from './database'
 import { ifRunIsFree } from './locks'
+import { PART_BYTES } from './parts'
 
 /** A PEFT adapter as it is kept: its configuration and its tensors by file key. */
 export interface StoredAdapter {
@@ -14,7 +23,14 @@ export interface StoredAdapter {
   tensors: Record<string, TensorData>
 }
 
-// Keys: ['record', id], ['metrics', id, first step], ['checkpoint', id, kind], ['adapter', id].
+/** A set of tensors without their bytes; these lie beside it in pieces, in the order of the names. */
+interface Kept<Head> {
+  head: Head
+  tensors: { name: string; dtype: TensorData['dtype']; shape: number[]; bytes: number }[]
+}
+
+// Keys: ['record', id], ['metrics', id, first step, count], ['checkpoint', id, kind], ['checkpoint', id, kind, piece],
+// ['adapter', id], ['adapter', id, piece].
 const db = openDatabase('finetab-runs')
 const PARTS = ['record', 'metrics', 'checkpoint', 'adapter'] as const
 
@@ -99,11 +115,8 @@ export async function saveCheckpoint(
   checkpoint: Checkpoint,
 ): Promise<RunRecord> {
   const { meta } = checkpoint
-  const tensors = Object.fromEntries(
-    Object.entries(checkpoint.tensors).map(([name, tensor]) => [name, compact(tensor)]),
-  )
   return db.write((store) => {
-    for (const kind of kinds) store.put({ meta, tensors }, ['checkpoint', id, kind])
+    for (const kind of kinds) putTensors(store, ['checkpoint', id, kind], meta, checkpoint.tensors)
     if (kinds.includes('last')) putMetrics(store, id, meta.metrics)
     return changeRecord(store, id, (record) => ({
       checkpoints: [
@@ -122,21 +135,22 @@ export async function saveCheckpoint(
 
 /** A checkpoint; null where there is none of that kind. */
 export async function loadCheckpoint(id: RunId, kind: CheckpointKind): Promise<Checkpoint | null> {
-  return (await db.get<Checkpoint>(['checkpoint', id, kind])) ?? null
+  const kept = await loadTensors<CheckpointMeta>(['checkpoint', id, kind])
+  return kept && { meta: kept.head, tensors: kept.tensors }
 }
 
 /** Stores a run together with an adapter that came from elsewhere. */
 export async function putImportedRun(record: RunRecord, adapter: StoredAdapter): Promise<void> {
-  const tensors = Object.fromEntries(Object.entries(adapter.tensors).map(([name, tensor]) => [name, compact(tensor)]))
   await db.write((store) => {
-    store.put({ config: adapter.config, tensors }, ['adapter', record.id])
+    putTensors(store, ['adapter', record.id], adapter.config, adapter.tensors)
     store.put(record, ['record', record.id])
   })
 }
 
 /** The adapter of an imported run; null for others. */
 export async function loadImportedAdapter(id: RunId): Promise<StoredAdapter | null> {
-  return (await db.get<StoredAdapter>(['adapter', id])) ?? null
+  const kept = await loadTensors<object>(['adapter', id])
+  return kept && { config: kept.head, tensors: kept.tensors }
 }
 
 async function settle(record: RunRecord): Promise<RunRecord> {
@@ -191,10 +205,31 @@ function evalLossAt(metrics: MetricColumns, step: number): number | null {
   return null
 }
 
-/** Structured clone copies the whole buffer under a view: a tensor cut out of a large file must not drag that along. */
-function compact(tensor: TensorData): TensorData {
-  const { bytes } = tensor
-  return bytes.byteLength === bytes.buffer.byteLength ? tensor : { ...tensor, bytes: bytes.slice() }
+/** Chromium refuses values above 127 MiB, so bytes lie in pieces of their own, all put in the same transaction. */
+function putTensors(store: IDBObjectStore, key: Key, head: object, tensors: Record<string, TensorData>): void {
+  store.delete(range(key))
+  const entries = Object.entries(tensors)
+  const index = entries.map(([name, { dtype, shape, bytes }]) => ({ name, dtype, shape, bytes: bytes.byteLength }))
+  store.put({ head, tensors: index } satisfies Kept<object>, key)
+  let piece = 0
+  for (const [, { bytes }] of entries) {
+    for (let at = 0; at < bytes.byteLength; at += PART_BYTES) {
+      // Sliced, because structured clone copies the whole buffer under a view: all of the file it was cut from.
+      store.put(bytes.slice(at, at + PART_BYTES), [...key, piece++])
+    }
+  }
+}
+
+async function loadTensors<Head>(key: Key): Promise<{ head: Head; tensors: Record<string, TensorData> } | null> {
+  const [kept, ...pieces] = await db.all<unknown>(key)
+  if (!kept) return null
+  const { head, tensors } = kept as Kept<Head>
+  const entries = tensors.map(({ name, dtype, shape, bytes }) => {
+    const whole = new Uint8Array(bytes)
+    for (let at = 0; at < bytes; at += PART_BYTES) whole.set(pieces.shift() as Uint8Array, at)
+    return [name, { dtype, shape, bytes: whole }] as const
+  })
+  return { head, tensors: Object.fromEntries(entries) }
 }
 
 function promised<T>(request: IDBRequest<T>): Promise<T> {
