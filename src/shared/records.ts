@@ -236,6 +236,8 @@ export interface CheckpointMeta {
   metrics: MetricColumns
   samples: RunSample[]
   marks: RunMark[]
+  /** adapter_config.json, where the run started from an adapter and it does not follow from the job. */
+  adapterConfig?: Record<string, unknown>
 }
 
 /** What computes, and what it can do. */

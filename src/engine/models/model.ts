@@ -1,0 +1,141 @@
+/**
+ * From a folder to a model: inspect without a device, load onto one. Refuses bad models with coded errors and leaves nothing
+ * on the device when a load fails.
+ */
+import { CodedError } from '../../shared/errors'
+import type { FileSource, OnProgress } from '../../shared/files'
+import type { ModelId, ModelRecord } from '../../shared/records'
+import type { Weights } from '../formats/checkpoint-index'
+import { openWeights } from '../formats/checkpoint-index'
+import type { Network } from '../nn/network'
+import type { ChatTemplate } from '../tokenizer/chat-template'
+import { loadChatTemplate } from '../tokenizer/chat-template'
+import type { Tokenizer } from '../tokenizer'
+import { loadTokenizer } from '../tokenizer'
+import type { BaseConfig } from './config'
+import type { Family } from './family'
+import { shapeOf } from './family'
+import { readConfig } from './registry'
+import { count, matchWeights, WeightLoader } from './weights'
+
+/** A model on the device with all that is needed to feed it and to read its answers. */
+export interface Model {
+  readonly record: ModelRecord
+  readonly config: BaseConfig
+  readonly network: Network
+  readonly tokenizer: Tokenizer
+  readonly chatTemplate: ChatTemplate
+  /** Ids that end an answer. */
+  readonly endIds: ReadonlySet<number>
+  /** Last parts of the names of the linear layers that an adapter may sit on. */
+  readonly targets: readonly string[]
+  /** Whether its files hold weights as [in, out] (GPT-2), which PEFT wants to know. */
+  readonly fanInFanOut: boolean
+  dispose(): void
+}
+
+interface Opened {
+  record: ModelRecord
+  family: Family
+  config: BaseConfig
+  weights: Weights
+  tokenizer: Tokenizer
+  chatTemplate: ChatTemplate
+}
+
+async function readJson(source: FileSource, name: string): Promise<unknown> {
+  const bytes = await source.read(name)
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) as unknown
+  } catch (error) {
+    throw new CodedError('model.config', `${name} is not valid JSON.`, {
+      where: name,
+      fix: 'Take the file again from where the model comes from.',
+      cause: error,
+    })
+  }
+}
+
+async function open(source: FileSource, id: ModelId, name: string): Promise<Opened> {
+  const files = await source.list()
+  if (!files.some((file) => file.name === 'config.json'))
+    throw new CodedError('file.missing', 'There is no config.json.', {
+      where: 'config.json',
+      fix: 'Choose the folder that holds config.json, tokenizer.json and model.safetensors.',
+    })
+  const { family, config } = readConfig(await readJson(source, 'config.json'))
+  const weights = await openWeights(source)
+  const plan = family.plan(config)
+  const found = [...matchWeights(plan, weights).values()]
+  const tokenizer = await loadTokenizer(source)
+  if (tokenizer.vocabularySize > config.vocabulary)
+    throw new CodedError(
+      'model.tokenizer',
+      `The tokenizer has ${tokenizer.vocabularySize} tokens and the model only ${config.vocabulary}.`,
+      { where: 'tokenizer.json', fix: 'Take the tokenizer from the same place and revision as the weights.' },
+    )
+  const chatTemplate = await loadChatTemplate(source, tokenizer)
+  const record: ModelRecord = {
+    id,
+    name,
+    family: config.modelType,
+    parameters: found.reduce((sum, tensor) => sum + count(weights.info(tensor).shape), 0),
+    vocabulary: config.vocabulary,
+    context: config.maxPositions,
+    layers: config.layers,
+    hidden: config.hiddenSize,
+    bytes: files.reduce((sum, file) => sum + file.size, 0),
+    dtype: mostCommonType(weights, found),
+    hasChatTemplate: chatTemplate.builtIn === null,
+    addedAt: 0,
+    shape: shapeOf(config),
+  }
+  return { record, family, config, weights, tokenizer, chatTemplate }
+}
+
+function mostCommonType(weights: Weights, names: readonly string[]): string {
+  const elements = new Map<string, number>()
+  for (const name of names) {
+    const { dtype, shape } = weights.info(name)
+    elements.set(dtype, (elements.get(dtype) ?? 0) + count(shape))
+  }
+  return [...elements].sort((a, b) => b[1] - a[1])[0]?.[0] ?? 'F32'
+}
+
+/**
+ * Reads config, headers and tokenizer and checks that they fit together; needs no device and reads no weights.
+ * @throws CodedError `model.*`, `file.missing`.
+ */
+export async function inspectModel(source: FileSource, id: ModelId, name: string): Promise<ModelRecord> {
+  return (await open(source, id, name)).record
+}
+
+/**
+ * Loads a model onto the current device.
+ * @throws CodedError `model.*` (also `model.not-finite`, which {@link inspectModel} cannot see), `file.missing`.
+ */
+export async function loadModel(
+  source: FileSource,
+  options: { id: ModelId; name: string; onProgress?: OnProgress; signal?: AbortSignal },
+): Promise<Model> {
+  const { record, family, config, weights, tokenizer, chatTemplate } = await open(source, options.id, options.name)
+  const loader = new WeightLoader(weights, family.plan(config), options)
+  let network: Network
+  try {
+    network = await family.build(config, loader)
+  } catch (error) {
+    loader.dispose()
+    throw error
+  }
+  return {
+    record,
+    config,
+    network,
+    tokenizer,
+    chatTemplate,
+    endIds: tokenizer.endIds,
+    targets: family.targets,
+    fanInFanOut: family.fanInFanOut ?? false,
+    dispose: () => network.dispose(),
+  }
+}

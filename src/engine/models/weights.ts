@@ -1,0 +1,172 @@
+/**
+ * From a checkpoint's tensors to device weights: names and shapes are checked against a plan, values against NaN and Inf.
+ * Refuses a checkpoint with anything missing, misshapen or unexpected, naming all of it in one error.
+ */
+import { CodedError } from '../../shared/errors'
+import type { Progress } from '../../shared/files'
+import { toFloat32 } from '../formats/safetensors'
+import type { Weights } from '../formats/checkpoint-index'
+import { Linear } from '../nn/linear'
+import { FrozenMatrix } from '../ops'
+import { tf } from '../tf'
+
+/** A tensor that a family expects in its checkpoint. */
+export interface WeightSpec {
+  readonly name: string
+  readonly shape: readonly number[]
+  /** Other names under which the same tensor may stand. */
+  readonly aliases?: readonly string[]
+  /** May be absent. */
+  readonly optional?: true
+}
+
+export interface WeightPlan {
+  readonly specs: readonly WeightSpec[]
+  /** Names that files carry and nobody needs (buffers, unused heads). */
+  readonly ignore: readonly RegExp[]
+}
+
+/** Most tensors named in a message; the rest is counted. */
+const MOST_NAMED = 12
+
+function listed(items: readonly string[]): string {
+  const more = items.length - MOST_NAMED
+  return items.slice(0, MOST_NAMED).join('; ') + (more > 0 ? `; and ${more} more` : '')
+}
+
+/**
+ * Where each planned tensor stands in the file.
+ * @returns planned name → name in the checkpoint; optional ones that are absent are left out.
+ * @throws CodedError `model.tensors` listing everything missing, misshapen and unexpected.
+ */
+export function matchWeights(plan: WeightPlan, weights: Pick<Weights, 'names' | 'info'>): Map<string, string> {
+  const present = new Set(weights.names)
+  const found = new Map<string, string>()
+  const missing: string[] = []
+  const misshapen: string[] = []
+  const known = new Set<string>()
+  for (const spec of plan.specs) {
+    const names = [spec.name, ...(spec.aliases ?? [])]
+    for (const name of names) known.add(name)
+    const name = names.find((candidate) => present.has(candidate))
+    if (name === undefined) {
+      if (!spec.optional) missing.push(`${spec.name} [${spec.shape.join(', ')}]`)
+      continue
+    }
+    const shape = weights.info(name).shape
+    if (shape.join() !== spec.shape.join())
+      misshapen.push(`${name} is [${shape.join(', ')}] and should be [${spec.shape.join(', ')}]`)
+    found.set(spec.name, name)
+  }
+  const unexpected = weights.names.filter((name) => !known.has(name) && !plan.ignore.some((rule) => rule.test(name)))
+  const problems = [
+    missing.length > 0 ? `Missing: ${listed(missing)}.` : '',
+    misshapen.length > 0 ? `Of another shape than config.json says: ${listed(misshapen)}.` : '',
+    unexpected.length > 0 ? `Unexpected: ${listed(unexpected)}.` : '',
+  ].filter(Boolean)
+  if (problems.length > 0)
+    throw new CodedError('model.tensors', `The weights do not fit config.json. ${problems.join(' ')}`, {
+      where: 'model.safetensors',
+      fix: 'Take all files of the model from the same place and revision.',
+    })
+  return found
+}
+
+/** @throws CodedError `model.not-finite` with the position of the first NaN or Inf. */
+export function checkFinite(values: Float32Array, name: string): void {
+  // Summing in blocks is several times faster than testing each value; a NaN or Inf makes the sum so.
+  const block = 4096
+  for (let start = 0; start < values.length; start += block) {
+    const end = Math.min(values.length, start + block)
+    let sum = 0
+    for (let i = start; i < end; i++) sum += (values[i] as number) * 0
+    if (sum === 0) continue
+    const at = values.subarray(start, end).findIndex((value) => !Number.isFinite(value))
+    throw new CodedError('model.not-finite', `The weights contain ${values[start + at]}: they are damaged.`, {
+      where: `${name}, element ${start + at}`,
+      fix: 'Download or export the model again.',
+    })
+  }
+}
+
+export interface LoadOptions {
+  onProgress?: (progress: Progress) => void
+  signal?: AbortSignal
+}
+
+/** Reads planned tensors one by one onto the device; keeps track of what it made, so that a failed load leaves nothing behind. */
+export class WeightLoader {
+  readonly #weights: Weights
+  readonly #names: Map<string, string>
+  readonly #options: LoadOptions
+  readonly #made: { dispose(): void }[] = []
+  readonly #total: number
+  #done = 0
+
+  constructor(weights: Weights, plan: WeightPlan, options: LoadOptions) {
+    this.#weights = weights
+    this.#names = matchWeights(plan, weights)
+    this.#options = options
+    this.#total = [...this.#names.values()].reduce((sum, name) => sum + count(weights.info(name).shape), 0)
+  }
+
+  has(name: string): boolean {
+    return this.#names.has(name)
+  }
+
+  /** A `[out, in]` matrix; `transposed` where the file holds `[in, out]` (GPT-2's Conv1D). */
+  async matrix(name: string, transposed = false): Promise<FrozenMatrix> {
+    const { values, shape } = await this.#read(name)
+    const [rows = 0, columns = 0] = shape
+    const matrix = transposed
+      ? FrozenMatrix.from(transpose(values, rows, columns), columns, rows)
+      : FrozenMatrix.from(values, rows, columns)
+    this.#made.push(matrix)
+    return matrix
+  }
+
+  /** A vector; `shift` is added to it (Gemma's norms hold weight - 1). */
+  async vector(name: string, shift = 0): Promise<tf.Tensor1D> {
+    const { values } = await this.#read(name)
+    if (shift !== 0) for (let i = 0; i < values.length; i++) values[i] = (values[i] as number) + shift
+    const vector = tf.keep(tf.tensor1d(values))
+    this.#made.push(vector)
+    return vector
+  }
+
+  /** A linear layer with `weight` and, where the plan found one, `bias`. */
+  async linear(module: string, layer: number, transposed = false): Promise<Linear> {
+    const weight = await this.matrix(`${module}.weight`, transposed)
+    const bias = this.has(`${module}.bias`) ? await this.vector(`${module}.bias`) : null
+    return new Linear(module, layer, weight, bias)
+  }
+
+  /** Frees everything made so far; for a load that failed. */
+  dispose(): void {
+    for (const made of this.#made) made.dispose()
+  }
+
+  async #read(name: string): Promise<{ values: Float32Array; shape: readonly number[] }> {
+    this.#options.signal?.throwIfAborted()
+    const stored = this.#names.get(name)
+    if (stored === undefined) throw new Error(`${name} is not in the plan`)
+    const tensor = await this.#weights.read(stored)
+    const values = toFloat32(tensor)
+    checkFinite(values, stored)
+    this.#done += values.length
+    this.#options.onProgress?.({ stage: 'Loading weights', done: this.#done, total: this.#total, unit: 'items' })
+    return { values, shape: tensor.shape }
+  }
+}
+
+/** Number of elements of a shape. */
+export function count(shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, 1)
+}
+
+function transpose(values: Float32Array, rows: number, columns: number): Float32Array {
+  const result = new Float32Array(values.length)
+  for (let r = 0; r < rows; r++)
+    for (let c = 0; c < columns; c++) result[c * rows + r] = values[r * columns + c] as number
+  return result
+}

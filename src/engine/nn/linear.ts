@@ -1,0 +1,39 @@
+/** A frozen linear layer that looks up its adapter in the pass. Refuses to train its own weight. */
+import type { FrozenMatrix } from '../ops'
+import { linear } from '../ops'
+import type { tf } from '../tf'
+import type { LinearSpec, Pass } from './network'
+
+export class Linear implements LinearSpec {
+  readonly module: string
+  readonly target: string
+  readonly layer: number
+  readonly weight: FrozenMatrix
+  readonly bias: tf.Tensor1D | null
+
+  constructor(module: string, layer: number, weight: FrozenMatrix, bias: tf.Tensor1D | null) {
+    this.module = module
+    this.target = module.slice(module.lastIndexOf('.') + 1)
+    this.layer = layer
+    this.weight = weight
+    this.bias = bias
+  }
+
+  get out(): number {
+    return this.weight.out
+  }
+
+  get in(): number {
+    return this.weight.in
+  }
+
+  /** `[n, in]` → `[n, out]`, with the adapter's share where the pass has one for this layer. */
+  forward(x: tf.Tensor2D, pass: Pass): tf.Tensor2D {
+    return linear(x, this.weight, this.bias, pass.lora?.(this.module) ?? null)
+  }
+
+  dispose(): void {
+    this.weight.dispose()
+    this.bias?.dispose()
+  }
+}

@@ -1,0 +1,56 @@
+/**
+ * What every model is to training and generation: embed, a stack of layers, a last norm, a head.
+ * Refuses to know about losses, optimisers and sampling.
+ */
+import type { FrozenMatrix, LoraPair } from '../ops'
+import type { tf } from '../tf'
+import type { LayerCache } from './cache'
+
+/** A linear layer that can carry an adapter. */
+export interface LinearSpec {
+  /** Its Hugging Face name: `model.layers.0.self_attn.q_proj`. */
+  readonly module: string
+  /** The last part of that name: `q_proj`. */
+  readonly target: string
+  readonly layer: number
+  readonly out: number
+  readonly in: number
+}
+
+/** What one walk through the layers carries along. Hidden states are `[batch · seq, hidden]`. */
+export interface Pass {
+  readonly batch: number
+  readonly seq: number
+  /** Tokens already in the caches; 0 in training. */
+  readonly past: number
+  /** How many of the `seq` positions are tokens rather than padding on the right; all where left out. */
+  readonly count?: number
+  /** The adapter's matrices for a linear layer, or null; null for the base model. */
+  readonly lora: ((module: string) => LoraPair | null) | null
+  /** One a layer in generation; null in training. */
+  readonly caches: readonly LayerCache[] | null
+}
+
+/** A model on the device. Forward code only: no method keeps tensors beyond what it returns. */
+export interface Network {
+  readonly layers: number
+  readonly hidden: number
+  readonly vocabulary: number
+  /** The longest sequence that positions exist for; Infinity where they are computed. */
+  readonly positions: number
+  /** Linear layers in order of their layer; what an adapter may sit on. */
+  readonly linears: readonly LinearSpec[]
+  /** `[vocabulary, hidden]`; the embedding table itself where the head is tied. */
+  readonly head: FrozenMatrix
+  /** Final soft cap of the logits (Gemma 2); undefined for none. */
+  readonly logitCap?: number
+  /** Bytes of weights on the device now. */
+  readonly bytes: number
+  /** int32 ids `[batch · seq]` → `[batch · seq, hidden]`. */
+  embed(ids: tf.Tensor1D, pass: Pass): tf.Tensor2D
+  /** One layer: `[batch · seq, hidden]` → same; differentiable in `x` and in the adapter. */
+  layer(index: number, x: tf.Tensor2D, pass: Pass): tf.Tensor2D
+  /** The last norm: `[n, hidden]` → what the head takes; differentiable in `x`. */
+  finish(x: tf.Tensor2D): tf.Tensor2D
+  dispose(): void
+}

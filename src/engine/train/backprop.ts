@@ -1,0 +1,116 @@
+/**
+ * Loss and adapter gradients, layer by layer: forward keeps each layer's input and nothing else; backward computes one layer
+ * again under the tape, pulls the gradient through and frees everything. Refuses to put more than one layer on the tape.
+ */
+import type { Adapter } from '../adapters/lora'
+import type { Network, Pass } from '../nn/network'
+import { crossEntropyWithGrad } from '../ops'
+import { tf } from '../tf'
+import type { Batch, DeviceBatch } from './batch'
+import { uploadBatch } from './batch'
+
+/** Gradients in the order of `adapter.variables`, and the sum of token losses `[]`; all owned by the caller. */
+export interface BatchGradients {
+  readonly lossSum: tf.Scalar
+  readonly gradients: tf.Tensor[]
+}
+
+/** How a walk through the layers finds its adapter. */
+export function trainingPass(adapter: Adapter | null, batch: Batch, dropoutSeed?: number): Pass {
+  return {
+    batch: batch.rows,
+    seq: batch.seq,
+    past: 0,
+    lora: adapter && ((module) => adapter.pair(module, dropoutSeed)),
+    caches: null,
+  }
+}
+
+/** What the head sees: the last norm of the looked-at positions only, `[slots, hidden]`. */
+export function lookedAt(network: Network, x: tf.Tensor2D, on: DeviceBatch): tf.Tensor2D {
+  return network.finish(tf.gather(x, on.positions))
+}
+
+/** The layers' inputs `[rows · seq, hidden]` in order, and after them the last layer's output. */
+export function forward(network: Network, on: DeviceBatch, pass: Pass): tf.Tensor2D[] {
+  const states = [tf.tidy(() => network.embed(on.ids, pass))]
+  for (let i = 0; i < network.layers; i++) {
+    const x = states[i] as tf.Tensor2D
+    states.push(tf.tidy(() => network.layer(i, x, pass)))
+  }
+  return states
+}
+
+/**
+ * The gradient of `scale · sum of token losses` for every adapter tensor.
+ * Memory: one hidden state a layer, and the activations of one layer.
+ */
+export function backprop(
+  network: Network,
+  adapter: Adapter,
+  batch: Batch,
+  scale: number,
+  dropoutSeed: number,
+): BatchGradients {
+  const on = uploadBatch(batch)
+  const pass = trainingPass(adapter, batch, dropoutSeed)
+  const states = forward(network, on, pass)
+  const last = states.pop() as tf.Tensor2D
+  let { lossSum, dy } = headGradient(network, last, on, scale)
+  last.dispose()
+  const gradients = new Array<tf.Tensor>(adapter.variables.length)
+  for (let i = network.layers - 1; i >= 0; i--) {
+    const x = states.pop() as tf.Tensor2D
+    const indices = adapter.indicesOf(i)
+    const pulled = pullThrough(network, i, x, dy, pass, indices.map((at) => adapter.variables[at]!.variable), i > 0) // prettier-ignore
+    x.dispose()
+    dy.dispose()
+    indices.forEach((at, n) => {
+      gradients[at] = pulled.gradients[n] as tf.Tensor
+    })
+    if (i > 0) dy = pulled.dx as tf.Tensor2D
+  }
+  on.dispose()
+  return { lossSum, gradients }
+}
+
+/** Loss at the head and its gradient with respect to the last layer's output `[rows · seq, hidden]`. */
+function headGradient(
+  network: Network,
+  x: tf.Tensor2D,
+  on: DeviceBatch,
+  scale: number,
+): { lossSum: tf.Scalar; dy: tf.Tensor2D } {
+  return tf.tidy(() => {
+    const chosen = tf.gather(x, on.positions)
+    const { loss, dHidden } = crossEntropyWithGrad(
+      network.finish(chosen),
+      network.head,
+      on.targets,
+      scale,
+      network.logitCap,
+    )
+    const { value, grads } = tf.engine().gradients(() => network.finish(chosen), [chosen], dHidden)
+    value.dispose()
+    // Each position has one place at most, so scattering is gathering from the gradient with a row of zeros at its end.
+    const zero = tf.fill([1, network.hidden], 0) as tf.Tensor2D
+    const dy = tf.gather(tf.concat([grads[0] as tf.Tensor2D, zero], 0), on.places)
+    return { lossSum: tf.sum(loss) as tf.Scalar, dy }
+  })
+}
+
+/** The vector-Jacobian product of one layer. */
+function pullThrough(
+  network: Network,
+  index: number,
+  x: tf.Tensor2D,
+  dy: tf.Tensor2D,
+  pass: Pass,
+  variables: readonly tf.Variable[],
+  needsInput: boolean,
+): { dx: tf.Tensor2D | null; gradients: tf.Tensor[] } {
+  const wanted: tf.Tensor[] = needsInput ? [x, ...variables] : [...variables]
+  if (wanted.length === 0) return { dx: null, gradients: [] }
+  const grads = tf.tidy(() => tf.engine().gradients(() => network.layer(index, x, pass), wanted, dy).grads)
+  return needsInput ? { dx: grads[0] as tf.Tensor2D, gradients: grads.slice(1) } : { dx: null, gradients: grads }
+}

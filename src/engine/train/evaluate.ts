@@ -1,0 +1,111 @@
+/** Loss and token accuracy over rows, reduced token by token. Refuses to hold more than one batch of rows on the device. */
+import type { EncodedRow } from '../../shared/records'
+import type { Adapter } from '../adapters/lora'
+import type { Model } from '../models/model'
+import { crossEntropy } from '../ops'
+import { tf } from '../tf'
+import { breathe } from './breathe'
+import { countLabels, packBatch, uploadBatch } from './batch'
+import { lookedAt, trainingPass } from './backprop'
+
+/** What a row came to: mean loss in nats over its `tokens` labels, of which `correct` were the likeliest token. */
+export interface RowResult {
+  index: number
+  loss: number
+  tokens: number
+  correct: number
+}
+
+export interface Evaluation {
+  /** Sum of all token losses / number of labels. NaN without labels. */
+  loss: number
+  perplexity: number
+  tokenAccuracy: number
+  /** Labels that counted. */
+  tokens: number
+  rows: RowResult[]
+}
+
+/** Rows go together up to this many padded tokens and rows. */
+const BATCH_TOKENS = 2048
+const BATCH_ROWS = 16
+
+function* groups(rows: readonly EncodedRow[]): Generator<EncodedRow[]> {
+  let group: EncodedRow[] = []
+  let longest = 0
+  for (const row of rows) {
+    const next = Math.max(longest, row.inputIds.length)
+    if (group.length > 0 && (group.length >= BATCH_ROWS || next * (group.length + 1) > BATCH_TOKENS)) {
+      yield group
+      group = []
+      longest = 0
+    }
+    group.push(row)
+    longest = Math.max(longest, row.inputIds.length)
+  }
+  if (group.length > 0) yield group
+}
+
+async function evaluateGroup(model: Model, adapter: Adapter | null, rows: readonly EncodedRow[]): Promise<RowResult[]> {
+  const { network } = model
+  const batch = packBatch(rows, tf.getBackend() !== 'webgpu')
+  const on = uploadBatch(batch)
+  const pass = trainingPass(adapter, batch)
+  let x = tf.tidy(() => network.embed(on.ids, pass))
+  for (let i = 0; i < network.layers; i++) {
+    const next = tf.tidy(() => network.layer(i, x, pass))
+    x.dispose()
+    x = next
+  }
+  const both = tf.tidy(() => {
+    const { loss, correct } = crossEntropy(lookedAt(network, x, on), network.head, on.targets, network.logitCap)
+    return tf.concat1d([loss, correct])
+  })
+  x.dispose()
+  on.dispose()
+  const values = (await both.data()) as Float32Array
+  both.dispose()
+  let at = 0
+  return rows.map((row): RowResult => {
+    const tokens = countLabels(row)
+    let loss = 0
+    let correct = 0
+    for (const end = at + tokens; at < end; at++) {
+      loss += values[at] as number
+      correct += values[batch.slots + at] as number
+    }
+    return { index: row.index, loss: loss / tokens, tokens, correct }
+  })
+}
+
+/**
+ * @param onRow called for each row in order as soon as it is known.
+ * @param signal aborts between batches with an `AbortError`.
+ */
+export async function evaluate(
+  model: Model,
+  adapter: Adapter | null,
+  rows: readonly EncodedRow[],
+  onRow?: (result: RowResult, done: number) => void,
+  signal?: AbortSignal,
+): Promise<Evaluation> {
+  const results: RowResult[] = []
+  for (const group of groups(rows)) {
+    signal?.throwIfAborted()
+    for (const result of await evaluateGroup(model, adapter, group)) {
+      results.push(result)
+      onRow?.(result, results.length)
+    }
+    await breathe()
+  }
+  const total = (pick: (row: RowResult) => number): number => results.reduce((sum, row) => sum + pick(row), 0)
+  const tokens = total((row) => row.tokens)
+  const loss = total((row) => (row.tokens > 0 ? row.loss * row.tokens : 0)) / tokens
+  return {
+    loss,
+    perplexity: Math.exp(loss),
+    tokenAccuracy: total((row) => row.correct) / tokens,
+    tokens,
+    rows: results,
+  }
+}

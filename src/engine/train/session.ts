@@ -1,0 +1,272 @@
+/**
+ * One run of training: adapter, optimiser, batches, metrics; steps one at a time, saved and restored exactly.
+ * Refuses hidden state: everything that the next step depends on is in its checkpoint.
+ */
+import { CodedError } from '../../shared/errors'
+import type { Job } from '../../shared/job'
+import { MetricBuffer } from '../../shared/metrics'
+import type { BatchSource, Checkpoint, CheckpointMeta, EncodedRow, RunMark, RunSample } from '../../shared/records'
+import { Adapter, createAdapter, loadAdapter } from '../adapters/lora'
+import { withGuard } from '../device-guard'
+import type { PeftAdapter } from '../formats/peft'
+import type { Model } from '../models/model'
+import { AdamW } from '../optim/adamw'
+import { clipFactor } from '../optim/clip'
+import { learningRate } from '../optim/schedule'
+import { sumSquares } from '../ops'
+import { mixSeed } from '../random'
+import { tf } from '../tf'
+import { backprop } from './backprop'
+import { countLabels, packBatch } from './batch'
+import { ADAPTER, checkpointAdapter, checkSameJob } from './checkpoint'
+import type { SessionEvent, SessionOutcome, StepEvent } from './events'
+import { runLoop } from './loop'
+import { totalSteps } from './schedule'
+
+export interface SessionInput {
+  readonly model: Model
+  readonly job: Job
+  /** The session takes it over; a checkpoint moves its cursor. */
+  readonly batches: BatchSource
+  readonly evalRows: readonly EncodedRow[]
+  /** Ids of the prompt that is answered at each evaluation; null for none. */
+  readonly samplePrompt: readonly number[] | null
+  readonly initAdapter?: PeftAdapter
+  readonly checkpoint?: Checkpoint
+}
+
+/** Skipped steps one after the other after which a run gives up. */
+const MOST_SKIPPED = 3
+
+/** The best evaluation so far and how long ago it was. */
+export interface Progress {
+  bestStep: number | null
+  bestEvalLoss: number | null
+  evalsWithoutBest: number
+}
+
+export class TrainSession {
+  readonly model: Model
+  readonly job: Job
+  readonly evalRows: readonly EncodedRow[]
+  readonly samplePrompt: readonly number[] | null
+  readonly totalSteps: number
+  readonly adapter: Adapter
+  readonly metrics: MetricBuffer
+  readonly samples: RunSample[] = []
+  readonly marks: RunMark[] = []
+  readonly progress: Progress = { bestStep: null, bestEvalLoss: null, evalsWithoutBest: 0 }
+  readonly #batches: BatchSource
+  readonly #optimiser: AdamW
+  readonly #adapterConfig: Record<string, unknown> | undefined
+  #step = 0
+  #tokensSeen = 0
+  #time = 0
+  #skipped = 0
+
+  constructor(input: SessionInput) {
+    const { model, job, checkpoint } = input
+    this.model = model
+    this.job = job
+    this.evalRows = input.evalRows
+    this.samplePrompt = input.samplePrompt
+    this.totalSteps = checkpoint?.meta.totalSteps ?? totalSteps(job, input.batches.rows)
+    this.#batches = input.batches
+    if (checkpoint) checkSameJob(checkpoint.meta.job, job)
+    this.adapter = startAdapter(input)
+    this.#adapterConfig = checkpoint?.meta.adapterConfig ?? (input.initAdapter && { ...input.initAdapter.config })
+    this.#optimiser = new AdamW(this.adapter.variables, {
+      beta1: job.adamBeta1,
+      beta2: job.adamBeta2,
+      epsilon: job.adamEpsilon,
+      weightDecay: job.weightDecay,
+    })
+    this.metrics = new MetricBuffer(checkpoint?.meta.metrics)
+    if (checkpoint) this.#restore(checkpoint)
+  }
+
+  /** Steps done. */
+  get step(): number {
+    return this.#step
+  }
+
+  get trainableParameters(): number {
+    return this.adapter.parameters
+  }
+
+  /** ms of training so far. */
+  get time(): number {
+    return this.#time
+  }
+
+  /** Adds time that was spent on evaluation. */
+  spend(ms: number): void {
+    this.#time += ms
+  }
+
+  get epoch(): number {
+    return this.#batches.cursor().position / this.#batches.rows
+  }
+
+  /** Runs to the end. Pause or stop by not pulling any further, after a `step` event; then call {@link TrainSession.checkpoint}. */
+  run(): AsyncGenerator<SessionEvent, SessionOutcome> {
+    return runLoop(this)
+  }
+
+  /**
+   * One optimiser step over `gradAccum` batches.
+   * @returns the event and, where the step was skipped, its mark.
+   * @throws CodedError `train.not-finite` after three skipped steps in a row; `device.*`.
+   */
+  async advance(): Promise<{ event: StepEvent; mark: RunMark | null }> {
+    const started = performance.now()
+    const { job } = this
+    const step = this.#step + 1
+    const micro = Array.from({ length: job.gradAccum }, () => this.#batches.next())
+    const { loss, norm, gradients } = await this.#gradients(micro, step)
+    const rate = learningRate(job, step, this.totalSteps)
+    const finite = Number.isFinite(loss) && Number.isFinite(norm)
+    if (finite) this.#optimiser.update(gradients, rate, clipFactor(norm, job.clip))
+    for (const gradient of gradients) gradient.dispose()
+    const tokens = micro.flat().reduce((sum, row) => sum + row.inputIds.length, 0)
+    this.#step = step
+    this.#tokensSeen += tokens
+    this.#skipped = finite ? 0 : this.#skipped + 1
+    const stepTime = performance.now() - started
+    this.#time += stepTime
+    const event: StepEvent = {
+      kind: 'step',
+      step,
+      epoch: this.epoch,
+      loss: finite ? loss : Number.NaN,
+      gradNorm: finite ? norm : Number.NaN,
+      learningRate: rate,
+      tokens,
+      stepTime,
+      memory: deviceBytes(),
+    }
+    this.metrics.push({ ...metricsOf(event), time: this.#time })
+    const mark = finite ? null : this.#skip(step, loss, norm)
+    return { event, mark }
+  }
+
+  /** All state, so that a session made from it goes on with the same numbers. Forces a sync with the device. */
+  async checkpoint(): Promise<Checkpoint> {
+    const { tensors } = await this.adapter.toPeft(this.model.record.name)
+    const named = Object.fromEntries(Object.entries(tensors).map(([key, tensor]) => [ADAPTER + key, tensor]))
+    const meta: CheckpointMeta = {
+      version: 1,
+      job: this.job,
+      step: this.#step,
+      totalSteps: this.totalSteps,
+      cursor: this.#batches.cursor(),
+      tokensSeen: this.#tokensSeen,
+      time: this.#time,
+      ...this.progress,
+      metrics: this.metrics.slice(),
+      samples: [...this.samples],
+      marks: [...this.marks],
+      ...(this.#adapterConfig ? { adapterConfig: this.#adapterConfig } : {}),
+    }
+    return { meta, tensors: { ...named, ...(await this.#optimiser.save()) } }
+  }
+
+  dispose(): void {
+    this.#optimiser.dispose()
+    this.adapter.dispose()
+  }
+
+  /** Loss (mean over the labels of all micro-batches), norm and gradients, which the caller disposes. */
+  async #gradients(
+    micro: readonly EncodedRow[][],
+    step: number,
+  ): Promise<{ loss: number; norm: number; gradients: tf.Tensor[] }> {
+    const labels = micro.flat().reduce((sum, row) => sum + countLabels(row), 0)
+    if (labels === 0)
+      throw new CodedError('data.no-trained-tokens', 'None of the tokens of a batch is trained.', {
+        where: `rows ${micro.flat().map((row) => row.index + 1).join(', ')}`, // prettier-ignore
+        fix: 'Raise the maximum length, or look at these rows on the data page.',
+      })
+    let gradients: tf.Tensor[] = []
+    let lossSum: tf.Scalar | null = null
+    try {
+      return await withGuard(async () => {
+        for (const [m, rows] of micro.entries()) {
+          const batch = packBatch(rows, tf.getBackend() !== 'webgpu')
+          const seed = mixSeed(this.job.seed, step, m)
+          const part = backprop(this.model.network, this.adapter, batch, 1 / labels, seed)
+          lossSum = plus(lossSum, part.lossSum)
+          gradients = gradients.length === 0 ? part.gradients : gradients.map((sum, i) => plus(sum, part.gradients[i]!))
+        }
+        const read = tf.tidy(() => tf.stack([lossSum as tf.Scalar, sumSquares(gradients)]))
+        const [sum = Number.NaN, squares = Number.NaN] = (await read.data()) as Float32Array
+        read.dispose()
+        return { loss: sum / labels, norm: Math.sqrt(squares), gradients }
+      })
+    } catch (error) {
+      for (const gradient of gradients) if (!gradient.isDisposed) gradient.dispose()
+      throw error
+    } finally {
+      ;(lossSum as tf.Scalar | null)?.dispose()
+    }
+  }
+
+  #skip(step: number, loss: number, norm: number): RunMark {
+    const what = Number.isFinite(loss) ? `the gradient norm was ${norm}` : `the loss was ${loss}`
+    const mark: RunMark = { step, kind: 'skipped', text: `Step ${step} was skipped: ${what}.` }
+    this.marks.push(mark)
+    if (this.#skipped >= MOST_SKIPPED)
+      throw new CodedError('train.not-finite', `${MOST_SKIPPED} steps in a row had no finite gradient: ${what}.`, {
+        where: `step ${step}`,
+        fix: 'Start again with a third of the learning rate, or resume from the best checkpoint.',
+      })
+    return mark
+  }
+
+  #restore({ meta, tensors }: Checkpoint): void {
+    this.#optimiser.restore(tensors)
+    this.#batches.restore(meta.cursor)
+    this.#step = meta.step
+    this.#tokensSeen = meta.tokensSeen
+    this.#time = meta.time
+    this.samples.push(...meta.samples)
+    this.marks.push(...meta.marks)
+    Object.assign(this.progress, {
+      bestStep: meta.bestStep,
+      bestEvalLoss: meta.bestEvalLoss,
+      evalsWithoutBest: meta.evalsWithoutBest,
+    })
+    const skipped = new Set(meta.marks.filter((mark) => mark.kind === 'skipped').map((mark) => mark.step))
+    while (skipped.has(meta.step - this.#skipped)) this.#skipped++
+  }
+}
+
+function startAdapter({ model, job, initAdapter, checkpoint }: SessionInput): Adapter {
+  if (checkpoint) return loadAdapter(model, checkpointAdapter(checkpoint, model.record.name))
+  if (initAdapter) return loadAdapter(model, initAdapter)
+  return createAdapter(
+    model,
+    { rank: job.rank, alpha: job.alpha, dropout: job.dropout, targets: job.targets },
+    job.seed,
+  )
+}
+
+/** The sum of two tensors, which it frees; the second as it is where there is no first. */
+function plus<T extends tf.Tensor>(sum: T | null, more: T): T {
+  if (!sum) return more
+  const next = tf.add(sum, more) as T
+  sum.dispose()
+  more.dispose()
+  return next
+}
+
+/** Bytes on the device: what the GPU really holds where that is known. */
+export function deviceBytes(): number {
+  const memory = tf.memory() as tf.MemoryInfo & { numBytesAllocatedInGPU?: number }
+  return memory.numBytesAllocatedInGPU ?? memory.numBytes
+}
+
+function metricsOf(event: StepEvent): Omit<StepEvent, 'kind'> {
+  const { kind: _kind, ...row } = event
+  return row
+}
