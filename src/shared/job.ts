@@ -52,7 +52,10 @@ export type Setting = NumberSetting | ChoiceSetting<string> | SwitchSetting | Te
 
 const integer = (s: Omit<NumberSetting, 'kind'>): NumberSetting => ({ kind: 'integer', ...s })
 const number = (s: Omit<NumberSetting, 'kind'>): NumberSetting => ({ kind: 'number', ...s })
-const choice = <C extends string>(s: Omit<ChoiceSetting<C>, 'kind'>): ChoiceSetting<C> => ({ kind: 'choice', ...s })
+// Inferred from the choices, not from what the table asks for: a job's type keeps "cosine" | "linear" | "constant".
+const choice = <T extends Record<string, string>>(
+  s: Omit<ChoiceSetting<keyof T & string>, 'kind' | 'choices'> & { readonly choices: T },
+): ChoiceSetting<keyof T & string> => ({ kind: 'choice', ...s })
 const toggle = (s: Omit<SwitchSetting, 'kind'>): SwitchSetting => ({ kind: 'switch', ...s })
 const text = (s: Omit<TextSetting, 'kind'>): TextSetting => ({ kind: 'text', ...s })
 const list = (s: Omit<ListSetting, 'kind'>): ListSetting => ({ kind: 'list', ...s })
