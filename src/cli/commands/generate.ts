@@ -1,0 +1,61 @@
+/** `finetab generate`: text from a prompt, with or without an adapter. Refuses to keep a conversation. */
+import { generate as continuation } from '../../engine'
+import type { Sampling } from '../../shared/protocol'
+import { DEFAULT_SAMPLING } from '../../shared/protocol'
+import { completeJob } from '../../shared/job'
+import type { CommandContext } from '../context'
+import { requireFlags } from '../flags'
+import { INTERRUPTED } from '../interrupt'
+import { openModelFolder } from '../model-folder'
+import { formatNumber } from '../output'
+import { loadAdapterFolder, loadModelFolder, openBackend } from '../runtime'
+import { readNote } from '../session-folder'
+
+/** Runs the command; the exit code. */
+export async function generate(context: CommandContext): Promise<number> {
+  const { options, given, output, interrupt } = context
+  requireFlags('generate', new Set([...Object.keys(given), ...Object.keys(options)]))
+  const folder = await openModelFolder(String(given.model))
+  await openBackend(completeJob(given).backend, context)
+  const model = await loadModelFolder(folder, context)
+  const adapter = await loadAdapterFolder(model, options.adapter)
+  adapter?.setStrength(options.strength ?? 1)
+  const prompt = options.prompt ?? ''
+  const ids = (await usesTemplate(context, model.record.hasChatTemplate))
+    ? model.tokenizer.encode(
+        model.chatTemplate.render([{ role: 'user', content: prompt }], { addGenerationPrompt: true }),
+        { addSpecialTokens: false },
+      )
+    : model.tokenizer.encode(prompt)
+  const stream = continuation(model, adapter, ids, samplingOf(context), interrupt.signal)
+  let step = await stream.next()
+  for (; !step.done; step = await stream.next()) {
+    output.result(step.value.text)
+    if (await interrupt.breathe()) continue
+  }
+  const { ids: made, text, reason, tokensPerSecond } = step.value
+  output.event('generation', { ids: made, text, reason, prompt_ids: ids, tokens_per_second: tokensPerSecond })
+  output.result('\n')
+  output.note(`${made.length} tokens, ${formatNumber(Math.round(tokensPerSecond))} tokens/s, ended by ${reason}`)
+  return interrupt.requested ? INTERRUPTED : 0
+}
+
+/** Whether the prompt goes through the chat template: as the adapter's training did, else wherever the model has one. */
+async function usesTemplate({ options }: CommandContext, hasTemplate: boolean): Promise<boolean> {
+  if (options.raw || !hasTemplate) return false
+  const note = options.adapter === undefined ? null : await readNote(options.adapter)
+  return note === null || note.prompts === 'template'
+}
+
+function samplingOf({ options, given }: CommandContext): Sampling {
+  const fallback = DEFAULT_SAMPLING
+  return {
+    maxNewTokens: options['max-new-tokens'] ?? fallback.maxNewTokens,
+    temperature: options.temperature ?? fallback.temperature,
+    topK: options['top-k'] ?? fallback.topK,
+    topP: options['top-p'] ?? fallback.topP,
+    repetitionPenalty: options['repetition-penalty'] ?? (options.temperature === 0 ? 1 : fallback.repetitionPenalty),
+    stop: options.stop ?? fallback.stop,
+    seed: given.seed === undefined ? fallback.seed : Number(given.seed),
+  }
+}

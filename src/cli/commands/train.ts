@@ -1,0 +1,137 @@
+/**
+ * `finetab train`: from a model, a file and some flags to an adapter in a folder, with checkpoints to go on from. Refuses to
+ * end without having stored what was learnt.
+ */
+import { resolve } from 'node:path'
+import type { ImportedData } from '../../data'
+import { createBatches, datasetStats, prepare } from '../../data'
+import type { Prepared } from '../../data'
+import { createSession, forecast } from '../../engine'
+import { readPeft } from '../../engine/formats/peft'
+import { recommend } from '../../insight/recipe'
+import type { Job, SettingKey } from '../../shared/job'
+import { completeJob, flagOf, SETTINGS } from '../../shared/job'
+import type { Checkpoint } from '../../shared/records'
+import type { CommandContext } from '../context'
+import { readDataset, reportSkipped } from '../dataset'
+import type { Given } from '../flags'
+import { requireFlags } from '../flags'
+import { folderSource, prepareFolder } from '../folder'
+import type { ModelFolder } from '../model-folder'
+import { openModelFolder } from '../model-folder'
+import { formatBytes } from '../output'
+import { loadModelFolder, openBackend } from '../runtime'
+import type { RunNote } from '../session-folder'
+import { loadCheckpoint } from '../session-folder'
+import { readJobFile, resumedJob, settingText, unlessGiven } from '../settings'
+import { runSession } from '../train-run'
+
+type Model = Awaited<ReturnType<typeof loadModelFolder>>
+type Device = Awaited<ReturnType<typeof openBackend>>
+
+/** Runs the command; the exit code. */
+export async function train(context: CommandContext): Promise<number> {
+  const { options, output, interrupt } = context
+  const given: Given = { ...(options.job ? await readJobFile(options.job) : {}), ...context.given }
+  const out = options.out === undefined ? '' : resolve(options.out)
+  const resumed = options.resume && out ? await loadCheckpoint(out) : null
+  const stored = resumed ? resumedJob(resumed.checkpoint.meta.job, given) : null
+  requireFlags('train', new Set([...Object.keys(stored ?? given), ...Object.keys(options)]))
+  const places = completeJob(stored ?? given)
+  const folder = await openModelFolder(places.model)
+  const data = await readDataset(places.data, output, interrupt.signal)
+  const evalData = places.evalData ? await readDataset(places.evalData, output, interrupt.signal) : null
+  await prepareFolder(out)
+
+  const device = await openBackend(places.backend, context)
+  const model = await loadModelFolder(folder, context)
+  const job = stored ?? (await chooseJob(given, model, data, device, context))
+  const rows = await prepare(data.rows, data.mapping, model.tokenizer, model.chatTemplate, job, {
+    evaluation: evalData ? { rows: evalData.rows, mapping: evalData.mapping } : undefined,
+    onProgress: (progress) => output.progress(progress),
+    signal: interrupt.signal,
+  })
+  output.endBar()
+  reportSkipped(job.data, rows.skipped, output)
+  reportStart(job, rows, model, device, context)
+  const note: RunNote = resumed?.note ?? { prompts: promptStyle(data, model), model: nameForPeft(folder) }
+  const session = await openSession(job, rows, model, resumed?.checkpoint)
+  return runSession(session, { out, note, context, resumedAt: resumed?.checkpoint.meta.step ?? 0 })
+}
+
+/** The job from what the person gave and, for the rest, the recipe for this model and data. */
+async function chooseJob(
+  given: Given,
+  model: Model,
+  data: ImportedData,
+  device: Device,
+  { output, interrupt }: CommandContext,
+): Promise<Job> {
+  const before = completeJob({ maxLength: model.record.context, ...given })
+  const stats = await datasetStats(data.rows, data.mapping, model.tokenizer, model.chatTemplate, before, {
+    signal: interrupt.signal,
+  })
+  const recipe = recommend(model.record, stats, device.report)
+  const change = unlessGiven(recipe.change, given)
+  const job = completeJob({ ...change, ...given })
+  const reasons = recipe.reasons.filter(({ key }) => Object.hasOwn(change, key))
+  output.event('start', { job, reasons })
+  output.note(`\n${stats.verdict}\n`)
+  for (const { key, text } of reasons) {
+    output.note(`  --${flagOf(key)} ${settingText(key, job[key])}: ${text}`)
+  }
+  return job
+}
+
+async function openSession(job: Job, rows: Prepared, model: Model, checkpoint: Checkpoint | undefined) {
+  const { batchSize, shuffle, seed } = job
+  return createSession({
+    model,
+    job,
+    batches: createBatches(rows.train, { batchSize, shuffle, seed }),
+    evalRows: rows.eval,
+    samplePrompt: samplePrompt(job, rows, model),
+    initAdapter: job.initAdapter && !checkpoint ? await readPeft(await folderSource(job.initAdapter)) : undefined,
+    checkpoint,
+  })
+}
+
+/** Prompt ids of the sample: the person's, else those of the first validation row up to its first answer. */
+function samplePrompt(job: Job, rows: Prepared, model: Model): number[] | null {
+  if (job.sampleTokens === 0) return null
+  if (job.samplePrompt) return model.tokenizer.encode(job.samplePrompt)
+  const row = rows.eval[0]
+  if (!row) return null
+  const first = row.labels.findIndex((label) => label !== -100)
+  return first > 0 ? [...row.inputIds.subarray(0, first)] : null
+}
+
+/** Whether the rows went through the chat template, so that `generate` asks the same way. */
+function promptStyle(data: ImportedData, model: Model): RunNote['prompts'] {
+  const chat = ['chat', 'sharegpt', 'alpaca', 'label'].includes(data.mapping.format)
+  return chat && model.record.hasChatTemplate ? 'template' : 'plain'
+}
+
+/** What stands in adapter_config.json as the base model. */
+function nameForPeft(folder: ModelFolder): string {
+  return folder.id.startsWith('bundled:') ? folder.name : folder.path
+}
+
+function reportStart(job: Job, rows: Prepared, model: Model, device: Device, { output }: CommandContext): void {
+  const longest = rows.train.reduce((most, row) => Math.max(most, row.inputIds.length), 0)
+  const memory = forecast(model.record.shape, job, longest, device.report)
+  output.note(
+    `\n${model.record.name}: ${model.record.parameters.toLocaleString('en')} parameters · ${rows.train.length} rows to train on, ` +
+      `${rows.eval.length} for validation · about ${formatBytes(memory.total)} of memory`,
+  )
+  if (rows.truncatedRows > 0)
+    output.warn(`${rows.truncatedRows} rows are cut at ${job.maxLength} tokens (--max-length).`)
+  if (memory.fits) return
+  const remedies = memory.remedies.map(({ text, change }) => `${text} (${flagsOf(change)})`)
+  output.warn(`This may need more memory than there is (${formatBytes(memory.budget)}). ${remedies.join(', or ')}`)
+}
+
+function flagsOf(change: Partial<Job>): string {
+  const keys = (Object.keys(change) as SettingKey[]).filter((key) => Object.hasOwn(SETTINGS, key))
+  return keys.map((key) => `--${flagOf(key)} ${String(change[key])}`).join(' ')
+}

@@ -1,0 +1,67 @@
+/** The command line's entry: runs one command and turns what happens into an exit code. Refuses to know any command's work. */
+import { CodedError, describeError, ERROR_CODES, toReport } from '../shared/errors'
+import type { Invocation } from './flags'
+import { parseArguments } from './flags'
+import { commandHelp, overview } from './help'
+import { Interrupt, INTERRUPTED } from './interrupt'
+import type { CommandName } from './options'
+import { Output } from './output'
+import type { CommandContext } from './context'
+
+/** Each command's module is loaded only when it is run, so that `--help` and mistakes answer at once. */
+const RUN: Record<CommandName, (context: CommandContext) => Promise<number>> = {
+  train: async (context) => (await import('./commands/train')).train(context),
+  generate: async (context) => (await import('./commands/generate')).generate(context),
+  evaluate: async (context) => (await import('./commands/evaluate')).evaluate(context),
+  export: async (context) => (await import('./commands/export')).exportAdapter(context),
+  inspect: async (context) => (await import('./commands/inspect')).inspect(context),
+}
+
+/** Runs a command line and ends the process: 0 done, 2 bad input or usage, 130 interrupted, 1 anything else. */
+export async function main(argv: readonly string[]): Promise<never> {
+  // A reader that went away (`| head`) is no error of ours.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1))
+  const json = argv.includes('--json')
+  const output = new Output(json)
+  const interrupt = new Interrupt(output)
+  let code: number
+  try {
+    const invocation = parseArguments(argv)
+    code = await run(invocation, output, interrupt)
+  } catch (error) {
+    output.endBar()
+    code = interrupt.requested && isCancelled(error) ? INTERRUPTED : fail(error, output)
+  }
+  await drained(process.stdout)
+  await drained(process.stderr)
+  // Drivers and worker threads may keep handles open; the work is done and written.
+  process.exit(code)
+}
+
+async function run(invocation: Invocation, output: Output, interrupt: Interrupt): Promise<number> {
+  if (invocation.help) {
+    process.stdout.write(invocation.command ? commandHelp(invocation.command) : overview())
+    return 0
+  }
+  const { command, options, given } = invocation
+  return RUN[command]({ options, given, output, interrupt })
+}
+
+function fail(error: unknown, output: Output): number {
+  const report = toReport(error)
+  if (report.code === 'internal') {
+    output.warn(`error internal: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`)
+  } else {
+    output.warn(`error ${report.code}: ${describeError(report)}`)
+  }
+  output.event('error', { ...report })
+  return ERROR_CODES[report.code]
+}
+
+function isCancelled(error: unknown): boolean {
+  return (error instanceof CodedError && error.code === 'cancelled') || (error as Error | null)?.name === 'AbortError'
+}
+
+function drained(stream: NodeJS.WriteStream): Promise<void> {
+  return new Promise((resolve) => stream.write('', () => resolve()))
+}

@@ -1,0 +1,46 @@
+/** Which folder `--model` means: a path, or the name of a bundled model. Refuses to look anywhere else. */
+import { readdir } from 'node:fs/promises'
+import { basename, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { CodedError } from '../shared/errors'
+import type { FileSource } from '../shared/files'
+import { exists, folderSource, isFolder } from './folder'
+import { nearest } from './nearest'
+
+/** The folder of this program. */
+export const ROOT = fileURLToPath(new URL('../../', import.meta.url))
+const BUNDLED = join(ROOT, 'public', 'models')
+
+export interface ModelFolder {
+  id: string
+  name: string
+  path: string
+  source: FileSource
+}
+
+/** Opens what `--model` names. Throws CodedError `file.missing`, naming the bundled models. */
+export async function openModelFolder(given: string): Promise<ModelFolder> {
+  const bundledName = given.replace(/^bundled:/, '')
+  const bundled = join(BUNDLED, bundledName)
+  const isName = /^[\w.-]+$/.test(bundledName) && !/^\.+$/.test(bundledName)
+  if (!given.startsWith('bundled:') && (await isFolder(given))) {
+    const path = resolve(given)
+    return { id: `local:${path}`, name: basename(path), path, source: await folderSource(path) }
+  }
+  if (isName && (await isFolder(bundled))) {
+    return { id: `bundled:${bundledName}`, name: bundledName, path: bundled, source: await folderSource(bundled) }
+  }
+  const names = await bundledNames()
+  const near = nearest(bundledName, names)
+  const list = names.length > 0 ? ` or one of the bundled models: ${names.join(', ')}` : ''
+  throw new CodedError('file.missing', 'There is no such model.', {
+    where: `--model ${given}`,
+    fix: near.length > 0 ? `Did you mean ${near.join(' or ')}?` : `Give a folder in Hugging Face layout${list}.`,
+  })
+}
+
+async function bundledNames(): Promise<string[]> {
+  const names = await readdir(BUNDLED).catch(() => [])
+  const checked = await Promise.all(names.map((name) => exists(join(BUNDLED, name, 'config.json'))))
+  return names.filter((_, i) => checked[i])
+}

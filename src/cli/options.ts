@@ -1,0 +1,155 @@
+/**
+ * The command line's table: which commands there are and which flags each takes. Settings of a job come from the settings
+ * table; only what is no setting of a job is written here. Refuses to parse or to run anything.
+ */
+import { DEFAULT_SAMPLING } from '../shared/protocol'
+import type { SettingKey } from '../shared/job'
+import { SETTING_LIST } from '../shared/job'
+
+export type CommandName = 'train' | 'generate' | 'evaluate' | 'export' | 'inspect'
+
+/** A flag that is no setting of a job. */
+export interface Option {
+  readonly kind: 'text' | 'texts' | 'integer' | 'number' | 'switch'
+  /** Stands for the value in help texts: DIR, FILE, N. */
+  readonly value?: string
+  readonly help: string
+  readonly min?: number
+  readonly max?: number
+  /** What is taken without it, in words. */
+  readonly fallback?: string
+}
+
+const none = (what: number | string) => `default ${what}`
+
+export const OPTIONS = {
+  out: { kind: 'text', value: 'DIR', help: 'The folder that is written.' },
+  job: {
+    kind: 'text',
+    value: 'FILE',
+    help: 'Settings as JSON, by the names of the settings table; flags go before it.',
+  },
+  resume: { kind: 'switch', help: "Goes on from the checkpoint in --out, with that run's settings." },
+  json: { kind: 'switch', help: 'Prints JSON Lines on stdout, and nothing else there.' },
+  adapter: { kind: 'text', value: 'DIR', help: 'A PEFT adapter for the model.' },
+  format: { kind: 'text', value: 'NAME', help: 'What is written: peft.', fallback: none('peft') },
+  prompt: { kind: 'text', value: 'TEXT', help: 'What the model goes on from, or answers.' },
+  raw: {
+    kind: 'switch',
+    help: "Takes the prompt as plain text also where the model has a chat template; without it the adapter's training decides.",
+  },
+  'max-new-tokens': {
+    kind: 'integer',
+    value: 'N',
+    help: 'The most tokens that are made.',
+    min: 1,
+    max: 1_000_000,
+    fallback: none(DEFAULT_SAMPLING.maxNewTokens),
+  },
+  temperature: {
+    kind: 'number',
+    value: 'X',
+    help: 'How freely tokens are chosen; 0 takes the likeliest each time.',
+    min: 0,
+    max: 100,
+    fallback: none(DEFAULT_SAMPLING.temperature),
+  },
+  'top-k': {
+    kind: 'integer',
+    value: 'N',
+    help: 'Chooses among the N likeliest tokens; 0 is off.',
+    min: 0,
+    max: 1_000_000,
+    fallback: none(DEFAULT_SAMPLING.topK),
+  },
+  'top-p': {
+    kind: 'number',
+    value: 'X',
+    help: 'Chooses among the likeliest tokens that together have this probability; 1 is off.',
+    min: 0,
+    max: 1,
+    fallback: none(DEFAULT_SAMPLING.topP),
+  },
+  'repetition-penalty': {
+    kind: 'number',
+    value: 'X',
+    help: 'Makes tokens that were there before less likely; 1 is off.',
+    min: 0.1,
+    max: 10,
+    fallback: `${none(DEFAULT_SAMPLING.repetitionPenalty)}, with temperature 0 off`,
+  },
+  stop: { kind: 'texts', value: 'TEXT', help: 'Ends the text before this; may be given more than once.' },
+  strength: {
+    kind: 'number',
+    value: 'X',
+    help: 'How much of the adapter counts: 0 is the base model, 1 the adapter as trained.',
+    min: 0,
+    max: 1.5,
+    fallback: none(1),
+  },
+} as const satisfies Record<string, Option>
+
+export type OptionName = keyof typeof OPTIONS
+
+export interface Command {
+  readonly summary: string
+  /** Required flags, in words for the usage line; groups joined by "|" need one of them. */
+  readonly needs: readonly string[]
+  readonly options: readonly OptionName[]
+  readonly settings: readonly SettingKey[]
+}
+
+const ALL_SETTINGS = SETTING_LIST.map(([key]) => key)
+
+export const COMMANDS: Record<CommandName, Command> = {
+  train: {
+    summary: 'Trains an adapter on a dataset.',
+    needs: ['model', 'data', 'out'],
+    options: ['out', 'job', 'resume', 'json'],
+    settings: ALL_SETTINGS,
+  },
+  generate: {
+    summary: 'Goes on from a prompt, with the base model or an adapter.',
+    needs: ['model', 'prompt'],
+    options: [
+      'adapter',
+      'prompt',
+      'raw',
+      'max-new-tokens',
+      'temperature',
+      'top-k',
+      'top-p',
+      'repetition-penalty',
+      'stop',
+      'strength',
+      'json',
+    ],
+    settings: ['model', 'seed', 'backend'],
+  },
+  evaluate: {
+    summary: 'Measures the loss on a dataset, row by row.',
+    needs: ['model', 'data'],
+    options: ['adapter', 'json'],
+    settings: ['model', 'data', 'trainOn', 'maxLength', 'backend'],
+  },
+  export: {
+    summary: 'Writes an adapter for other tools, and checks what it wrote.',
+    needs: ['model', 'adapter', 'out'],
+    options: ['adapter', 'format', 'out', 'json'],
+    settings: ['model', 'backend'],
+  },
+  inspect: {
+    summary: 'Says what a model or a dataset is, without training.',
+    needs: ['model|data'],
+    options: ['json'],
+    settings: ['model', 'data', 'trainOn', 'maxLength', 'evalFraction', 'seed'],
+  },
+}
+
+/** What stands for a setting's value in help texts. */
+export const SETTING_VALUES: Partial<Record<SettingKey, string>> = {
+  model: 'DIR|NAME',
+  data: 'FILE',
+  evalData: 'FILE',
+  initAdapter: 'DIR',
+}

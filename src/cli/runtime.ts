@@ -1,0 +1,40 @@
+/** Device, model and adapter for the commands. Refuses to choose silently: what runs where is said. */
+import type { Device } from '../engine'
+import { loadAdapter, loadModel, openDevice } from '../engine'
+import { readPeft } from '../engine/formats/peft'
+import type { Job } from '../shared/job'
+import type { CommandContext } from './context'
+import { folderSource } from './folder'
+import { openGpu, wasmFolder } from './gpu'
+import type { ModelFolder } from './model-folder'
+
+type Adapter = ReturnType<typeof loadAdapter>
+type Model = Awaited<ReturnType<typeof loadModel>>
+
+/** Opens the backend of a job: WebGPU where `auto` finds a graphics card, else wasm. */
+export async function openBackend(choice: Job['backend'], { output }: CommandContext): Promise<Device> {
+  const gpu = choice === 'wasm' ? null : await openGpu(choice === 'webgpu')
+  const device = await openDevice(choice === 'auto' && !gpu ? 'wasm' : choice, {
+    gpu: gpu ?? undefined,
+    wasmPath: wasmFolder(),
+  })
+  output.note(`Runs on ${device.report.backend}: ${device.report.adapter}`)
+  return device
+}
+
+/** Reads a model onto the device. */
+export async function loadModelFolder(folder: ModelFolder, { output, interrupt }: CommandContext): Promise<Model> {
+  const model = await loadModel(folder.source, {
+    id: folder.id,
+    name: folder.name,
+    onProgress: (progress) => output.progress(progress),
+    signal: interrupt.signal,
+  })
+  output.endBar()
+  return model
+}
+
+/** Reads a PEFT folder onto a model; null without a folder. */
+export async function loadAdapterFolder(model: Model, folder: string | undefined): Promise<Adapter | null> {
+  return folder === undefined ? null : loadAdapter(model, await readPeft(await folderSource(folder)))
+}

@@ -1,0 +1,159 @@
+/**
+ * Pulls a training session to its end: prints what happens, stores checkpoints, and ends in good order when interrupted.
+ * Refuses to decide anything about the training itself.
+ */
+import { join } from 'node:path'
+import type { SessionEvent, TrainSession } from '../engine'
+import type { Checkpoint, CheckpointKind } from '../shared/records'
+import type { CommandContext } from './context'
+import { INTERRUPTED } from './interrupt'
+import type { Output } from './output'
+import { formatDuration, formatNumber, tableRow } from './output'
+import type { RunNote } from './session-folder'
+import { storeCheckpoint } from './session-folder'
+
+interface Run {
+  out: string
+  note: RunNote
+  context: CommandContext
+  /** The step that the run goes on from; 0 for a new one. */
+  resumedAt: number
+}
+
+type StepEvent = Extract<SessionEvent, { kind: 'step' }>
+
+/** Runs a session; the exit code: 0, or 130 after an interrupt and its checkpoint. */
+export async function runSession(session: TrainSession, run: Run): Promise<number> {
+  const { output, interrupt } = run.context
+  const display = new TrainDisplay(output, session.totalSteps)
+  if (run.resumedAt > 0) output.note(`Goes on after step ${run.resumedAt} of ${session.totalSteps}.`)
+  output.note(`${session.trainableParameters.toLocaleString('en')} trainable values, ${session.totalSteps} steps\n`)
+  const events = session.run()
+  let next = await events.next()
+  for (; !next.done; next = await events.next()) {
+    const event = next.value
+    if (event.kind === 'checkpoint') await store(run, event.kinds, event.checkpoint)
+    else display.show(event)
+    if (event.kind === 'step' && (await interrupt.breathe())) {
+      await events.return(undefined as never)
+      return pauseRun(session, run)
+    }
+  }
+  const final = await session.checkpoint()
+  await store(run, ['last'], final)
+  finish(run, final, display)
+  return 0
+}
+
+async function pauseRun(session: TrainSession, run: Run): Promise<number> {
+  const { output } = run.context
+  const checkpoint = await session.checkpoint()
+  await store(run, ['last'], checkpoint)
+  const { step, totalSteps } = checkpoint.meta
+  output.event('interrupted', { step, total_steps: totalSteps, out: run.out })
+  output.warn(`Stopped after step ${step} of ${totalSteps}; the same command with --resume goes on.`)
+  return INTERRUPTED
+}
+
+async function store(run: Run, kinds: readonly CheckpointKind[], checkpoint: Checkpoint): Promise<void> {
+  await storeCheckpoint(run.out, kinds, checkpoint, run.note)
+  const paths = kinds.map((kind) => join(run.out, `checkpoint-${kind}`))
+  run.context.output.event('checkpoint', { step: checkpoint.meta.step, kinds, paths })
+}
+
+function finish(run: Run, { meta }: Checkpoint, display: TrainDisplay): void {
+  const { output } = run.context
+  const best = meta.bestStep
+  output.event('done', {
+    out: run.out,
+    step: meta.step,
+    best_step: best,
+    best_eval_loss: meta.bestEvalLoss,
+    ms: meta.time,
+  })
+  display.end()
+  const which =
+    best === null
+      ? `step ${meta.step}`
+      : `step ${best}, validation loss ${formatNumber(meta.bestEvalLoss ?? Number.NaN)}`
+  output.note(`\nDone in ${formatDuration(meta.time)}. The adapter of ${which}:\n  ${run.out}`)
+}
+
+const COLUMNS = [
+  { title: 'step', width: 8 },
+  { title: 'epoch', width: 7 },
+  { title: 'loss', width: 9 },
+  { title: 'val. loss', width: 9 },
+  { title: 'lr', width: 9 },
+  { title: 'grad norm', width: 9 },
+  { title: 'tokens/s', width: 8 },
+]
+
+/** A run on the terminal: a bar that moves with each step, and a table row for each evaluation. */
+class TrainDisplay {
+  readonly #output: Output
+  readonly #total: number
+  #last: StepEvent | null = null
+  #shown = 0
+  /** ms a step, smoothed. */
+  #pace = 0
+
+  constructor(output: Output, total: number) {
+    this.#output = output
+    this.#total = total
+  }
+
+  show(event: Exclude<SessionEvent, { kind: 'checkpoint' }>): void {
+    switch (event.kind) {
+      case 'stage':
+        return this.#output.progress({ stage: event.stage, done: event.done, total: event.total, unit: 'items' })
+      case 'step':
+        return this.#step(event)
+      case 'eval':
+        this.#output.event('eval', { step: event.step, eval_loss: event.evalLoss })
+        return this.#row(event.evalLoss)
+      case 'sample':
+        this.#output.event('sample', { ...event.sample })
+        return this.#output.note(`          “${event.sample.text.trim().replaceAll(/\s+/g, ' ').slice(0, 100)}”`)
+      case 'mark':
+        this.#output.event('mark', { ...event.mark })
+        if (event.mark.kind === 'skipped' || event.mark.kind === 'early-stop') this.#output.note(event.mark.text)
+    }
+  }
+
+  /** The last row of the table, if it was not shown yet. */
+  end(): void {
+    if (this.#last && this.#shown !== this.#last.step) this.#row(null)
+    this.#output.endBar()
+  }
+
+  #step(event: StepEvent): void {
+    this.#last = event
+    const { step, epoch, loss, gradNorm, learningRate, tokens, stepTime } = event
+    this.#output.event('step', { step, loss, grad_norm: gradNorm, lr: learningRate, tokens, ms: stepTime, epoch })
+    this.#pace = this.#pace === 0 ? stepTime : 0.9 * this.#pace + 0.1 * stepTime
+    const left = formatDuration(this.#pace * (this.#total - step))
+    const words = `Step ${step} of ${this.#total} · loss ${formatNumber(loss)} · ${perSecond(event)} tokens/s · ${left} left`
+    this.#output.bar(step / this.#total, words)
+  }
+
+  #row(evalLoss: number | null): void {
+    const step = this.#last
+    if (this.#shown === 0)
+      this.#output.note(
+        tableRow(
+          COLUMNS.map(({ title }) => title),
+          COLUMNS,
+        ),
+      )
+    this.#shown = step?.step ?? 0
+    const cells = step
+      ? [step.step, step.epoch, step.loss, evalLoss, step.learningRate, step.gradNorm, perSecond(step)]
+      : [0, 0, null, evalLoss]
+    this.#output.note(tableRow(cells, COLUMNS))
+  }
+}
+
+function perSecond(event: StepEvent): number {
+  return event.stepTime > 0 ? Math.round((1000 * event.tokens) / event.stepTime) : 0
+}

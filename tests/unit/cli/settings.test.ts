@@ -1,0 +1,60 @@
+/** Where settings come from, and which of them a resumed run may change. */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { readJobFile, resumedJob, settingText, unlessGiven } from '../../../src/cli/settings'
+import { completeJob } from '../../../src/shared/job'
+
+let folder: string
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'finetab-'))
+})
+afterAll(() => rm(folder, { recursive: true, force: true }))
+
+async function jobFile(content: string) {
+  await writeFile(join(folder, 'job.json'), content)
+  return readJobFile(join(folder, 'job.json'))
+}
+
+describe('readJobFile', () => {
+  it('reads settings by their names', async () => {
+    expect(await jobFile('{"rank": 8, "shuffle": false}')).toEqual({ rank: 8, shuffle: false })
+  })
+
+  it('refuses what is not JSON, no object, unknown or out of bounds', async () => {
+    for (const content of ['{', '[1]', '"x"', 'null', '{"ranks": 8}', '{"rank": 0}', '{"rank": "8"}']) {
+      await expect(jobFile(content)).rejects.toMatchObject({ code: 'job.invalid' })
+    }
+    await expect(readJobFile(join(folder, 'none.json'))).rejects.toMatchObject({ code: 'file.missing' })
+  })
+})
+
+describe('resumedJob', () => {
+  const stored = completeJob({ rank: 8, learningRate: 0.01, steps: 20 })
+
+  it('keeps the settings of the run', () => {
+    expect(resumedJob(stored, {})).toEqual(stored)
+    expect(resumedJob(stored, { rank: 8, targets: [...stored.targets] })).toEqual(stored)
+    expect(resumedJob(stored, { steps: 40, evalEvery: 5 })).toEqual({ ...stored, steps: 40, evalEvery: 5 })
+  })
+
+  it('names every setting that says something else', () => {
+    expect(() => resumedJob(stored, { rank: 4, learningRate: 0.1 })).toThrow(/--rank \(8 there, 4 here\).*--lr/)
+  })
+})
+
+describe('unlessGiven', () => {
+  it('never overrules the person', () => {
+    expect(unlessGiven({ rank: 32, learningRate: 0.01 }, { rank: 8 })).toEqual({ learningRate: 0.01 })
+    expect(unlessGiven({ epochs: 10, rank: 4 }, { steps: 60 })).toEqual({ rank: 4 })
+  })
+})
+
+describe('settingText', () => {
+  it('says what a zero means', () => {
+    expect(settingText('steps', 0)).toBe('from epochs')
+    expect(settingText('targets', ['q_proj', 'v_proj'])).toBe('q_proj, v_proj')
+    expect(settingText('weightDecay', 0)).toBe('0')
+  })
+})
