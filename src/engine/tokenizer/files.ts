@@ -234,3 +234,15 @@ function contentOf(value: unknown): string | undefined {
   const content = isObject(value) ? value.content : value
   return typeof content === 'string' && content !== '' ? content : undefined
 }
+
+/** The special tokens that a file names, `eos_token` and the like, as text; lists stay lists. */
+export function tokenNames(file: Json): Record<string, string | string[]> {
+  const out: Record<string, string | string[]> = {}
+  for (const [key, value] of Object.entries(file)) {
+    if (!/^(\w+_token|\w+_special_tokens)$/.test(key)) continue
+    const content = contentOf(value)
+    if (content !== undefined) out[key] = content
+    else if (Array.isArray(value)) out[key] = value.map(contentOf).filter((one) => one !== undefined)
+  }
+  return out
+}
