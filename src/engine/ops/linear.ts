@@ -6,6 +6,8 @@ import { tf } from '../tf'
 import type { DropoutKey } from './dropout'
 import { applyDropout } from './dropout'
 import type { FrozenMatrix } from './frozen-matrix'
+import { gemm, type Factor } from './gemm'
+import { onGPU } from './gpu'
 import { differentiable } from './gradient'
 
 /** A low-rank update `scale · B · A` of a frozen matrix (Hu et al. 2021). */
@@ -58,9 +60,42 @@ export function linearReference(
   })
 }
 
+const kLast = (tensor: tf.Tensor2D): Factor => ({ tensor, layout: 'k-last' })
+const kFirst = (tensor: tf.Tensor2D): Factor => ({ tensor, layout: 'k-first' })
+
+/** The webgpu form: two products forward and four backward, the low-rank parts folded into the large ones. */
+function linearProgram(x: tf.Tensor2D, w: FrozenMatrix, bias: tf.Tensor1D | null, lora: LoraPair | null): tf.Tensor2D {
+  if (!lora) {
+    return differentiable<tf.Tensor2D>({
+      inputs: [x],
+      forward: () => gemm({ a: kLast(x), b: kLast(w.natural()), bias }),
+      backward: (dy) => [gemm({ a: kLast(dy), b: kFirst(w.natural()) })],
+    })
+  }
+  const { a, b, scale } = lora
+  const key = lora.dropout && lora.dropout.rate > 0 ? lora.dropout : null
+  return differentiable<tf.Tensor2D>({
+    inputs: [x, a, b],
+    forward: (save) => {
+      const low = gemm({ a: kLast(x), b: kLast(a), dropout: key && { key, on: 'a' } }) // [n, r]
+      save([x, a, b, low])
+      return gemm({ a: kLast(x), b: kLast(w.natural()), bias, low: { a: kLast(low), b: kLast(b) }, scale })
+    },
+    backward: (dy, saved) => {
+      const [x, a, b, low] = saved as [tf.Tensor2D, tf.Tensor2D, tf.Tensor2D, tf.Tensor2D]
+      const dLow = gemm({ a: kLast(dy), b: kFirst(b), scale }) // [n, r]
+      const dA = gemm({ a: kFirst(dLow), b: kFirst(x), dropout: key && { key, on: 'b' } })
+      const dB = gemm({ a: kFirst(dy), b: kFirst(low), scale })
+      const down = { a: kLast(dLow), b: kFirst(a) }
+      const dx = gemm({ a: kLast(dy), b: kFirst(w.natural()), low: down, dropout: key && { key, on: 'low' } })
+      return [dx, dA, dB]
+    },
+  })
+}
+
 /** `[n, in] → [n, out]`: x·Wᵀ + bias + scale·(dropout(x)·Aᵀ)·Bᵀ. */
 export function linear(x: tf.Tensor2D, w: FrozenMatrix, bias: tf.Tensor1D | null, lora: LoraPair | null): tf.Tensor2D {
-  return linearReference(x, w, bias, lora)
+  return onGPU() ? linearProgram(x, w, bias, lora) : linearReference(x, w, bias, lora)
 }
 
 /** `[n, d] → [n, vocab]`: scores of every token; differentiable in `hidden`, bent to softcap · tanh(score / softcap) where a softcap is given. For whole batches prefer crossEntropy, which keeps no such tensor. */

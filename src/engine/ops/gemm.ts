@@ -1,0 +1,271 @@
+/**
+ * Matrix products on webgpu: register tiles, staged through workgroup memory on a GPU and read directly on a software device.
+ * Refuses batches; one product (and one low-rank product folded into it) a dispatch.
+ */
+import type { tf } from '../tf'
+import { dropoutUniforms, dropoutWGSL, seedBinding, type DropoutKey } from './dropout'
+import { dispatch, emptyTensor, gpuDevice, widest, type Binding } from './gpu'
+
+/** A factor of a product: `k-last` is stored `[m, k]` (or `[n, k]`), `k-first` `[k, m]` (or `[k, n]`). */
+export interface Factor {
+  tensor: tf.Tensor2D
+  layout: 'k-last' | 'k-first'
+}
+
+/** C `[m, n]` = scale · A·B, or C = A·B + mask(scale · A₂·B₂), each plus bias where given. */
+export interface Gemm {
+  a: Factor
+  b: Factor
+  bias?: tf.Tensor1D | null
+  /** A second product of the same outer sizes, added to the first. */
+  low?: { a: Factor; b: Factor } | null
+  /** Factor on `low` where there is one, else on the product. */
+  scale?: number | tf.Scalar
+  /** Drops elements of factor A, of factor B, or of the low-rank product before it is added. */
+  dropout?: { key: DropoutKey; on: 'a' | 'b' | 'low' } | null
+}
+
+interface Tile {
+  /** Rows and columns of C that one thread keeps in registers; multiples of 4. */
+  tm: number
+  tn: number
+  /** Threads in y and x. */
+  wy: number
+  wx: number
+  /** Depth staged at once; 0 reads global memory directly. */
+  bk: number
+}
+
+/** Software devices pay dearly for barriers and gain nothing from staging. */
+function isSoftware(): boolean {
+  const { vendor = '', architecture = '', description = '' } = gpuDevice().adapterInfo ?? {}
+  return /swiftshader|llvmpipe|software|basic render/i.test(`${vendor} ${architecture} ${description}`)
+}
+
+function chooseTile(m: number, n: number): Tile {
+  if (isSoftware()) return { tm: 4, tn: 8, wy: 4, wx: 4, bk: 0 }
+  const few = Math.ceil(m / 64) * Math.ceil(n / 64) < 24
+  const side = (size: number): number => (size <= 16 ? 16 : size <= 32 || few ? 32 : 64)
+  return { tm: 4, tn: 4, wy: side(m) / 4, wx: side(n) / 4, bk: 16 }
+}
+
+/** The tile that is used instead of the chosen one; for tests and benches, which try them all. */
+export const tileOverride: { tile: Tile | null } = { tile: null }
+
+function outerSize({ tensor, layout }: Factor): number {
+  return layout === 'k-last' ? tensor.shape[0] : tensor.shape[1]
+}
+
+function depth({ tensor, layout }: Factor): number {
+  return layout === 'k-last' ? tensor.shape[1] : tensor.shape[0]
+}
+
+/** Runs the product on webgpu; the factors' depths must agree (throws otherwise). */
+export function gemm(product: Gemm): tf.Tensor2D {
+  const { a, b, bias = null, low = null, scale = 1, dropout = null } = product
+  const [m, n, k] = [outerSize(a), outerSize(b), depth(a)]
+  if (depth(b) !== k || (low && depth(low.a) !== depth(low.b))) throw new Error('gemm: inner sizes differ')
+  const y = emptyTensor<tf.Rank.R2>([m, n])
+  const tile = tileOverride.tile ?? chooseTile(m, n)
+  const factors: [string, Factor][] = [['a', a], ['b', b]] // prettier-ignore
+  if (low) factors.push(['la', low.a], ['lb', low.b])
+  const bindings: Record<string, Binding> = { y: { tensor: y, type: widest(n), write: true } }
+  for (const [name, { tensor }] of factors) bindings[name] = { tensor, type: widest(tensor.shape[1]) }
+  if (bias) bindings.bias = { tensor: bias, type: 'f32' }
+  if (typeof scale !== 'number') bindings.scale = { tensor: scale, type: 'f32' }
+  if (dropout) Object.assign(bindings, seedBinding(dropout.key))
+  const layouts = factors.map(([, { layout }]) => (layout === 'k-last' ? 'l' : 'f')).join('')
+  dispatch({
+    key: `gemm ${Object.values(tile).join()} ${layouts} ${dropout?.on ?? ''}`,
+    bindings,
+    uniforms: {
+      m,
+      n,
+      k,
+      lk: low ? depth(low.a) : 0,
+      factor: typeof scale === 'number' ? scale : 1,
+      ...(dropout ? dropoutUniforms(dropout.key) : {}),
+    },
+    floats: ['factor', 'drop_keep'],
+    workgroups: [Math.ceil(n / (tile.tn * tile.wx)), Math.ceil(m / (tile.tm * tile.wy)), 1],
+    code: () => gemmWGSL(tile, bindings, factors, dropout),
+  })
+  return y
+}
+
+/** Function reading four neighbours of row r from column c on, zeros outside. */
+function loader(name: string, type: string, rows: string, columns: string, drops: boolean): string {
+  const at = type === 'f32' ? `r * ${columns} + c` : `(r * ${columns} + c) / 4u`
+  const read =
+    type === 'f32'
+      ? ['x', 'y', 'z', 'w']
+          .map((part, i) => `if (c + ${i}u < ${columns}) { v.${part} = ${name}[at + ${i}u]; }`)
+          .join(' ')
+      : `v = ${name}[at];`
+  const mask = drops ? `v *= drop_four(r * ${columns} + c);` : ''
+  return `fn load_${name}(r: u32, c: u32) -> vec4<f32> {
+  var v = vec4<f32>(0.0);
+  if (r < ${rows} && c < ${columns}) { let at = ${at}; ${read} ${mask} }
+  return v;
+}`
+}
+
+const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
+
+function gemmWGSL(
+  tile: Tile,
+  bindings: Record<string, Binding>,
+  factors: [string, Factor][],
+  dropout: Gemm['dropout'],
+): string {
+  const { tm, tn, wy, wx, bk } = tile
+  const parts: string[] = []
+  if (dropout) parts.push(dropoutWGSL(dropout.key))
+  for (const [name, { layout }] of factors) {
+    const [outer, inner] = [name.endsWith('a') ? 'u.m' : 'u.n', name.startsWith('l') ? 'u.lk' : 'u.k']
+    const [rows, columns] = layout === 'k-last' ? [outer, inner] : [inner, outer]
+    parts.push(loader(name, bindings[name]!.type, rows, columns, dropout?.on === name))
+  }
+  if (bk) parts.push(`var<workgroup> left: array<vec4<f32>, ${(bk * tm * wy) / 4}>;\nvar<workgroup> right: array<vec4<f32>, ${(bk * tn * wx) / 4}>;`) // prettier-ignore
+  const layoutOf = (name: string): Factor['layout'] => factors.find(([other]) => other === name)![1].layout
+  const run = (a: string, b: string, inner: string): string =>
+    bk
+      ? stagedLoop(tile, a, b, layoutOf(a), layoutOf(b), inner)
+      : directLoop(tile, a, b, layoutOf(a), layoutOf(b), inner)
+  const accumulators = range(tm).flatMap((i) => range(tn / 4).map((j) => `c${i}_${j}`))
+  const scale = `u.factor${bindings.scale ? ' * scale[0]' : ''}`
+  const scaled = `{ let s = ${scale}; ${accumulators.map((c) => `${c} *= s;`).join(' ')} }`
+  const masked = dropout?.on === 'low' ? eachFour(tile, (c) => `${c} *= drop_four(row * u.n + column);`) : ''
+  const body = bindings.la
+    ? [run('la', 'lb', 'u.lk'), scaled, masked, run('a', 'b', 'u.k')]
+    : [run('a', 'b', 'u.k'), scaled]
+  return `${parts.join('\n')}
+@compute @workgroup_size(${wx}, ${wy})
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>, @builtin(local_invocation_index) tid: u32) {
+  let row0 = wid.y * ${tm * wy}u;
+  let column0 = wid.x * ${tn * wx}u;
+  ${dropout ? 'drop_start();' : ''}
+  ${accumulators.map((c) => `var ${c} = vec4<f32>(0.0);`).join(' ')}
+  ${body.join('\n')}
+  ${eachFour(tile, (c) => store(c, bindings))}
+}`
+}
+
+/** Row of C that belongs to register row i of this thread, and first column of register column j. */
+function rowOf({ wy }: Tile, i: number): string {
+  return `row0 + ${Math.floor(i / 4) * wy * 4}u + lid.y * 4u + ${i % 4}u`
+}
+
+function columnOf({ wx }: Tile, j: number): string {
+  return `column0 + ${j * wx * 4}u + lid.x * 4u`
+}
+
+/** Code for every four neighbours of C that this thread keeps, with `row` and `column` in scope. */
+function eachFour(tile: Tile, code: (accumulator: string) => string): string {
+  return range(tile.tm)
+    .map((i) => {
+      const inner = range(tile.tn / 4).map((j) => `{ let column = ${columnOf(tile, j)}; ${code(`c${i}_${j}`)} }`)
+      return `{ let row = ${rowOf(tile, i)}; ${inner.join(' ')} }`
+    })
+    .join('\n  ')
+}
+
+function store(c: string, bindings: Record<string, Binding>): string {
+  const wide = bindings.y!.type !== 'f32'
+  const bias = bindings.bias
+  if (wide) {
+    const add = bias ? ` + vec4<f32>(bias[column], bias[column + 1u], bias[column + 2u], bias[column + 3u])` : ''
+    return `if (row < u.m && column < u.n) { y[(row * u.n + column) / 4u] = ${c}${add}; }`
+  }
+  return range(4)
+    .map((l) => {
+      const value = `${c}.${'xyzw'[l]}${bias ? ` + bias[column + ${l}u]` : ''}`
+      return `if (row < u.m && column + ${l}u < u.n) { y[row * u.n + column + ${l}u] = ${value}; }`
+    })
+    .join(' ')
+}
+
+/** c += a_k ⊗ b_k for one depth, with the four-wide pieces a0… and b0… in scope. */
+function outerProduct({ tm, tn }: Tile): string {
+  return range(tm)
+    .flatMap((i) => range(tn / 4).map((j) => `c${i}_${j} += a${Math.floor(i / 4)}.${'xyzw'[i % 4]} * b${j};`))
+    .join(' ')
+}
+
+/** Blocks of 4 by 4 go through registers into workgroup memory, depth first, so that both reads of the inner loop are vec4. */
+function stagedLoop(
+  tile: Tile,
+  a: string,
+  b: string,
+  aLayout: Factor['layout'],
+  bLayout: Factor['layout'],
+  inner: string,
+): string {
+  const { tm, tn, wy, wx, bk } = tile
+  const stage = (name: string, into: string, layout: Factor['layout'], first: string, outer: number): string => {
+    const [fours, deep] = [outer / 4, bk / 4]
+    const pick =
+      layout === 'k-last'
+        ? `let kb = i % ${deep}u; let ob = i / ${deep}u;`
+        : `let ob = i % ${fours}u; let kb = i / ${fours}u;`
+    const load = (j: number): string =>
+      layout === 'k-last'
+        ? `load_${name}(${first} + ob * 4u + ${j}u, k0 + kb * 4u)`
+        : `load_${name}(k0 + kb * 4u + ${j}u, ${first} + ob * 4u)`
+    const block = `mat4x4<f32>(${range(4).map(load).join(', ')})`
+    return `for (var i = tid; i < ${fours * deep}u; i += ${wx * wy}u) { ${pick}
+      let block = ${layout === 'k-last' ? `transpose(${block})` : block};
+      ${range(4).map((j) => `${into}[(kb * 4u + ${j}u) * ${fours}u + ob] = block[${j}];`).join(' ')} }` // prettier-ignore
+  }
+  const reads = [
+    ...range(tm / 4).map((i) => `let a${i} = left[kk * ${(tm * wy) / 4}u + ${i * wy}u + lid.y];`),
+    ...range(tn / 4).map((j) => `let b${j} = right[kk * ${(tn * wx) / 4}u + ${j * wx}u + lid.x];`),
+  ]
+  return `for (var k0 = 0u; k0 < ${inner}; k0 += ${bk}u) {
+    ${stage(a, 'left', aLayout, 'row0', tm * wy)}
+    ${stage(b, 'right', bLayout, 'column0', tn * wx)}
+    workgroupBarrier();
+    for (var kk = 0u; kk < ${bk}u; kk++) { ${reads.join(' ')} ${outerProduct(tile)} }
+    workgroupBarrier();
+  }`
+}
+
+/** No workgroup memory: each thread reads its own rows and columns, four depths at a time. */
+function directLoop(
+  tile: Tile,
+  a: string,
+  b: string,
+  aLayout: Factor['layout'],
+  bLayout: Factor['layout'],
+  inner: string,
+): string {
+  const { tm, tn } = tile
+  const open = `for (var k0 = 0u; k0 < ${inner}; k0 += 4u) {`
+  if (aLayout === 'k-last' && bLayout === 'k-last') {
+    const rows = range(tm).map((i) => `let a${i} = load_${a}(${rowOf(tile, i)}, k0);`)
+    const columns = range(tn / 4).map((j) => {
+      const loads = range(4).map((l) => `let b${l} = load_${b}(${columnOf(tile, j)} + ${l}u, k0);`)
+      const sums = range(tm).map(
+        (i) => `c${i}_${j} += vec4<f32>(${range(4).map((l) => `dot(a${i}, b${l})`).join(', ')});`, // prettier-ignore
+      )
+      return `{ ${loads.join(' ')} ${sums.join(' ')} }`
+    })
+    return `${open} ${rows.join(' ')}\n${columns.join('\n')} }`
+  }
+  const block = (name: string, layout: Factor['layout'], first: string): string =>
+    layout === 'k-last'
+      ? `transpose(mat4x4<f32>(${range(4).map((l) => `load_${name}(${first} + ${l}u, k0)`).join(', ')}))` // prettier-ignore
+      : `mat4x4<f32>(${range(4).map((l) => `load_${name}(k0 + ${l}u, ${first})`).join(', ')})` // prettier-ignore
+  const blocks = [
+    ...range(tm / 4).map((i) => `let A${i} = ${block(a, aLayout, rowOf(tile, 4 * i))};`),
+    ...range(tn / 4).map((j) => `let B${j} = ${block(b, bLayout, columnOf(tile, j))};`),
+  ]
+  const steps = range(4).map((l) => {
+    const views = [
+      ...range(tm / 4).map((i) => `let a${i} = A${i}[${l}];`),
+      ...range(tn / 4).map((j) => `let b${j} = B${j}[${l}];`),
+    ]
+    return `{ ${views.join(' ')} ${outerProduct(tile)} }`
+  })
+  return `${open} ${blocks.join('\n')}\n${steps.join('\n')} }`
+}

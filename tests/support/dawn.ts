@@ -1,0 +1,31 @@
+/**
+ * Set-up for running the suites of tests/engine on WebGPU without a browser: Dawn in Node (npm package `webgpu`).
+ * Refuses to go on where there is no adapter. `VK_DRIVER_FILES` picks the Vulkan driver.
+ */
+import { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu'
+import { create, globals } from 'webgpu'
+import { tf } from '../../src/engine/tf'
+
+Object.assign(globalThis, globals)
+const gpu = create([])
+Object.defineProperty(globalThis, 'navigator', { value: { gpu }, configurable: true })
+const adapter = await gpu.requestAdapter()
+if (!adapter) throw new Error('Dawn found no adapter.')
+const names = [
+  'maxBufferSize',
+  'maxStorageBufferBindingSize',
+  'maxStorageBuffersPerShaderStage',
+  'maxComputeWorkgroupStorageSize',
+] as const
+const device = await adapter.requestDevice({
+  requiredLimits: Object.fromEntries(names.map((name) => [name, adapter.limits[name]])),
+  requiredFeatures: (['shader-f16', 'subgroups', 'timestamp-query'] as const).filter((name) =>
+    adapter.features.has(name),
+  ),
+})
+device.addEventListener('uncapturederror', (event) => console.error('WebGPU:', event.error.message))
+if (tf.engine().registryFactory.webgpu) tf.removeBackend('webgpu')
+tf.registerBackend('webgpu', () => new WebGPUBackend(device, adapter.info), 10)
+tf.env().set('WEBGPU_CPU_FORWARD', false)
+await tf.setBackend('webgpu')
+await tf.ready()

@@ -1,0 +1,130 @@
+/** Golden numbers and tiny models of tests/golden, read the same way in Node and in a browser. Refuses to write. */
+import type { EncodedRow, BatchSource } from '../../src/shared/records'
+import type { FileSource } from '../../src/shared/files'
+import { completeJob, type Job } from '../../src/shared/job'
+import { readSafetensorsHeader, readTensor, toFloat32 } from '../../src/engine/formats/safetensors'
+import { readPeft, type PeftAdapter } from '../../src/engine/formats/peft'
+import { loadModel, type Model } from '../../src/engine'
+import { CodedError } from '../../src/shared/errors'
+
+const ROOT = new URL('../golden/', import.meta.url)
+
+async function bytesOf(path: string): Promise<Uint8Array> {
+  const url = new URL(path, ROOT)
+  if (url.protocol === 'file:') {
+    const { readFile } = await import('node:fs/promises')
+    return new Uint8Array(await readFile(url))
+  }
+  const response = await fetch(url)
+  if (!response.ok) throw new Error(`${url.href}: ${response.status}`)
+  return new Uint8Array(await response.arrayBuffer())
+}
+
+/** Some files of a golden folder as a source. */
+export async function goldenFolder(folder: string, names: readonly string[]): Promise<FileSource> {
+  const files = new Map(await Promise.all(names.map(async (name) => [name, await bytesOf(`${folder}/${name}`)] as const)))
+  return {
+    list: async () => [...files].map(([name, bytes]) => ({ name, size: bytes.length })),
+    read: async (name, start, end) => {
+      const bytes = files.get(name)
+      if (!bytes) throw new CodedError('file.missing', `There is no file ${name}.`, { where: name, fix: '' })
+      return bytes.slice(start, end)
+    },
+  }
+}
+
+const MODEL_FILES = ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json'] as const
+
+/** The files of a case's base model. */
+export function goldenSource(name: string): Promise<FileSource> {
+  return goldenFolder(name, MODEL_FILES)
+}
+
+interface RowLoss {
+  loss: number
+  tokens: number
+}
+
+export interface Golden {
+  rows: { input_ids: number[]; labels: number[] }[]
+  logits_row: number
+  row_losses: { base: RowLoss[]; adapter: RowLoss[] }
+  greedy: Record<'base' | 'adapter', { prompt: number[]; ids: number[] }>
+  settings: { steps: number; batch_size: number; grad_accum: number; lr: number; warmup_steps: number; clip: number }
+  adapter: { r: number; lora_alpha: number; target_modules: string[] }
+  runs: {
+    name: string
+    adapter: string
+    parameters: number
+    steps: { step: number; loss: number; grad_norm: number; lr: number; tokens: number }[]
+    row_losses_after: RowLoss[]
+  }[]
+}
+
+export async function readGolden(name: string): Promise<Golden> {
+  return JSON.parse(new TextDecoder().decode(await bytesOf(`${name}/golden.json`))) as Golden
+}
+
+/** Every tensor of golden.safetensors as floats. */
+export async function readGoldenTensors(name: string): Promise<Map<string, { shape: number[]; values: Float32Array }>> {
+  const source = await goldenFolder(name, ['golden.safetensors'])
+  const header = await readSafetensorsHeader(source, 'golden.safetensors')
+  const tensors = new Map<string, { shape: number[]; values: Float32Array }>()
+  for (const key of Object.keys(header.tensors)) {
+    const tensor = await readTensor(source, header, key)
+    tensors.set(key, { shape: tensor.shape, values: toFloat32(tensor) })
+  }
+  return tensors
+}
+
+export async function goldenAdapter(name: string, adapter: string): Promise<PeftAdapter> {
+  return readPeft(await goldenFolder(`${name}/${adapter}`, ['adapter_config.json', 'adapter_model.safetensors']))
+}
+
+export async function goldenModel(name: string): Promise<Model> {
+  return loadModel(await goldenSource(name), { id: `local:${name}`, name })
+}
+
+export function encodedRows(golden: Golden): EncodedRow[] {
+  return golden.rows.map(({ input_ids, labels }, index) => ({
+    index,
+    inputIds: Int32Array.from(input_ids),
+    labels: Int32Array.from(labels),
+  }))
+}
+
+/** Rows in file order, wrapping round. */
+export function inOrder(rows: readonly EncodedRow[], batchSize: number): BatchSource {
+  let position = 0
+  return {
+    rows: rows.length,
+    next: () => Array.from({ length: batchSize }, () => rows[position++ % rows.length] as EncodedRow),
+    cursor: () => ({ position, seed: 0 }),
+    restore: (cursor) => {
+      position = cursor.position
+    },
+  }
+}
+
+/** The job that a case's runs were recorded with. */
+export function goldenJob(golden: Golden, change: Partial<Job> = {}): Job {
+  const { settings, adapter } = golden
+  return completeJob({
+    rank: adapter.r,
+    alpha: adapter.lora_alpha,
+    targets: adapter.target_modules,
+    learningRate: settings.lr,
+    batchSize: settings.batch_size,
+    gradAccum: settings.grad_accum,
+    steps: settings.steps,
+    warmupSteps: settings.warmup_steps,
+    weightDecay: 0.01,
+    clip: settings.clip,
+    evalFraction: 0,
+    evalEvery: 1000,
+    saveEvery: 1000,
+    earlyStop: 0,
+    shuffle: false,
+    ...change,
+  })
+}
