@@ -22,7 +22,9 @@ async function bytesOf(path: string): Promise<Uint8Array> {
 
 /** Some files of a golden folder as a source. */
 export async function goldenFolder(folder: string, names: readonly string[]): Promise<FileSource> {
-  const files = new Map(await Promise.all(names.map(async (name) => [name, await bytesOf(`${folder}/${name}`)] as const)))
+  const files = new Map(
+    await Promise.all(names.map(async (name) => [name, await bytesOf(`${folder}/${name}`)] as const)),
+  )
   return {
     list: async () => [...files].map(([name, bytes]) => ({ name, size: bytes.length })),
     read: async (name, start, end) => {

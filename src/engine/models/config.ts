@@ -46,12 +46,13 @@ export class ConfigReader {
     return this.#json[name]
   }
 
-  /** A whole number of at least `least`; `fallback` where the field is missing or null. */
+  /** A whole number from `least` to `most`; `fallback` where the field is missing or null. What is bad is read as `least`. */
   integer(name: string, fallback?: number, least = 1, most = 2 ** 31): number {
     const value = this.#number(name, fallback)
-    if (!Number.isNaN(value) && (!Number.isInteger(value) || value < least || value > most))
+    if (Number.isInteger(value) && value >= least && value <= most) return value
+    if (!Number.isNaN(value))
       this.#problems.push(`${this.#prefix}${name} is ${value}, not a whole number from ${least} to ${most}.`)
-    return value
+    return least
   }
 
   /** A finite number above `above`. */

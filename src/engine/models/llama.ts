@@ -31,14 +31,18 @@ export const LLAMA_TARGETS = ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj
 const IGNORE = [/\.rotary_emb\.inv_freq$/]
 
 /** What Llama's relatives read alike; each overrides what it has of its own. */
-export function readLlamaLike(config: ConfigReader, modelType: string, own: Partial<LlamaConfig> = {}): LlamaConfig {
+export function readLlamaLike(
+  config: ConfigReader,
+  modelType: string,
+  { theta, ...own }: Partial<LlamaConfig> & { theta?: number } = {},
+): LlamaConfig {
   const base = readBase(config, modelType, own.tied ?? false)
   config.choice('hidden_act', ['silu', 'swish'], 'silu')
-  const every = <T>(value: T): T[] => new Array<T>(Number.isFinite(base.layers) ? base.layers : 0).fill(value)
+  const every = <T>(value: T): T[] => new Array<T>(base.layers).fill(value)
   return {
     ...base,
     epsilon: config.number('rms_norm_eps', 1e-6, 0),
-    rope: readRope(config, base, base.headDim),
+    rope: readRope(config, base, base.headDim, theta === undefined ? {} : { theta }),
     qkvBias: false,
     outputBias: false,
     mlpBias: false,

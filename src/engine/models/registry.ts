@@ -4,9 +4,13 @@ import type { BaseConfig } from './config'
 import { ConfigReader } from './config'
 import type { Family } from './family'
 import { llama } from './llama'
+import { mistral } from './mistral'
+import { qwen2 } from './qwen2'
+import { qwen3 } from './qwen3'
+import { smollm3 } from './smollm3'
 
 /** Every family; a new one is one file and one entry here. */
-const FAMILIES: readonly Family[] = [llama] as unknown as readonly Family[]
+const FAMILIES: readonly Family[] = [llama, mistral, qwen2, qwen3, smollm3] as unknown as readonly Family[]
 
 /** All `model_type`s that load. */
 export const SUPPORTED_MODEL_TYPES: readonly string[] = FAMILIES.flatMap((family) => family.modelTypes)

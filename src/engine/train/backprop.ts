@@ -56,7 +56,8 @@ export function backprop(
   const pass = trainingPass(adapter, batch, dropoutSeed)
   const states = forward(network, on, pass)
   const last = states.pop() as tf.Tensor2D
-  let { lossSum, dy } = headGradient(network, last, on, scale)
+  const { lossSum, dy: fromHead } = headGradient(network, last, on, scale)
+  let dy = fromHead
   last.dispose()
   const gradients = new Array<tf.Tensor>(adapter.variables.length)
   for (let i = network.layers - 1; i >= 0; i--) {

@@ -1,0 +1,158 @@
+/** Every family against numbers recorded from PyTorch, transformers and PEFT: logits, losses, gradients, training, greedy text. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createSession, evaluate, generate, loadAdapter, type Model } from '../../src/engine'
+import type { StepEvent } from '../../src/engine'
+import { logits } from '../../src/engine/ops'
+import { DEFAULT_SAMPLING } from '../../src/shared/protocol'
+import { tf } from '../../src/engine/tf'
+import { backprop, forward, trainingPass } from '../../src/engine/train/backprop'
+import { countLabels, packBatch, uploadBatch } from '../../src/engine/train/batch'
+import {
+  encodedRows,
+  goldenAdapter,
+  goldenJob,
+  goldenModel,
+  inOrder,
+  readGolden,
+  readGoldenTensors,
+  type Golden,
+} from '../support/golden'
+
+const CASES = ['llama-gqa-tied', 'llama-untied-llama3-rope', 'mistral', 'qwen2', 'qwen3', 'smollm3']
+
+/** Largest difference over the largest wanted value. */
+function relativeError(actual: Float32Array, wanted: Float32Array): number {
+  expect(actual.length).toBe(wanted.length)
+  let size = 0
+  let worst = 0
+  wanted.forEach((value, i) => {
+    size = Math.max(size, Math.abs(value))
+    const off = Math.abs(value - (actual[i] as number))
+    worst = off <= worst ? worst : off
+  })
+  return worst / size
+}
+
+describe.each(CASES)('%s', (name) => {
+  let model: Model
+  let golden: Golden
+  let tensors: Awaited<ReturnType<typeof readGoldenTensors>>
+
+  beforeAll(async () => {
+    golden = await readGolden(name)
+    tensors = await readGoldenTensors(name)
+    model = await goldenModel(name)
+  })
+  afterAll(() => model?.dispose())
+
+  const loaded = async (run = 0) =>
+    loadAdapter(model, await goldenAdapter(name, golden.runs[run]?.adapter ?? 'adapter_init'))
+
+  async function scores(adapter: Awaited<ReturnType<typeof loaded>> | null): Promise<Float32Array> {
+    const row = encodedRows(golden)[golden.logits_row]!
+    const whole = { ...row, labels: row.inputIds }
+    const batch = packBatch([{ ...whole, inputIds: Int32Array.from([...row.inputIds, 0]), labels: Int32Array.from([...row.inputIds, 0]) }], true) // prettier-ignore
+    const on = uploadBatch(batch)
+    const states = forward(model.network, on, trainingPass(adapter, batch))
+    const out = tf.tidy(() => logits(model.network.finish(states.at(-1)!), model.network.head, model.network.logitCap))
+    const values = (await out.data()) as Float32Array
+    for (const tensor of [...states, out]) tensor.dispose()
+    on.dispose()
+    return values
+  }
+
+  it('gives the logits of transformers', async () => {
+    expect(relativeError(await scores(null), tensors.get('logits/base')!.values)).toBeLessThan(1e-4)
+  })
+
+  it('gives the logits of PEFT with an adapter', async () => {
+    const adapter = await loaded()
+    expect(relativeError(await scores(adapter), tensors.get('logits/adapter')!.values)).toBeLessThan(1e-4)
+    adapter.dispose()
+  })
+
+  it('gives the loss of every row', async () => {
+    const adapter = await loaded()
+    for (const [which, on] of [
+      ['base', null],
+      ['adapter', adapter],
+    ] as const) {
+      const { rows } = await evaluate(model, on, encodedRows(golden))
+      golden.row_losses[which].forEach((wanted, i) => {
+        expect(rows[i]!.tokens).toBe(wanted.tokens)
+        expect(Math.abs(rows[i]!.loss / wanted.loss - 1), `${which}, row ${i}`).toBeLessThan(1e-4)
+      })
+    }
+    adapter.dispose()
+  })
+
+  it('gives the gradient of every adapter tensor', async () => {
+    for (const [index, run] of golden.runs.entries()) {
+      const adapter = await loaded(index)
+      const rows = encodedRows(golden).slice(0, golden.settings.batch_size * golden.settings.grad_accum)
+      const labels = rows.reduce((sum, row) => sum + countLabels(row), 0)
+      const { gradients, lossSum } = backprop(model.network, adapter, packBatch(rows, false), 1 / labels, 0)
+      expect(labels).toBe(run.steps[0]!.tokens)
+      for (const [i, { name: key }] of adapter.variables.entries()) {
+        const wanted = tensors.get(`${run.name}/grad/${key}`)!
+        expect(gradients[i]!.shape).toEqual(wanted.shape)
+        const values = (await gradients[i]!.data()) as Float32Array
+        if (wanted.values.every((value) => value === 0))
+          expect(Math.max(...values.map(Math.abs)), key).toBeLessThan(1e-6)
+        else expect(relativeError(values, wanted.values), key).toBeLessThan(1e-3)
+      }
+      for (const tensor of [...gradients, lossSum]) tensor.dispose()
+      adapter.dispose()
+    }
+  })
+
+  it('trains to the same losses and norms', async () => {
+    for (const run of golden.runs) {
+      const rows = encodedRows(golden)
+      const session = await createSession({
+        model,
+        job: goldenJob(golden),
+        batches: inOrder(rows, golden.settings.batch_size),
+        evalRows: [],
+        samplePrompt: null,
+        initAdapter: await goldenAdapter(name, run.adapter),
+      })
+      expect(session.trainableParameters).toBe(run.parameters)
+      const steps: StepEvent[] = []
+      for await (const event of session.run()) if (event.kind === 'step') steps.push(event)
+      expect(steps.length).toBe(run.steps.length)
+      run.steps.forEach((wanted, i) => {
+        const step = steps[i]!
+        expect(step.learningRate).toBeCloseTo(wanted.lr, 12)
+        expect(Math.abs(step.loss / wanted.loss - 1), `loss of step ${i + 1}`).toBeLessThan(i === 0 ? 1e-4 : 1e-3)
+        expect(Math.abs(step.gradNorm / wanted.grad_norm - 1), `norm of step ${i + 1}`).toBeLessThan(2e-3)
+      })
+      const after = await session.adapter.toPeft(name)
+      for (const [key, tensor] of Object.entries(after.tensors)) {
+        const wanted = tensors.get(`${run.name}/after/${key}`)
+        if (wanted) expect(relativeError(new Float32Array(tensor.bytes.buffer), wanted.values), key).toBeLessThan(5e-3)
+      }
+      const { rows: results } = await evaluate(model, session.adapter, rows)
+      run.row_losses_after.forEach((wanted, i) =>
+        expect(Math.abs(results[i]!.loss / wanted.loss - 1), `row ${i} afterwards`).toBeLessThan(5e-3),
+      )
+      session.dispose()
+    }
+  })
+
+  it('continues greedily with the same tokens', async () => {
+    const adapter = await loaded()
+    for (const [which, on] of [
+      ['base', null],
+      ['adapter', adapter],
+    ] as const) {
+      const { prompt, ids } = golden.greedy[which]
+      const settings = { ...DEFAULT_SAMPLING, temperature: 0, repetitionPenalty: 1, maxNewTokens: ids.length }
+      const answer = generate(model, on, prompt, settings)
+      let turn = await answer.next()
+      while (!turn.done) turn = await answer.next()
+      expect(turn.value.ids).toEqual(ids)
+    }
+    adapter.dispose()
+  })
+})

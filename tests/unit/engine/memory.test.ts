@@ -1,0 +1,62 @@
+/** The forecast's shape: what grows with what, and remedies that really fit. */
+import { describe, expect, it } from 'vitest'
+import { adapterParameters, forecast } from '../../../src/engine/memory'
+import { defaultJob } from '../../../src/shared/job'
+import type { DeviceReport, ModelShape } from '../../../src/shared/records'
+
+const SHAPE: ModelShape = {
+  hiddenSize: 576,
+  intermediateSize: 1536,
+  layers: 30,
+  heads: 9,
+  kvHeads: 3,
+  headDim: 64,
+  vocabulary: 49152,
+  tiedHead: true,
+}
+const device = (budget: number): DeviceReport => ({
+  backend: 'webgpu',
+  adapter: 'a GPU',
+  software: false,
+  features: [],
+  budget,
+  tone: 'good',
+  note: '',
+  selfTest: 0,
+})
+const job = { ...defaultJob(), batchSize: 8, maxLength: 512 }
+
+describe('forecast', () => {
+  it('counts the adapter exactly', () => {
+    const perLayer = 16 * (576 + 576 + 2 * (576 + 192) + 576 + 576 + 3 * (576 + 1536))
+    expect(adapterParameters(SHAPE, job)).toBe(30 * perLayer)
+    expect(adapterParameters(SHAPE, { ...job, targets: ['q_proj'] })).toBe(30 * 16 * 1152)
+  })
+
+  it('knows the weights of SmolLM2-135M to 1%', () => {
+    const { weights } = forecast(SHAPE, job, 512, device(2 ** 40))
+    expect(Math.abs(weights / (4 * 134.5e6) - 1)).toBeLessThan(0.01)
+  })
+
+  it('adds up, and grows with batch and length but not beyond the maximum length', () => {
+    const now = forecast(SHAPE, job, 512, device(2 ** 40))
+    expect(now.total).toBe(now.weights + now.adapter + now.optimiser + now.activations)
+    expect(now.fits).toBe(true)
+    expect(now.remedies).toEqual([])
+    expect(forecast(SHAPE, { ...job, batchSize: 16 }, 512, device(1)).activations).toBeGreaterThan(now.activations)
+    expect(forecast(SHAPE, job, 4096, device(1)).total).toBe(now.total)
+    expect(forecast(SHAPE, job, 128, device(1)).total).toBeLessThan(now.total)
+  })
+
+  it('names only changes that fit', () => {
+    const whole = forecast(SHAPE, job, 512, device(1))
+    for (const share of [0.9, 0.8, 0.75]) {
+      const { fits, remedies } = forecast(SHAPE, job, 512, device(whole.total * share))
+      expect(fits).toBe(false)
+      expect(remedies.length).toBeGreaterThan(0)
+      for (const { change } of remedies)
+        expect(forecast(SHAPE, { ...job, ...change }, 512, device(whole.total * share)).fits).toBe(true)
+    }
+    expect(forecast(SHAPE, job, 512, device(1)).remedies).toEqual([])
+  })
+})
