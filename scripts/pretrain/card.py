@@ -45,11 +45,11 @@ def number(value):
 
 def data_table(stats, mix, epochs):
     names = {"tiny": "tiny", "book": "book", "old0": "old0", "old1": "old1", "old2": "old2"}
-    lines = ["| source | documents | bytes | share, steady | share, decay | epochs read |", "|---|---:|---:|---:|---:|---:|"]
+    lines = ["| source | documents | bytes | share, early | share, steady | share, decay | epochs read |", "|---|---:|---:|---:|---:|---:|---:|"]
     for name, label in SOURCES.items():
         documents = number(stats[names[name] + "_documents"]) if name in names else ""
         size = number(stats[names[name] + "_bytes"]) if name in names else ""
-        lines.append(f"| {label} | {documents} | {size} | {mix['steady'][name]:.0%} | {mix['decay'][name]:.0%} | {epochs[name]:.1f} |")
+        lines.append(f"| {label} | {documents} | {size} | {mix['early'][name]:.0%} | {mix['steady'][name]:.0%} | {mix['decay'][name]:.0%} | {epochs[name]:.1f} |")
     return "\n".join(lines)
 
 

@@ -18,10 +18,11 @@ import torch.nn.functional as F
 
 from model import Llama, parameter_count
 
-# Share of the tokens by source, in the steady phase and in the decay phase.
+# Share of the tokens by source: more and more plain stories, fewer and fewer older books.
 MIX = {
-    "steady": {"tiny": 0.34, "book": 0.09, "old0": 0.18, "old1": 0.10, "old2": 0.05, "story_turns": 0.09, "short_turns": 0.15},
-    "decay": {"tiny": 0.50, "book": 0.11, "old0": 0.10, "old1": 0.02, "old2": 0.0, "story_turns": 0.10, "short_turns": 0.17},
+    "early": {"tiny": 0.34, "book": 0.09, "old0": 0.18, "old1": 0.10, "old2": 0.05, "story_turns": 0.09, "short_turns": 0.15},
+    "steady": {"tiny": 0.46, "book": 0.10, "old0": 0.12, "old1": 0.04, "old2": 0.0, "story_turns": 0.13, "short_turns": 0.15},
+    "decay": {"tiny": 0.50, "book": 0.11, "old0": 0.08, "old1": 0.0, "old2": 0.0, "story_turns": 0.14, "short_turns": 0.17},
 }
 
 
@@ -50,7 +51,7 @@ class Packer:
     """Fills rows of `length + 1` tokens with documents one after another, sources drawn so that tokens follow the shares."""
 
     def __init__(self, folder, seed):
-        self.streams = {name: Stream(folder / f"{name}.npz", seed + i) for i, name in enumerate(MIX["steady"])}
+        self.streams = {name: Stream(folder / f"{name}.npz", seed + i) for i, name in enumerate(MIX["early"])}
         self.given = {name: 0 for name in self.streams}
         self.rest = np.zeros(0, np.int64)
         self.rng = np.random.default_rng(seed)
@@ -129,6 +130,7 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--decay", type=int, required=True)
+    parser.add_argument("--early", type=int, default=1200, help="steps with the largest share of older books")
     parser.add_argument("--warmup", type=int, default=60)
     parser.add_argument("--rows", type=int, default=16, help="rows a step while steady; half as many, twice as long, in the decay")
     parser.add_argument("--length", type=int, default=256)
@@ -177,7 +179,7 @@ def main():
         if step >= o.steps - o.decay:
             batch = packer.batch(o.rows // 2, o.length * 2, MIX["decay"])
         else:
-            batch = packer.batch(o.rows, o.length, MIX["steady"])
+            batch = packer.batch(o.rows, o.length, MIX["early" if step < o.early else "steady"])
         with torch.autocast("cpu", torch.bfloat16):
             logits = run(batch[:, :-1])
         loss = F.cross_entropy(logits.float().flatten(0, 1), batch[:, 1:].flatten())
