@@ -52,46 +52,45 @@ export async function* runLoop(session: TrainSession): AsyncGenerator<SessionEve
 
 /** Whether everything that was due at the current step has been done. */
 function isSettled(session: TrainSession, evalEvery: number): boolean {
-  const { step, evalRows, metrics } = session
-  if (!isDue(step, evalEvery, session.totalSteps)) return true
-  if (evalRows.length > 0) {
-    const steps = metrics.column('step')
-    const losses = metrics.column('evalLoss')
-    if (!steps.some((at, i) => at === step && !Number.isNaN(losses[i]))) return false
-  }
-  return !wantsSample(session) || session.samples.some((sample) => sample.step === step)
+  return !isDue(session.step, evalEvery, session.totalSteps) || !(owesEvaluation(session) || owesSample(session))
+}
+
+function owesEvaluation({ step, evalRows, metrics }: TrainSession): boolean {
+  if (evalRows.length === 0) return false
+  const losses = metrics.column('evalLoss')
+  return !metrics.column('step').some((at, i) => at === step && !Number.isNaN(losses[i]))
+}
+
+function owesSample({ step, job, samplePrompt, samples }: TrainSession): boolean {
+  if (samplePrompt === null || samplePrompt.length === 0 || job.sampleTokens === 0) return false
+  return !samples.some((sample) => sample.step === step)
 }
 
 function hasStoppedEarly({ job, progress }: TrainSession): boolean {
   return job.earlyStop > 0 && progress.evalsWithoutBest >= job.earlyStop
 }
 
-function wantsSample({ job, samplePrompt }: TrainSession): boolean {
-  return samplePrompt !== null && samplePrompt.length > 0 && job.sampleTokens > 0
-}
-
-/** Validation loss and sample; says whether this is the best so far. */
+/** Validation loss and sample, as far as they have not been taken at this step; says whether this is the best so far. */
 async function* look(session: TrainSession): AsyncGenerator<SessionEvent, boolean> {
-  const started = performance.now()
   const { step, progress, metrics } = session
-  let isBest = false
-  if (session.evalRows.length > 0) {
+  if (owesEvaluation(session)) {
+    const started = performance.now()
     yield { kind: 'stage', stage: 'Evaluating', done: 0, total: session.evalRows.length }
     const { loss } = await evaluate(session.model, session.adapter, session.evalRows)
     session.spend(performance.now() - started)
     metrics.push({ step, epoch: session.epoch, time: session.time, evalLoss: loss })
-    isBest = loss < (progress.bestEvalLoss ?? Number.POSITIVE_INFINITY)
+    const isBest = loss < (progress.bestEvalLoss ?? Number.POSITIVE_INFINITY)
     if (isBest) Object.assign(progress, { bestStep: step, bestEvalLoss: loss, evalsWithoutBest: 0 })
     else progress.evalsWithoutBest++
     yield { kind: 'eval', step, evalLoss: loss }
     if (isBest) yield note(session, { step, kind: 'best', text: `Best validation loss so far: ${loss.toFixed(4)}.` })
   }
-  if (wantsSample(session)) yield { kind: 'sample', sample: await sampleNow(session) }
+  if (owesSample(session)) yield { kind: 'sample', sample: await sampleNow(session) }
   if (hasStoppedEarly(session)) {
     const text = `Stopped: ${progress.evalsWithoutBest} evaluations without a better validation loss.`
     yield note(session, { step, kind: 'early-stop', text })
   }
-  return isBest
+  return progress.bestStep === step
 }
 
 function note(session: TrainSession, mark: RunMark): SessionEvent {

@@ -1,0 +1,130 @@
+/** Layer-by-layer gradients against the whole model on one tape, and what becomes of batches on the way. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createAdapter, type Adapter, type Model } from '../../src/engine'
+import { logits } from '../../src/engine/ops'
+import { tf } from '../../src/engine/tf'
+import { backprop, trainingPass } from '../../src/engine/train/backprop'
+import { countLabels, IGNORED, packBatch, type Batch } from '../../src/engine/train/batch'
+import { expectClose, values } from '../support/backends'
+import { encodedRows, goldenModel, readGolden } from '../support/golden'
+
+let model: Model
+let rows: ReturnType<typeof encodedRows>
+
+beforeAll(async () => {
+  model = await goldenModel('llama-gqa-tied')
+  rows = encodedRows(await readGolden('llama-gqa-tied'))
+})
+afterAll(() => model?.dispose())
+
+/** An adapter whose B is not zero, so that no gradient is. */
+function livelyAdapter(
+  dropout = 0,
+  targets = ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'],
+): Adapter {
+  const adapter = createAdapter(model, { rank: 3, alpha: 6, dropout, targets }, 11)
+  adapter.variables.forEach(({ variable }, i) =>
+    tf.tidy(() => variable.assign(tf.tensor(values(variable.size, i, 0.3), variable.shape))),
+  )
+  return adapter
+}
+
+/** The same loss and gradients with every layer on one tape and plain cross-entropy: what the product never does. */
+function oracle(adapter: Adapter, batch: Batch, scale: number, seed: number): { loss: tf.Tensor; grads: tf.Tensor[] } {
+  return tf.tidy(() => {
+    const { network } = model
+    const pass = trainingPass(adapter, batch, seed)
+    const variables = adapter.variables.map(({ variable }) => variable as tf.Tensor)
+    const { value, grads } = tf.engine().gradients(() => {
+      let x = network.embed(tf.tensor1d(batch.ids, 'int32'), pass)
+      for (let i = 0; i < network.layers; i++) x = network.layer(i, x, pass)
+      const all = tf.logSoftmax(logits(network.finish(x), network.head))
+      const chosen = new Float32Array(all.size)
+      batch.targets.forEach((target, i) => {
+        if (target !== IGNORED) chosen[batch.positions[i]! * network.vocabulary + target] = -scale
+      })
+      return tf.sum(tf.mul(all, tf.tensor2d(chosen, all.shape))) as tf.Scalar
+    }, variables)
+    return { loss: value, grads }
+  })
+}
+
+describe('backprop', () => {
+  it.each([
+    ['all layers', 0, undefined],
+    ['dropout', 0.3, undefined],
+    ['attention only', 0, ['q_proj', 'v_proj']],
+  ] as const)('equals the whole-model tape: %s', async (_, dropout, targets) => {
+    const adapter = livelyAdapter(dropout, targets && [...targets])
+    for (const exact of [true, false]) {
+      const batch = packBatch(rows.slice(1, 4), exact)
+      const wanted = oracle(adapter, batch, 0.25, 5)
+      const { lossSum, gradients } = backprop(model.network, adapter, batch, 0.25, 5)
+      await expectClose(tf.mul(lossSum, 0.25), wanted.loss, 1e-5, 'loss')
+      expect(gradients.length).toBe(adapter.variables.length)
+      for (const [i, { name }] of adapter.variables.entries())
+        await expectClose(gradients[i]!, wanted.grads[i]!, 1e-5, name)
+    }
+    adapter.dispose()
+  })
+
+  it('does not depend on padding', async () => {
+    const adapter = livelyAdapter()
+    const [tight, loose] = [true, false].map((exact) => backprop(model.network, adapter, packBatch(rows, exact), 1, 0))
+    for (const [i, gradient] of tight!.gradients.entries()) await expectClose(loose!.gradients[i]!, gradient, 1e-5)
+    adapter.dispose()
+  })
+
+  it('gives another mask to another step', async () => {
+    const adapter = livelyAdapter(0.5)
+    const batch = packBatch(rows.slice(0, 2), true)
+    const losses = await Promise.all(
+      [1, 1, 2].map((seed) => backprop(model.network, adapter, batch, 1, seed).lossSum.data()),
+    )
+    expect(losses[0]![0]).toBe(losses[1]![0])
+    expect(losses[0]![0]).not.toBe(losses[2]![0])
+    adapter.dispose()
+  })
+
+  it('frees everything but its results', () => {
+    const adapter = livelyAdapter()
+    const batch = packBatch(rows, true)
+    const once = (): void => {
+      const { lossSum, gradients } = backprop(model.network, adapter, batch, 1, 0)
+      for (const tensor of [lossSum, ...gradients]) tensor.dispose()
+    }
+    once()
+    const before = tf.memory().numTensors
+    once()
+    expect(tf.memory().numTensors).toBe(before)
+    adapter.dispose()
+  })
+})
+
+describe('packBatch', () => {
+  const row = (ids: number[], labels: number[]) => ({ index: 0, inputIds: Int32Array.from(ids), labels: Int32Array.from(labels) }) // prettier-ignore
+
+  it('predicts the next token and leaves out what comes after the last label', () => {
+    const batch = packBatch([row([5, 6, 7, 8], [-100, -100, 7, -100]), row([9, 4], [9, 4])], true)
+    expect(batch.seq).toBe(2)
+    expect([...batch.ids]).toEqual([5, 6, 9, 0])
+    expect([...batch.positions]).toEqual([1, 2])
+    expect([...batch.targets]).toEqual([7, 4])
+    expect([...batch.places]).toEqual([2, 0, 1, 2])
+    expect(batch.labels).toBe(2)
+    expect(batch.tokens).toBe(6)
+  })
+
+  it('never counts a label on the first token', () => {
+    expect(countLabels(row([1, 2, 3], [1, 2, 3]))).toBe(2)
+    expect(countLabels(row([1, 2, 3], [1, -100, -100]))).toBe(0)
+  })
+
+  it('rounds shapes up so that few differ', () => {
+    const long = Array.from({ length: 19 }, (_, i) => i)
+    const batch = packBatch([row(long, long)], false)
+    expect([batch.seq, batch.slots]).toEqual([32, 32])
+    expect([...batch.targets.slice(18)]).toEqual(new Array(14).fill(IGNORED))
+    expect(batch.places.filter((place) => place === 32).length).toBe(14)
+  })
+})
