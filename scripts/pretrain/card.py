@@ -177,7 +177,11 @@ licences, the recipe, the curve and ten unselected samples.
 
 ## Held-out text
 
+<!-- prettier-ignore-start -->
+
 {results}
+
+<!-- prettier-ignore-end -->
 
 ## Make it again
 

@@ -57,7 +57,14 @@ const writeRows = (path, rows) => writeFile(path, rows.map((row) => `${JSON.stri
 
 /** Loss and per-row results of a file of rows, with the base model or an adapter. */
 async function evaluate(file, adapter) {
-  const events = await finetab('evaluate', '--model', options.model, '--data', file, ...(adapter ? ['--adapter', adapter] : []))
+  const events = await finetab(
+    'evaluate',
+    '--model',
+    options.model,
+    '--data',
+    file,
+    ...(adapter ? ['--adapter', adapter] : []),
+  )
   const rows = events.filter((e) => e.event === 'row')
   const total = events.find((e) => e.event === 'total')
   return { loss: total.loss, rows, exact: rows.filter((r) => r.correct === r.tokens).length / rows.length }
@@ -75,7 +82,10 @@ async function voice(prompts, adapter) {
 }
 
 async function measure(card, folder) {
-  const all = (await readFile(join(samples, card.file), 'utf8')).trim().split('\n').map((line) => JSON.parse(line))
+  const all = (await readFile(join(samples, card.file), 'utf8'))
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
   const order = shuffled(all.length, 42)
   const count = Math.max(20, Math.round(all.length / 10))
   const isPair = card.format === 'preference'
@@ -84,7 +94,11 @@ async function measure(card, folder) {
   const path = (name) => join(folder, `${card.id}-${name}.jsonl`)
   await writeRows(path('train'), isPair ? train.map((r) => side(r, 'chosen')) : train)
   await writeRows(path('held'), isPair ? held.map((r) => side(r, 'chosen')) : held)
-  if (isPair) await writeRows(path('harsh'), held.map((r) => side(r, 'rejected')))
+  if (isPair)
+    await writeRows(
+      path('harsh'),
+      held.map((r) => side(r, 'rejected')),
+    )
   await writeFile(join(folder, `${card.id}.json`), JSON.stringify({ ...card.suggested, earlyStop: 0 }))
 
   const score = async (adapter) => {
@@ -92,10 +106,16 @@ async function measure(card, folder) {
     if (card.format === 'text') return { loss: kind.loss, score: null }
     if (isPair) {
       const harsh = await evaluate(path('harsh'), adapter)
-      return { loss: kind.loss, score: kind.rows.filter((row, i) => row.loss < harsh.rows[i].loss).length / kind.rows.length }
+      return {
+        loss: kind.loss,
+        score: kind.rows.filter((row, i) => row.loss < harsh.rows[i].loss).length / kind.rows.length,
+      }
     }
     if (card.id === 'ships-computer') {
-      const spoken = await voice(held.slice(0, 20).map((row) => row.messages[0].content), adapter)
+      const spoken = await voice(
+        held.slice(0, 20).map((row) => row.messages[0].content),
+        adapter,
+      )
       return { loss: kind.loss, score: spoken.share }
     }
     return { loss: kind.loss, score: kind.exact }
@@ -103,24 +123,52 @@ async function measure(card, folder) {
   const base = await score()
   const out = join(folder, card.id)
   const began = performance.now()
-  const flags = ['--data', path('train'), '--eval-data', path('held'), '--job', join(folder, `${card.id}.json`), '--out', out]
+  const flags = [
+    '--data',
+    path('train'),
+    '--eval-data',
+    path('held'),
+    '--job',
+    join(folder, `${card.id}.json`),
+    '--out',
+    out,
+  ]
   const events = await finetab('train', '--model', options.model, ...flags)
   const seconds = (performance.now() - began) / 1000
   const done = events.find((e) => e.event === 'done')
   const tuned = await score(out)
   return {
-    id: card.id, name: card.name, metric: card.metric, suggested: card.suggested, trainRows: train.length, heldOutRows: held.length,
-    base, tuned, steps: done.step, seconds: Math.round((done.ms ?? seconds * 1000) / 100) / 10,
+    id: card.id,
+    name: card.name,
+    metric: card.metric,
+    suggested: card.suggested,
+    trainRows: train.length,
+    heldOutRows: held.length,
+    base,
+    tuned,
+    steps: done.step,
+    seconds: Math.round((done.ms ?? seconds * 1000) / 100) / 10,
   }
 }
 
 const percent = (x) => (x === null ? '' : `${(100 * x).toFixed(0)} %`)
 
 function table(rows) {
-  const head = ['sample', 'held-out loss, base → tuned', 'its measure, base → tuned', 'steps', 'seconds', 'what is measured']
+  const head = [
+    'sample',
+    'held-out loss, base → tuned',
+    'its measure, base → tuned',
+    'steps',
+    'seconds',
+    'what is measured',
+  ]
   const lines = rows.map((r) => [
-    r.name, `${r.base.loss.toFixed(2)} → ${r.tuned.loss.toFixed(2)}`,
-    r.base.score === null ? '' : `${percent(r.base.score)} → ${percent(r.tuned.score)}`, r.steps, r.seconds, r.metric,
+    r.name,
+    `${r.base.loss.toFixed(2)} → ${r.tuned.loss.toFixed(2)}`,
+    r.base.score === null ? '' : `${percent(r.base.score)} → ${percent(r.tuned.score)}`,
+    r.steps,
+    r.seconds,
+    r.metric,
   ])
   return [head, head.map(() => '---'), ...lines].map((cells) => `| ${cells.join(' | ')} |`).join('\n')
 }
@@ -130,7 +178,10 @@ export async function replaceBlock(name, text) {
   const old = await readFile(page, 'utf8')
   const found = new RegExp(`(<!-- ${name} -->\n)[^]*?(<!-- /${name} -->)`)
   if (!found.test(old)) throw new Error(`docs/samples.md has no block "${name}"`)
-  await writeFile(page, old.replace(found, (_, open, close) => `${open}\n${text}\n\n${close}`))
+  await writeFile(
+    page,
+    old.replace(found, (_, open, close) => `${open}\n${text}\n\n${close}`),
+  )
 }
 
 async function main() {
