@@ -14,6 +14,13 @@ const VOTERS = 60
 /** Characters after which a row whose quotes are never closed is given up. */
 const LONGEST_ROW = 16 * 1024 * 1024
 
+/** Names that are always a header's. */
+const KNOWN = new Set(
+  'prompt completion instruction input output question answer response text label category conversations messages input_ids chosen rejected system'.split(
+    ' ',
+  ),
+)
+
 export interface CsvShape {
   delimiter: string
   /** Fields of most rows. */
@@ -171,6 +178,7 @@ function isHeader(rows: string[][]): boolean {
   const [first, ...rest] = rows
   if (!first) return false
   const names = first.map((field) => field.trim())
+  if (names.some((name) => KNOWN.has(name.toLowerCase()))) return true
   if (names.some((name) => name.length > 60 || /^-?\d+([.,]\d+)?$/.test(name) || /[.!?]$/.test(name))) return false
   if (names.every((name) => name === '')) return false
   return !rest.some((row) => row.some((field, i) => field.trim() !== '' && field.trim() === names[i]))
