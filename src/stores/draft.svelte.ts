@@ -1,0 +1,126 @@
+/**
+ * The job as the forms have it: what the person set, over what is advised, over the defaults. Refuses to change a run:
+ * starting one takes a copy.
+ */
+import {
+  checkSetting,
+  defaultJob,
+  parseSetting,
+  SETTING_LIST,
+  SETTINGS,
+  type Job,
+  type SettingKey,
+} from '../shared/job'
+import { datasets } from './datasets.svelte'
+import { models } from './models.svelte'
+import { readPreference, writePreference } from './preferences'
+
+/** Settings that suit this model and data, with a reason each. */
+export interface Advice {
+  change: Partial<Job>
+  reasons: readonly { key: SettingKey; text: string; source: string }[]
+}
+
+/** Where a value comes from. */
+export type Origin = 'yours' | 'sample' | 'advised' | 'default'
+
+type Values = Partial<Record<SettingKey, unknown>>
+
+class Draft {
+  #own = $state.raw<Values>(readPreference<Values>('draft', {}))
+  advice = $state.raw<Advice | null>(null)
+
+  /** What the sample's maker measured on the bundled model; says nothing about others. */
+  #sample = $derived<Partial<Job>>(
+    models.chosenId.startsWith('bundled:') ? (datasets.chosen?.suggested ?? {}) : ({} as Partial<Job>),
+  )
+
+  /** The job as it would be started now; may still be invalid, see {@link problems}. */
+  job = $derived<Job>({
+    ...defaultJob(),
+    ...this.advice?.change,
+    ...this.#sample,
+    ...(datasets.chosen?.samplePrompt ? { samplePrompt: datasets.chosen.samplePrompt } : {}),
+    ...(this.#own as Partial<Job>),
+    model: models.chosenId,
+    data: datasets.chosenId,
+  })
+
+  /** Setting → what is wrong with it; empty where all is fine. */
+  problems = $derived(
+    Object.fromEntries(
+      SETTING_LIST.map(([key]) => [key, checkSetting(key, this.job[key])]).filter(([, problem]) => problem),
+    ) as Partial<Record<SettingKey, string>>,
+  )
+
+  /** Settings that the person changed. */
+  changed = $derived(Object.keys(this.#own).filter((key) => key in SETTINGS) as SettingKey[])
+
+  originOf(key: SettingKey): Origin {
+    if (key in this.#own) return 'yours'
+    if (key in this.#sample) return 'sample'
+    return this.advice && key in this.advice.change ? 'advised' : 'default'
+  }
+
+  /** What a setting is without the person's own value. */
+  withoutOwn(key: SettingKey): unknown {
+    return this.#sample[key] ?? this.advice?.change[key] ?? SETTINGS[key].default
+  }
+
+  set(key: SettingKey, value: unknown): void {
+    this.#keep({ ...this.#own, [key]: value })
+  }
+
+  /** Takes several settings at once; returns what puts them back. */
+  take(change: Partial<Job>): () => void {
+    const before = this.#own
+    const { model: _model, data: _data, ...rest } = change
+    this.#keep({ ...before, ...rest })
+    return () => this.#keep(before)
+  }
+
+  reset(key: SettingKey): void {
+    this.#keep(Object.fromEntries(Object.entries(this.#own).filter(([name]) => name !== key)))
+  }
+
+  /** Forgets all own settings; returns what puts them back. */
+  resetAll(): () => void {
+    const before = this.#own
+    this.#keep({})
+    return () => this.#keep(before)
+  }
+
+  /** Takes the settings that an address names; what is not a valid setting is left out. */
+  takeQuery(query: URLSearchParams): void {
+    const change: Values = {}
+    for (const [key] of SETTING_LIST) {
+      const raw = query.get(key)
+      if (raw === null) continue
+      const value = parseSetting(key, raw)
+      if (checkSetting(key, value) !== null) continue
+      if (key === 'model') models.choose(raw)
+      else if (key === 'data') datasets.choose(raw)
+      else change[key] = value
+    }
+    if (Object.keys(change).length > 0) this.#keep({ ...this.#own, ...change })
+  }
+
+  /** The person's own settings as an address. */
+  toQuery(): string {
+    const own = this.changed.map((key) => [key, String(this.job[key])])
+    return new URLSearchParams(own).toString()
+  }
+
+  #keep(own: Values): void {
+    this.#own = own
+    writePreference('draft', own)
+  }
+}
+
+export const draft = new Draft()
+
+/** How many steps a job will take on so many training rows. */
+export function stepsOf(job: Job, trainRows: number): number {
+  if (job.steps > 0) return job.steps
+  return Math.max(1, Math.ceil((job.epochs * trainRows) / (job.batchSize * job.gradAccum)))
+}

@@ -1,0 +1,111 @@
+/**
+ * The chosen dataset as the chosen model will see it: rows in tokens, statistics, memory. Refuses to hold more rows than
+ * the page has asked for.
+ */
+import { SvelteMap } from 'svelte/reactivity'
+import { data, engine } from '../client'
+import { toReport, type ErrorReport } from '../shared/errors'
+import type { Progress } from '../shared/files'
+import type { PreviewRequest } from '../shared/protocol'
+import type { DatasetStats, MemoryForecast, PreviewRow } from '../shared/records'
+import { datasets } from './datasets.svelte'
+import { device } from './device.svelte'
+import { draft } from './draft.svelte'
+import { models } from './models.svelte'
+
+/** Rows asked for at once. */
+const PAGE = 16
+
+interface StatsRequest {
+  request: PreviewRequest
+  split: { evalFraction: number; seed: number }
+}
+
+class Preview {
+  stats = $state.raw<DatasetStats | null>(null)
+  counting = $state.raw<Progress | null>(null)
+  error = $state.raw<ErrorReport | null>(null)
+  forecast = $state.raw<MemoryForecast | null>(null)
+  readonly #rows = new SvelteMap<number, PreviewRow>()
+  readonly #asked = new Set<number>()
+  #key = ''
+
+  /** What to show; null until a model and a dataset are chosen. */
+  request = $derived.by<StatsRequest | null>(() => {
+    const dataset = datasets.chosen
+    const model = models.chosen
+    if (!dataset || !model || dataset.mapping.format === 'unknown') return null
+    const { maxLength, trainOn, evalFraction, seed } = draft.job
+    return {
+      request: { datasetId: dataset.id, mapping: dataset.mapping, modelId: model.id, maxLength, trainOn },
+      split: { evalFraction, seed },
+    }
+  })
+
+  /** The length that the memory forecast plans with: the longest row as it will be cut. */
+  rowLength = $derived(this.stats ? Math.min(this.stats.lengths.max, draft.job.maxLength) : draft.job.maxLength)
+
+  /** Counts anew when what is asked for has changed; call it whenever {@link request} may have. */
+  async refresh(wanted: StatsRequest | null): Promise<void> {
+    const key = JSON.stringify(wanted)
+    if (key === this.#key) return
+    this.#key = key
+    this.#rows.clear()
+    this.#asked.clear()
+    this.error = null
+    if (!wanted) {
+      this.stats = null
+      return
+    }
+    this.counting = { stage: 'Counting tokens', done: 0, total: 0, unit: 'rows' }
+    try {
+      const stats = await data().stats(wanted.request, wanted.split, (progress) => {
+        if (this.#key === key) this.counting = progress
+      })
+      if (this.#key === key) this.stats = stats
+    } catch (error) {
+      if (this.#key === key) {
+        this.error = toReport(error)
+        this.stats = null
+      }
+    } finally {
+      if (this.#key === key) this.counting = null
+    }
+  }
+
+  /** A row if it is here; else it is asked for, with its neighbours, and comes later. */
+  row(index: number): PreviewRow | undefined {
+    return this.#rows.get(index)
+  }
+
+  /** Asks for the page of rows that holds this one. */
+  async want(index: number): Promise<void> {
+    const page = Math.floor(index / PAGE)
+    const wanted = this.request
+    if (!wanted || this.#asked.has(page)) return
+    this.#asked.add(page)
+    const key = this.#key
+    try {
+      const rows = await data().preview(wanted.request, page * PAGE, (page + 1) * PAGE)
+      if (this.#key === key) rows.forEach((row, i) => this.#rows.set(page * PAGE + i, row))
+    } catch (error) {
+      if (this.#key === key) this.error = toReport(error)
+    }
+  }
+
+  /** Predicts the memory of the draft job on the open device. */
+  async plan(): Promise<void> {
+    const { job } = draft
+    if (!models.chosen || !device.report || Object.keys(draft.problems).length > 0) {
+      this.forecast = null
+      return
+    }
+    try {
+      this.forecast = await engine().forecast($state.snapshot(job) as typeof job, this.rowLength)
+    } catch {
+      this.forecast = null
+    }
+  }
+}
+
+export const preview = new Preview()

@@ -1,0 +1,73 @@
+/** Every run that is kept, and what can be done with one. Refuses to change what a run was started with. */
+import { engine } from '../client'
+import { toReport, type ErrorReport } from '../shared/errors'
+import type { Progress } from '../shared/files'
+import { MetricBuffer } from '../shared/metrics'
+import type { ExportRequest, ExportResult } from '../shared/protocol'
+import type { ModelId, RunId, RunRecord } from '../shared/records'
+import { deleteRun, getMetrics, listRuns, updateRun } from '../storage'
+import { device } from './device.svelte'
+
+class Runs {
+  list = $state.raw<readonly RunRecord[]>([])
+  loaded = $state(false)
+  error = $state.raw<ErrorReport | null>(null)
+  exporting = $state.raw<Progress | null>(null)
+  importing = $state(false)
+
+  async refresh(): Promise<void> {
+    try {
+      this.list = await listRuns()
+      this.error = null
+    } catch (error) {
+      this.error = toReport(error)
+    } finally {
+      this.loaded = true
+    }
+  }
+
+  /** A run's numbers, from storage. */
+  async metrics(id: RunId): Promise<MetricBuffer> {
+    return new MetricBuffer((await getMetrics(id)) ?? undefined)
+  }
+
+  async rename(id: RunId, name: string): Promise<void> {
+    await updateRun(id, { name })
+    await this.refresh()
+  }
+
+  async remove(id: RunId): Promise<void> {
+    await deleteRun(id)
+    await this.refresh()
+    void device.measureRoom()
+  }
+
+  /** Writes a run's adapter as a file that was read back and compared. */
+  async exportRun(request: ExportRequest): Promise<ExportResult> {
+    this.exporting = { stage: 'Writing the adapter', done: 0, total: 0, unit: 'bytes' }
+    try {
+      return await engine().exportRun(request, (progress) => (this.exporting = progress))
+    } finally {
+      this.exporting = null
+    }
+  }
+
+  /** Takes a PEFT folder or zip in as a run. */
+  async importAdapter(modelId: ModelId, files: { path: string; file: File }[]): Promise<RunRecord> {
+    this.importing = true
+    try {
+      const run = await engine().importAdapter(modelId, files)
+      await this.refresh()
+      return run
+    } finally {
+      this.importing = false
+    }
+  }
+}
+
+export const runs = new Runs()
+
+/** Whether a run has an adapter to talk to or to export. */
+export function hasAdapter(run: RunRecord): boolean {
+  return run.status === 'imported' || run.checkpoints.length > 0
+}

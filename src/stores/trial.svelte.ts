@@ -1,0 +1,100 @@
+/** The Try page: one prompt, answered by the base and by the tuned model with the same seed. Refuses to judge. */
+import { engine } from '../client'
+import { toReport, type ErrorReport } from '../shared/errors'
+import { DEFAULT_SAMPLING, type GenerateRequest, type GenerateResult, type Sampling } from '../shared/protocol'
+import type { CheckpointKind, RunId, RunRecord } from '../shared/records'
+import { models } from './models.svelte'
+import { readPreference, writePreference } from './preferences'
+import { hasAdapter, runs } from './runs.svelte'
+
+/** One side's answer as it comes in. */
+export class Answer {
+  text = $state('')
+  busy = $state(false)
+  result = $state.raw<GenerateResult | null>(null)
+  error = $state.raw<ErrorReport | null>(null)
+
+  async stream(request: GenerateRequest): Promise<void> {
+    this.text = ''
+    this.result = null
+    this.error = null
+    this.busy = true
+    try {
+      this.result = await engine().generate(request, (delta) => (this.text += delta))
+      this.text = this.result.text
+    } catch (error) {
+      this.error = toReport(error)
+    } finally {
+      this.busy = false
+    }
+  }
+
+  clear(): void {
+    this.text = ''
+    this.result = null
+    this.error = null
+  }
+}
+
+class Trial {
+  prompt = $state(readPreference('prompt', ''))
+  sampling = $state<Sampling>({ ...DEFAULT_SAMPLING, ...readPreference<Partial<Sampling>>('sampling', {}) })
+  strength = $state(1)
+  runId = $state<RunId | null>(null)
+  kind = $state<CheckpointKind>('best')
+  /** Whether a prompt goes through the model's chat template. */
+  asChat = $state<boolean | null>(null)
+  /** The prompt that the answers below answer. */
+  answered = $state('')
+  readonly base = new Answer()
+  readonly tuned = new Answer()
+  busy = $derived(this.base.busy || this.tuned.busy)
+
+  /** Runs with an adapter, newest first. */
+  choices = $derived(runs.list.filter(hasAdapter))
+  run = $derived<RunRecord | null>(
+    this.choices.find(({ id }) => id === this.runId) ??
+      this.choices.find((run) => run.status === 'done') ??
+      this.choices[0] ??
+      null,
+  )
+  /** The checkpoint that is used: the wanted one, else the one there is. */
+  checkpoint = $derived<CheckpointKind>(
+    this.run?.checkpoints.some(({ kind }) => kind === this.kind)
+      ? this.kind
+      : (this.run?.checkpoints[0]?.kind ?? 'last'),
+  )
+  /** The base that both sides share: the run's, else the chosen one. */
+  model = $derived(this.run?.model ?? models.chosen)
+  /** Turns where the model has a template, unless the run learnt running text. */
+  chat = $derived(this.asChat ?? (this.model?.hasChatTemplate === true && this.run?.dataset.mapping.format !== 'text'))
+
+  choose(run: RunRecord): void {
+    this.runId = run.id
+  }
+
+  async generate(): Promise<void> {
+    const { model, run, prompt } = this
+    if (!model || this.busy || prompt.trim() === '') return
+    writePreference('prompt', prompt)
+    writePreference('sampling', $state.snapshot(this.sampling))
+    this.answered = prompt
+    const request = {
+      ...$state.snapshot(this.sampling),
+      modelId: model.id,
+      checkpoint: this.checkpoint,
+      prompt: this.chat ? [{ role: 'user', content: prompt }] : prompt,
+    }
+    this.tuned.clear()
+    await Promise.all([
+      this.base.stream({ ...request, runId: null, strength: 0 }),
+      ...(run ? [this.tuned.stream({ ...request, runId: run.id, strength: this.strength })] : []),
+    ])
+  }
+
+  async cancel(): Promise<void> {
+    await engine().cancelGenerate()
+  }
+}
+
+export const trial = new Trial()
