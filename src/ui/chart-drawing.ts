@@ -1,0 +1,183 @@
+/**
+ * The strokes of a run's charts: screen, frame, labels at the traces' ends, marks. Refuses to know where numbers come from.
+ */
+import type uPlot from 'uplot'
+import type { RunMark } from '../shared/records'
+
+export const TOKENS = [
+  'ink',
+  'ink-soft',
+  'line-strong',
+  'graticule',
+  'screen',
+  'tuned',
+  'tuned-line',
+  'valid',
+  'poor',
+  'fair',
+] as const
+export type Palette = Record<(typeof TOKENS)[number], string>
+
+/** The colours as they are now: a custom property with light-dark() only resolves on an element. */
+export function palette(host: HTMLElement): Palette {
+  const probe = document.createElement('i')
+  host.append(probe)
+  const colours = Object.fromEntries(
+    TOKENS.map((name) => {
+      probe.style.color = `var(--${name})`
+      return [name, getComputedStyle(probe).color]
+    }),
+  )
+  probe.remove()
+  return colours as Palette
+}
+
+/** What a mark is called on the chart and how its line looks; checkpoints and old bests are in the table only. */
+export const MARKS: Partial<Record<RunMark['kind'], { name: string; colour: keyof Palette; dash: number[] }>> = {
+  'early-stop': { name: 'stopped early', colour: 'ink', dash: [] },
+  resume: { name: 'resumed', colour: 'ink-soft', dash: [2, 3] },
+  skipped: { name: 'skipped', colour: 'poor', dash: [1, 2] },
+  paused: { name: 'paused', colour: 'ink-soft', dash: [6, 3] },
+}
+
+export interface Pen {
+  context: CanvasRenderingContext2D
+  ratio: number
+}
+export interface Label {
+  x: number
+  y: number
+  text: string
+  value: string
+  colour: string
+}
+
+export function penOf(chart: uPlot): Pen {
+  return { context: chart.ctx, ratio: devicePixelRatio }
+}
+
+export function place(chart: uPlot, x: number | undefined, y: number): { x: number; y: number } {
+  return { x: chart.valToPos(x ?? 0, 'x', true), y: chart.valToPos(y, 'y', true) }
+}
+
+export function lastOf(line: readonly (number | null)[]): { index: number; value: number } | null {
+  for (let index = line.length - 1; index >= 0; index--) {
+    const value = line[index]
+    if (typeof value === 'number') return { index, value }
+  }
+  return null
+}
+
+export function spanLinear(min: number | null, max: number | null): [number, number] {
+  if (min === null || max === null) return [0, 1]
+  const room = (max - min || Math.abs(max) || 1) * 0.08
+  // A curve that nears zero shows its zero; one far above does not waste the screen on it.
+  return [min >= 0 && min < max * 0.4 ? 0 : min - room, max + room]
+}
+
+export function spanLog(min: number | null, max: number | null): [number, number] {
+  if (min === null || max === null || !(min > 0)) return [0.1, 10]
+  return [min / 1.15, max * 1.15]
+}
+
+export function drawScreen({ ctx, bbox }: uPlot, colours: Palette): void {
+  ctx.fillStyle = colours.screen
+  ctx.fillRect(bbox.left, bbox.top, bbox.width, bbox.height)
+}
+
+/** The frame with five fine divisions between two lines of the graticule, as on a scope. */
+export function drawFrame(chart: uPlot, colours: Palette, splits: readonly (readonly number[])[]): void {
+  const { ctx: context, bbox } = chart
+  const ratio = devicePixelRatio
+  context.save()
+  context.strokeStyle = colours['line-strong']
+  context.lineWidth = ratio
+  context.strokeRect(bbox.left, bbox.top, bbox.width, bbox.height)
+  context.beginPath()
+  for (const x of between(splits[0] ?? [])) {
+    const at = chart.valToPos(x, 'x', true)
+    if (at <= bbox.left || at >= bbox.left + bbox.width) continue
+    context.moveTo(at, bbox.top + bbox.height)
+    context.lineTo(at, bbox.top + bbox.height - 3 * ratio)
+    context.moveTo(at, bbox.top)
+    context.lineTo(at, bbox.top + 3 * ratio)
+  }
+  if (chart.scales['y']?.distr !== 3) {
+    for (const y of between(splits[1] ?? [])) {
+      const at = chart.valToPos(y, 'y', true)
+      if (at <= bbox.top || at >= bbox.top + bbox.height) continue
+      context.moveTo(bbox.left, at)
+      context.lineTo(bbox.left + 3 * ratio, at)
+      context.moveTo(bbox.left + bbox.width, at)
+      context.lineTo(bbox.left + bbox.width - 3 * ratio, at)
+    }
+  }
+  context.stroke()
+  context.restore()
+}
+
+export function between(splits: readonly number[]): number[] {
+  const [first, second] = splits
+  if (first === undefined || second === undefined) return []
+  const fine = (second - first) / 5
+  const count = (splits.length + 1) * 5
+  return Array.from({ length: count }, (_, i) => first - (second - first) + i * fine)
+}
+
+/** Names at the traces' ends, moved apart where they would touch. */
+export function drawLabels(chart: uPlot, pen: Pen, labels: Label[], colours: Palette): void {
+  const { context, ratio } = pen
+  const { bbox } = chart
+  const narrow = chart.width < 560
+  const apart = 34 * ratio
+  labels.sort((a, b) => a.y - b.y)
+  let free = bbox.top + 8 * ratio
+  const lowest = bbox.top + bbox.height - 8 * ratio
+  labels.forEach((label, i) => {
+    const below = labels.length - 1 - i
+    const y = Math.max(free, Math.min(label.y - 8 * ratio, lowest - below * apart - 20 * ratio))
+    free = y + apart
+    context.textBaseline = 'top'
+    context.fillStyle = label.colour
+    if (narrow) {
+      context.font = `600 ${12 * ratio}px system-ui, sans-serif`
+      context.textAlign = 'right'
+      halo(pen, `${label.text} ${label.value}`, bbox.left + bbox.width - 6 * ratio, y - 10 * ratio, colours)
+      return
+    }
+    const left = bbox.left + bbox.width + 10 * ratio
+    context.textAlign = 'left'
+    context.font = `${12 * ratio}px system-ui, sans-serif`
+    context.fillText(label.text, left, y)
+    context.font = `600 ${13 * ratio}px system-ui, sans-serif`
+    context.fillText(label.value, left, y + 15 * ratio)
+  })
+}
+
+/** Text that stays legible over traces. */
+export function halo({ context, ratio }: Pen, text: string, x: number, y: number, colours: Palette): void {
+  context.save()
+  context.lineWidth = 4 * ratio
+  context.lineJoin = 'round'
+  context.strokeStyle = colours.screen
+  context.strokeText(text, x, y)
+  context.fillText(text, x, y)
+  context.restore()
+}
+
+export function drawDiamond({ context, ratio }: Pen, at: { x: number; y: number }, colour: string): void {
+  const size = 6.5 * ratio
+  context.save()
+  context.fillStyle = colour
+  context.beginPath()
+  context.moveTo(at.x, at.y - size)
+  context.lineTo(at.x + size, at.y)
+  context.lineTo(at.x, at.y + size)
+  context.lineTo(at.x - size, at.y)
+  context.fill()
+  context.font = `600 ${12 * ratio}px system-ui, sans-serif`
+  context.textAlign = 'center'
+  context.textBaseline = 'top'
+  context.fillText('best', at.x, at.y + size + 2 * ratio)
+  context.restore()
+}

@@ -1,0 +1,337 @@
+/**
+ * The three linked charts of a run, drawn with uPlot as an instrument draws them: graticule, traces, labels at the
+ * traces' ends, marks where something happened. Refuses to hold state of the page.
+ */
+import uPlot from 'uplot'
+import 'uplot/dist/uPlot.min.css'
+import { duration, figure } from '../shared/format'
+import type { RunMark } from '../shared/records'
+import {
+  drawDiamond,
+  drawFrame,
+  drawLabels,
+  drawScreen,
+  halo,
+  lastOf,
+  MARKS,
+  palette,
+  penOf,
+  place,
+  spanLinear,
+  spanLog,
+  type Label,
+  type Palette,
+  type Pen,
+} from './chart-drawing'
+import { nearest, reach, type Axis, type Curves } from './curves'
+
+export interface View {
+  curves: Curves
+  axis: Axis
+  log: boolean
+  live: boolean
+  /** What x would reach at the end of the run, in units of the axis; 0 where that is not known. */
+  whole: number
+  marks: readonly RunMark[]
+  zoom: readonly [number, number] | null
+}
+export interface Hooks {
+  oncursor: (index: number | null) => void
+  onzoom: (range: [number, number]) => void
+}
+
+const SMALL = 84
+let made = 0
+
+/** One run's charts in a host element: made once, fed with {@link update}, gone with {@link destroy}. */
+export class ScopeCharts {
+  readonly #host: HTMLElement
+  readonly #hooks: Hooks
+  readonly #height: () => number
+  #view: View
+  #charts: uPlot[] = []
+  #made = ''
+  readonly #key = `scope-${made++}`
+  #splits = new Map<uPlot, number[][]>()
+
+  constructor(host: HTMLElement, view: View, hooks: Hooks, height: () => number) {
+    this.#host = host
+    this.#view = view
+    this.#hooks = hooks
+    this.#height = height
+    this.update(view)
+  }
+
+  /** Draws what is new. Charts are made anew only where their kind changes (axis, log, theme). */
+  update(view: View, theme = ''): void {
+    this.#view = view
+    const kind = [view.axis, view.log, theme].join()
+    if (kind !== this.#made) this.#make(kind)
+    const { curves } = view
+    const data: uPlot.AlignedData[] = [
+      [curves.x, curves.raw, curves.smoothed, curves.valid],
+      [curves.x, curves.learningRate],
+      [curves.x, curves.gradNorm],
+    ]
+    this.#charts.forEach((chart, i) => chart.setData(data[i] as uPlot.AlignedData))
+  }
+
+  resize(): void {
+    const width = this.#host.clientWidth
+    this.#charts.forEach((chart, i) =>
+      chart.setSize({ width, height: i === 0 ? this.#height() : SMALL + (i === 2 ? 26 : 0) }),
+    )
+  }
+
+  /** Puts the crosshair on an entry, or takes it away. */
+  point(index: number | null): void {
+    const [chart] = this.#charts
+    if (!chart) return
+    const x = index === null ? undefined : this.#view.curves.x[index]
+    const left = x === undefined ? -10 : chart.valToPos(x, 'x')
+    chart.setCursor({ left, top: x === undefined ? -10 : chart.over.clientHeight / 2 })
+    this.#hooks.oncursor(x === undefined ? null : index)
+  }
+
+  /** The charts on one canvas with their paper, for a file. */
+  picture(title: string): HTMLCanvasElement {
+    const ratio = devicePixelRatio
+    const sources = this.#charts.map((chart) => chart.ctx.canvas)
+    const canvas = document.createElement('canvas')
+    const head = 40 * ratio
+    canvas.width = Math.max(...sources.map(({ width }) => width))
+    canvas.height = head + sources.reduce((sum, { height }) => sum + height, 0)
+    const context = canvas.getContext('2d') as CanvasRenderingContext2D
+    const colours = palette(this.#host)
+    context.fillStyle = colours.screen
+    context.fillRect(0, 0, canvas.width, canvas.height)
+    context.fillStyle = colours.ink
+    context.font = `600 ${15 * ratio}px system-ui, sans-serif`
+    context.fillText(title, 12 * ratio, 26 * ratio)
+    let y = head
+    for (const source of sources) {
+      context.drawImage(source, 0, y)
+      y += source.height
+    }
+    return canvas
+  }
+
+  destroy(): void {
+    this.#charts.forEach((chart) => chart.destroy())
+    this.#charts = []
+    this.#splits.clear()
+  }
+
+  #make(kind: string): void {
+    this.destroy()
+    this.#made = kind
+    const colours = palette(this.#host)
+    const { tuned, valid } = colours
+    const faint = colours['tuned-line']
+    const big = this.#options(colours, this.#height(), this.#view.log, false)
+    big.series = [
+      {},
+      { stroke: faint, width: 1, points: { show: false } },
+      { stroke: tuned, width: 2, points: { show: false } },
+      {
+        stroke: valid,
+        width: 2,
+        spanGaps: true,
+        points: { show: true, size: 7, fill: colours.screen, stroke: valid, width: 2 },
+      },
+    ]
+    big.hooks = {
+      ...big.hooks,
+      draw: [(chart) => this.#drawLoss(chart, colours)],
+    }
+    const rate = this.#options(colours, SMALL, false, false)
+    rate.series = [{}, { stroke: colours['ink-soft'], width: 1.5, points: { show: false } }]
+    rate.hooks = { ...rate.hooks, draw: [(chart) => this.#drawSmall(chart, colours, 'learning rate', 1)] }
+    const norm = this.#options(colours, SMALL + 26, true, true)
+    norm.series = [{}, { stroke: colours['ink-soft'], width: 1.25, points: { show: false } }]
+    norm.hooks = { ...norm.hooks, draw: [(chart) => this.#drawSmall(chart, colours, 'gradient norm', 1)] }
+    this.#charts = [big, rate, norm].map((options) => new uPlot(options, [[], []], this.#host))
+  }
+
+  #options(colours: Palette, height: number, log: boolean, bottom: boolean): uPlot.Options {
+    const font = '12px system-ui, sans-serif'
+    const line: Partial<uPlot.Axis> = {
+      stroke: colours['ink-soft'],
+      font,
+      grid: { stroke: colours.graticule, width: 1 },
+      ticks: { stroke: colours['line-strong'], width: 1, size: 4 },
+    }
+    const narrow = this.#host.clientWidth < 560
+    return {
+      width: this.#host.clientWidth,
+      height,
+      padding: [10, narrow ? 10 : 112, 2, 0],
+      legend: { show: false },
+      cursor: {
+        sync: { key: this.#key, setSeries: false, scales: ['x', null] },
+        y: false,
+        points: { size: 7, width: 2 },
+        drag: { x: true, y: false, setScale: false },
+      },
+      scales: {
+        x: { time: false, range: (_, min, max) => this.#spanX(min, max) },
+        y: log
+          ? { distr: 3, range: (_, min, max) => spanLog(min, max) }
+          : { range: (_, min, max) => spanLinear(min, max) },
+      },
+      axes: [
+        {
+          ...line,
+          size: bottom ? 30 : 0,
+          show: true,
+          gap: 5,
+          values: (chart, splits) => {
+            this.#note(chart, 0, splits)
+            return bottom ? splits.map((split) => this.#nameX(split)) : splits.map(() => '')
+          },
+        },
+        {
+          ...line,
+          size: 52,
+          gap: 4,
+          space: height > SMALL + 30 ? 44 : 26,
+          values: (chart, splits) => {
+            this.#note(chart, 1, splits)
+            return splits.map((split) => (split === null ? '' : figure(split).replace(/\.0+$/, '')))
+          },
+        },
+      ],
+      series: [],
+      hooks: {
+        drawClear: [(chart) => drawScreen(chart, colours)],
+        drawAxes: [(chart) => drawFrame(chart, colours, this.#splits.get(chart) ?? [])],
+        setCursor: [(chart) => this.#cursor(chart)],
+        setSelect: [(chart) => this.#select(chart)],
+      },
+    }
+  }
+
+  #note(chart: uPlot, axis: number, splits: readonly number[]): void {
+    const known = this.#splits.get(chart) ?? []
+    known[axis] = [...splits]
+    this.#splits.set(chart, known)
+  }
+
+  #spanX(min: number | null, max: number | null): [number, number] {
+    const { zoom, whole, live, curves } = this.#view
+    if (zoom) return [zoom[0], zoom[1]]
+    const start = Math.min(0, min ?? 0)
+    const end = live ? reach(curves.x.at(-1) ?? 0, whole) : (max ?? 1)
+    return [start, end > start ? end : start + 1]
+  }
+
+  #nameX(value: number): string {
+    if (this.#view.axis === 'time') return value === 0 ? '0' : duration(value)
+    return figure(value).replace(/\.0+$/, '')
+  }
+
+  #cursor(chart: uPlot): void {
+    // Synced charts hear of it too; the first one speaks for all.
+    if (chart !== this.#charts[0]) return
+    const { idx, left } = chart.cursor
+    this.#hooks.oncursor(idx === null || idx === undefined || (left ?? -1) < 0 ? null : idx)
+  }
+
+  #select(chart: uPlot): void {
+    if (chart !== this.#charts[0] || chart.select.width < 8) return
+    const min = chart.posToVal(chart.select.left, 'x')
+    const max = chart.posToVal(chart.select.left + chart.select.width, 'x')
+    for (const one of this.#charts) one.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false)
+    this.#hooks.onzoom([min, max])
+  }
+
+  #drawLoss(chart: uPlot, colours: Palette): void {
+    const { curves, live } = this.#view
+    const pen = penOf(chart)
+    this.#drawMarks(chart, pen, colours)
+    const end = lastOf(curves.smoothed)
+    const valid = lastOf(curves.valid)
+    const labels: Label[] = []
+    if (end) {
+      const at = place(chart, curves.x[end.index], end.value)
+      if (live) {
+        pen.context.beginPath()
+        pen.context.arc(at.x, at.y, 4.5 * pen.ratio, 0, 7)
+        pen.context.fillStyle = colours.tuned
+        pen.context.fill()
+      }
+      labels.push({ ...at, text: 'training', value: figure(end.value), colour: colours.tuned })
+    }
+    if (valid) {
+      const at = place(chart, curves.x[valid.index], valid.value)
+      labels.push({ ...at, text: 'validation', value: figure(valid.value), colour: colours.valid })
+    }
+    drawLabels(chart, pen, labels, colours)
+  }
+
+  #drawSmall(chart: uPlot, colours: Palette, name: string, series: number): void {
+    const values = chart.data[series] as (number | null)[]
+    const last = lastOf(values)
+    const pen = penOf(chart)
+    pen.context.font = `${12 * pen.ratio}px system-ui, sans-serif`
+    pen.context.fillStyle = colours['ink-soft']
+    const { bbox } = chart
+    const narrow = chart.width < 560
+    pen.context.textBaseline = 'top'
+    if (narrow) {
+      pen.context.textAlign = 'right'
+      halo(
+        pen,
+        `${name} ${last ? figure(last.value) : ''}`,
+        bbox.left + bbox.width - 6 * pen.ratio,
+        bbox.top + 4 * pen.ratio,
+        colours,
+      )
+      return
+    }
+    pen.context.textAlign = 'left'
+    const left = bbox.left + bbox.width + 10 * pen.ratio
+    pen.context.fillText(name, left, bbox.top + 2 * pen.ratio)
+    pen.context.fillStyle = colours.ink
+    pen.context.font = `600 ${12 * pen.ratio}px system-ui, sans-serif`
+    if (last) pen.context.fillText(figure(last.value), left, bbox.top + 19 * pen.ratio)
+  }
+
+  #drawMarks(chart: uPlot, pen: Pen, colours: Palette): void {
+    const { curves, marks } = this.#view
+    const { bbox } = chart
+    const { context, ratio } = pen
+    let free = bbox.left
+    for (const mark of marks) {
+      const style = MARKS[mark.kind]
+      if (!style) continue
+      const index = nearest(curves.step, mark.step)
+      const x = chart.valToPos(curves.x[index] ?? Number.NaN, 'x', true)
+      if (!(x >= bbox.left && x <= bbox.left + bbox.width)) continue
+      context.save()
+      context.strokeStyle = context.fillStyle = colours[style.colour]
+      context.lineWidth = ratio
+      context.setLineDash(style.dash.map((n) => n * ratio))
+      context.beginPath()
+      context.moveTo(x, bbox.top)
+      context.lineTo(x, bbox.top + bbox.height)
+      context.stroke()
+      context.setLineDash([])
+      context.font = `${12 * ratio}px system-ui, sans-serif`
+      context.textBaseline = 'top'
+      const width = context.measureText(style.name).width
+      const toLeft = x + width + 10 * ratio > bbox.left + bbox.width
+      const from = toLeft ? x - width - 5 * ratio : x + 5 * ratio
+      if (from >= free || toLeft) {
+        context.textAlign = 'left'
+        halo(pen, style.name, from, bbox.top + 5 * ratio, colours)
+        free = from + width + 8 * ratio
+      }
+      context.restore()
+    }
+    const best = marks.findLast(({ kind }) => kind === 'best')
+    const index = best ? nearest(curves.step, best.step) : -1
+    const value = curves.valid[index]
+    if (best && typeof value === 'number') drawDiamond(pen, place(chart, curves.x[index], value), colours.valid)
+  }
+}
