@@ -1,0 +1,264 @@
+/**
+ * PEFT LoRA adapters: adapter_config.json and adapter_model.safetensors, read and written so that PEFT loads the same thing. Refuses
+ * other methods and variants with `adapter.unsupported`; whether an adapter fits a model is the engine's to say.
+ */
+import { CodedError } from '../../shared/errors'
+import type { FileSource, NamedFile } from '../../shared/files'
+import type { TensorData } from '../../shared/records'
+import { readSafetensorsHeader, readTensor, writeSafetensors } from './safetensors'
+
+export const ADAPTER_CONFIG = 'adapter_config.json'
+export const ADAPTER_WEIGHTS = 'adapter_model.safetensors'
+
+/** adapter_config.json, as far as it matters here. Names are PEFT's. */
+export interface PeftConfig {
+  peft_type: 'LORA' | (string & {})
+  task_type: string | null
+  base_model_name_or_path: string | null
+  r: number
+  lora_alpha: number
+  lora_dropout: number
+  /** Names (or ends of names) of the adapted layers, or a pattern, or "all-linear". */
+  target_modules: string[] | string | null
+  bias: 'none' | (string & {})
+  /** The base weight is stored `[in, out]` (GPT-2). */
+  fan_in_fan_out: boolean
+  /** Scale alpha/√r instead of alpha/r. */
+  use_rslora: boolean
+  use_dora: boolean
+  init_lora_weights: boolean | string
+  inference_mode: boolean
+  /** Rank of the layers whose name ends so, where it is not `r`. */
+  rank_pattern: Record<string, number>
+  alpha_pattern: Record<string, number>
+  modules_to_save: string[] | null
+}
+
+export interface PeftAdapter {
+  config: PeftConfig
+  /** By key, exactly as in adapter_model.safetensors. */
+  tensors: Record<string, TensorData>
+}
+
+/** Fields that change what an adapter computes in ways that are not built here: refused unless empty. */
+const VARIANTS: Readonly<Record<string, string>> = {
+  use_dora: 'DoRA',
+  use_qalora: 'QALoRA',
+  use_bdlora: 'BD-LoRA',
+  lora_bias: 'LoRA with biases',
+  alora_invocation_tokens: 'activated LoRA',
+  arrow_config: 'Arrow',
+  velora_config: 'VeLoRA',
+  kasa_config: 'KaSA',
+  monteclora_config: 'MonteCLoRA',
+  layer_replication: 'layer replication',
+  target_parameters: 'LoRA on parameters',
+  trainable_token_indices: 'trained token embeddings',
+  modules_to_save: 'extra trained modules',
+  megatron_config: 'Megatron layers',
+}
+
+function unsupported(what: string, where: string): CodedError {
+  return new CodedError('adapter.unsupported', what, {
+    where,
+    fix: 'Merge this adapter into its base model with PEFT (merge_and_unload), and use the merged model.',
+  })
+}
+
+function wrong(what: string, where: string, cause?: unknown): CodedError {
+  return new CodedError('adapter.mismatch', what, { where, fix: 'Export the adapter again.', cause })
+}
+
+/** Parses adapter_config.json. Throws CodedError `adapter.unsupported`, `adapter.mismatch`. */
+export function parsePeftConfig(json: unknown): PeftConfig {
+  if (!isObject(json)) throw wrong('The adapter settings are not a JSON object.', ADAPTER_CONFIG)
+  const { peft_type: type } = json
+  if (typeof type !== 'string')
+    throw wrong('The adapter settings do not say what method it is.', `${ADAPTER_CONFIG}, peft_type`)
+  if (type !== 'LORA') throw unsupported(`Adapters of type ${type} are not supported.`, `${ADAPTER_CONFIG}, peft_type`)
+  for (const [field, name] of Object.entries(VARIANTS)) {
+    if (!isEmpty(json[field]))
+      throw unsupported(`The adapter uses ${name}, which is not supported.`, `${ADAPTER_CONFIG}, ${field}`)
+  }
+  const bias = json.bias ?? 'none'
+  if (bias !== 'none') throw unsupported('The adapter also trained biases.', `${ADAPTER_CONFIG}, bias`)
+  const r = json.r ?? 8
+  const alpha = json.lora_alpha ?? 8
+  const dropout = json.lora_dropout ?? 0
+  if (!isRank(r))
+    throw wrong(`The rank ${JSON.stringify(r)} is not a whole number from 1 to 65536.`, `${ADAPTER_CONFIG}, r`)
+  if (!isNumber(alpha)) throw wrong('lora_alpha is not a number.', `${ADAPTER_CONFIG}, lora_alpha`)
+  if (!isNumber(dropout) || dropout < 0 || dropout >= 1)
+    throw wrong('lora_dropout is not between 0 and 1.', `${ADAPTER_CONFIG}, lora_dropout`)
+  return {
+    peft_type: type,
+    task_type: text(json.task_type),
+    base_model_name_or_path: text(json.base_model_name_or_path),
+    r,
+    lora_alpha: alpha,
+    lora_dropout: dropout,
+    target_modules: targets(json.target_modules),
+    bias,
+    fan_in_fan_out: json.fan_in_fan_out === true,
+    use_rslora: json.use_rslora === true,
+    use_dora: false,
+    init_lora_weights:
+      typeof json.init_lora_weights === 'string' ? json.init_lora_weights : json.init_lora_weights !== false,
+    inference_mode: json.inference_mode !== false,
+    rank_pattern: pattern(json.rank_pattern, 'rank_pattern', isRank),
+    alpha_pattern: pattern(json.alpha_pattern, 'alpha_pattern', isNumber),
+    modules_to_save: null,
+  }
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+function isEmpty(value: unknown): boolean {
+  if (value === undefined || value === null || value === false) return true
+  return Array.isArray(value) ? value.length === 0 : isObject(value) && Object.keys(value).length === 0
+}
+function isNumber(value: unknown): value is number {
+  return typeof value === 'number' && Number.isFinite(value)
+}
+function isRank(value: unknown): value is number {
+  return isNumber(value) && Number.isInteger(value) && value >= 1 && value <= 65536
+}
+function text(value: unknown): string | null {
+  return typeof value === 'string' ? value : null
+}
+function targets(value: unknown): string[] | string | null {
+  if (value === undefined || value === null || typeof value === 'string') return value ?? null
+  if (Array.isArray(value) && value.every((one) => typeof one === 'string')) return value
+  throw wrong('target_modules is not a list of names.', `${ADAPTER_CONFIG}, target_modules`)
+}
+function pattern(value: unknown, field: string, check: (one: unknown) => one is number): Record<string, number> {
+  if (isEmpty(value)) return {}
+  if (!isObject(value) || !Object.values(value).every(check))
+    throw wrong(`${field} is not a list of names with numbers.`, `${ADAPTER_CONFIG}, ${field}`)
+  return value as Record<string, number>
+}
+
+/**
+ * The value of rank_pattern or alpha_pattern for a module, or `otherwise`. As in PEFT, keys are patterns for the end of the name;
+ * repeated groups, which can take for ever to match, are taken literally.
+ */
+export function patternValue(patterns: Readonly<Record<string, number>>, module: string, otherwise: number): number {
+  for (const [key, value] of Object.entries(patterns)) {
+    if (module === key || module.endsWith(`.${key}`) || matchesEnd(key, module)) return value
+  }
+  return otherwise
+}
+
+function matchesEnd(pattern: string, module: string): boolean {
+  if (/\)[*+{]/.test(pattern)) return false
+  try {
+    return new RegExp(`^(.*\\.)?(${pattern})$`).test(module)
+  } catch {
+    return false
+  }
+}
+
+/** What an adapter adds to one layer: W + scale · B·A. */
+export interface LoraDelta {
+  /** The layer, by its name in the base model: `model.layers.0.self_attn.q_proj`. */
+  readonly module: string
+  readonly rank: number
+  readonly alpha: number
+  /** alpha / r, or alpha / √r. */
+  readonly scale: number
+  /** `[r, in]` */
+  readonly a: TensorData
+  /** `[out, r]` */
+  readonly b: TensorData
+}
+
+const KEY = /^base_model\.model\.(.+)\.lora_([AB])\.weight$/
+
+/** Every pair of an adapter, by module. Throws CodedError `adapter.mismatch` listing every key that has no place or no partner. */
+export function loraDeltas(adapter: PeftAdapter): LoraDelta[] {
+  const { config, tensors } = adapter
+  const problems: string[] = []
+  const modules = new Map<string, { a?: TensorData; b?: TensorData }>()
+  for (const [key, tensor] of Object.entries(tensors)) {
+    const [, module, side] = KEY.exec(key) ?? []
+    if (module === undefined) {
+      problems.push(`${key} is no LoRA tensor`)
+      continue
+    }
+    if (tensor.shape.length !== 2) problems.push(`${key} is not a matrix`)
+    if (!['F32', 'F16', 'BF16'].includes(tensor.dtype)) problems.push(`${key} is ${tensor.dtype}`)
+    modules.set(module, { ...modules.get(module), [side === 'A' ? 'a' : 'b']: tensor })
+  }
+  const deltas: LoraDelta[] = []
+  for (const [module, { a, b }] of modules) {
+    if (!a || !b) {
+      problems.push(`${module} has only lora_${a ? 'A' : 'B'}`)
+      continue
+    }
+    const rank = patternValue(config.rank_pattern, module, config.r)
+    if (a.shape[0] !== rank || b.shape[1] !== rank)
+      problems.push(`${module} has rank ${a.shape[0]} in lora_A and ${b.shape[1]} in lora_B, the settings say ${rank}`)
+    const alpha = patternValue(config.alpha_pattern, module, config.lora_alpha)
+    deltas.push({ module, rank, alpha, scale: alpha / (config.use_rslora ? Math.sqrt(rank) : rank), a, b })
+  }
+  if (deltas.length === 0 && problems.length === 0) problems.push('it holds no tensors')
+  if (problems.length > 0) {
+    const shown = problems.slice(0, 40).join('; ') + (problems.length > 40 ? `; and ${problems.length - 40} more` : '')
+    throw wrong(`The adapter does not hold together: ${shown}.`, ADAPTER_WEIGHTS)
+  }
+  return deltas
+}
+
+/**
+ * Reads an adapter folder. Throws CodedError `file.missing`, `adapter.unsupported`, `adapter.mismatch` (with every bad tensor),
+ * `model.pickle`, `model.header`, `model.truncated`.
+ */
+export async function readPeft(source: FileSource): Promise<PeftAdapter> {
+  const names = (await source.list()).map((file) => file.name)
+  const config = parsePeftConfig(await readConfig(source, names))
+  if (!names.includes(ADAPTER_WEIGHTS)) {
+    if (names.includes('adapter_model.bin'))
+      throw new CodedError('model.pickle', 'The adapter is a pickle file, which can run code when it is opened.', {
+        where: 'adapter_model.bin',
+        fix: 'Load it once with PEFT and save it again: save_pretrained writes safetensors.',
+      })
+    throw missing(ADAPTER_WEIGHTS)
+  }
+  const header = await readSafetensorsHeader(source, ADAPTER_WEIGHTS)
+  const entries: [string, TensorData][] = []
+  for (const key of header.tensors.keys()) {
+    if (/lora_magnitude_vector|lora_embedding_|\.lora_[AB]\.bias$/.test(key))
+      throw unsupported('The adapter holds more than LoRA matrices.', `${ADAPTER_WEIGHTS}, tensor ${key}`)
+    entries.push([key, await readTensor(source, header, key)])
+  }
+  const tensors = Object.fromEntries(entries)
+  loraDeltas({ config, tensors })
+  return { config, tensors }
+}
+
+async function readConfig(source: FileSource, names: readonly string[]): Promise<unknown> {
+  if (!names.includes(ADAPTER_CONFIG)) throw missing(ADAPTER_CONFIG)
+  const bytes = await source.read(ADAPTER_CONFIG)
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) as unknown
+  } catch (cause) {
+    throw wrong('The adapter settings are not valid JSON.', ADAPTER_CONFIG, cause)
+  }
+}
+
+function missing(name: string): CodedError {
+  return new CodedError('file.missing', `There is no ${name}.`, {
+    where: name,
+    fix: `Pick the adapter's folder or zip, with ${ADAPTER_CONFIG} and ${ADAPTER_WEIGHTS} in it.`,
+  })
+}
+
+/** The two files of an adapter folder. Throws CodedError `adapter.mismatch` where the tensors are not whole. */
+export function writePeft(adapter: PeftAdapter): NamedFile[] {
+  loraDeltas(adapter)
+  return [
+    { name: ADAPTER_CONFIG, bytes: new TextEncoder().encode(`${JSON.stringify(adapter.config, null, 2)}\n`) },
+    { name: ADAPTER_WEIGHTS, bytes: writeSafetensors(adapter.tensors, { format: 'pt' }) },
+  ]
+}
