@@ -72,9 +72,9 @@ export async function readGoldenTensors(name: string): Promise<Map<string, { sha
   const source = await goldenFolder(name, ['golden.safetensors'])
   const header = await readSafetensorsHeader(source, 'golden.safetensors')
   const tensors = new Map<string, { shape: number[]; values: Float32Array }>()
-  for (const key of Object.keys(header.tensors)) {
+  for (const key of header.tensors.keys()) {
     const tensor = await readTensor(source, header, key)
-    tensors.set(key, { shape: tensor.shape, values: toFloat32(tensor) })
+    tensors.set(key, { shape: [...tensor.shape], values: toFloat32(tensor) })
   }
   return tensors
 }

@@ -5,6 +5,7 @@
 import { CodedError } from '../../shared/errors'
 import type { TensorData } from '../../shared/records'
 import type { PeftAdapter, PeftConfig } from '../formats/peft'
+import { patternValue } from '../formats/peft'
 import { toFloat32 } from '../formats/safetensors'
 import type { Model } from '../models/model'
 import type { LinearSpec } from '../nn/network'
@@ -173,19 +174,6 @@ function variable(values: Float32Array, shape: [number, number]): tf.Variable {
   return tf.tidy(() => tf.variable(tf.tensor2d(values, shape), false))
 }
 
-/** The value of a PEFT pattern (`rank_pattern`, `alpha_pattern`) for a module: keys match the end of its name. */
-function patternValue(
-  pattern: Readonly<Record<string, number>> | undefined,
-  module: string,
-  otherwise: number,
-): number {
-  for (const [key, value] of Object.entries(pattern ?? {})) {
-    const bare = key.replace(/^\^/, '')
-    if (module === bare || module.endsWith(`.${bare}`) || `${PREFIX}${module}` === bare) return value
-  }
-  return otherwise
-}
-
 function refuseUnsupported(config: PeftConfig, keys: readonly string[]): void {
   if (config.peft_type !== 'LORA')
     throw unsupported(`Adapters of type ${config.peft_type} are not supported.`, 'peft_type')
@@ -211,7 +199,7 @@ export function loadAdapter(model: Model, peft: PeftAdapter): Adapter {
     wanted.add(a).add(b)
     return true
   })
-  for (const spec of specs) problems.push(...checkShapes(spec, peft.tensors))
+  for (const spec of specs) problems.push(...checkShapes(spec, peft))
   for (const key of keys) if (!wanted.has(key)) problems.push(`${key} has no layer in this model`)
   if (specs.length === 0 && problems.length === 0) problems.push('it holds no tensors')
   const targets = peft.config.target_modules
@@ -241,13 +229,13 @@ export function loadAdapter(model: Model, peft: PeftAdapter): Adapter {
   return new Adapter(peft.config, modules)
 }
 
-function checkShapes(spec: LinearSpec, tensors: Readonly<Record<string, TensorData>>): string[] {
+function checkShapes(spec: LinearSpec, { config, tensors }: PeftAdapter): string[] {
   const { a, b } = keysOf(spec)
   const problems: string[] = []
   const [first, second] = [tensors[a], tensors[b]]
   if (!first) problems.push(`${a} is missing`)
   if (!second) problems.push(`${b} is missing`)
-  const rank = first?.shape[0] ?? second?.shape[1] ?? 0
+  const rank = patternValue(config.rank_pattern, spec.module, config.r)
   const check = (key: string, tensor: TensorData | undefined, shape: readonly number[]): void => {
     if (!tensor) return
     if (tensor.shape.join() !== shape.join())

@@ -6,6 +6,7 @@ import { CodedError } from '../../shared/errors'
 import type { Job, SettingKey } from '../../shared/job'
 import type { Checkpoint, TensorData } from '../../shared/records'
 import type { PeftAdapter } from '../formats/peft'
+import { parsePeftConfig } from '../formats/peft'
 import { peftConfig } from '../adapters/lora'
 
 /** Prefix of the adapter's tensors in a checkpoint. */
@@ -36,19 +37,17 @@ export function checkSameJob(stored: Job, job: Job): void {
 
 /**
  * The adapter inside a checkpoint as PEFT has it, without a model or a device.
- * @param config adapter_config.json of an adapter that the run started from; else it follows from the job.
+ * Its settings follow from the job, unless the run started from another adapter.
  */
-export function checkpointAdapter(
-  checkpoint: Checkpoint,
-  baseName: string,
-  config?: PeftAdapter['config'],
-): PeftAdapter {
+export function checkpointAdapter(checkpoint: Checkpoint, baseName: string): PeftAdapter {
   const tensors: Record<string, TensorData> = {}
   for (const [name, tensor] of Object.entries(checkpoint.tensors)) {
     if (name.startsWith(ADAPTER)) tensors[name.slice(ADAPTER.length)] = tensor
   }
-  const { job } = checkpoint.meta
+  const { job, adapterConfig } = checkpoint.meta
   const targets = job.targets.filter((target) => Object.keys(tensors).some((key) => key.includes(`.${target}.lora_`)))
-  const own = peftConfig({ rank: job.rank, alpha: job.alpha, dropout: job.dropout, targets }, baseName)
-  return { config: { ...(config ?? checkpoint.meta.adapterConfig ?? own), base_model_name_or_path: baseName }, tensors }
+  const config = adapterConfig
+    ? parsePeftConfig(adapterConfig)
+    : peftConfig({ rank: job.rank, alpha: job.alpha, dropout: job.dropout, targets }, baseName)
+  return { config: { ...config, base_model_name_or_path: baseName }, tensors }
 }
