@@ -1,21 +1,38 @@
 /**
- * The models that come with the page, listed by models/index.json. Refuses addresses outside the page's own folder.
+ * What comes with the page: models listed by models/index.json, sample datasets by datasets/index.json.
+ * Refuses addresses outside the page's own folder.
  */
 import { CodedError } from '../shared/errors'
 import type { FileSource } from '../shared/files'
+import type { Job } from '../shared/job'
 
 /** One entry of models/index.json. */
 export interface BundledModel {
-  /** `bundled:NAME` */
+  /** As in `bundled:ID`. */
   id: string
   name: string
-  /** Its folder, relative to models/. */
+  /** Its folder, relative to the page. */
   path: string
   parameters: number
   bytes: number
   licence: string
   description: string
-  files: { name: string; size: number }[]
+  files: { name: string; bytes: number }[]
+}
+
+/** One entry of datasets/index.json. */
+export interface SampleDataset {
+  /** As in `sample:ID`. */
+  id: string
+  name: string
+  /** Its file, relative to datasets/. */
+  file: string
+  rows: number
+  bytes: number
+  description: string
+  /** Settings that suit it on the default model, measured. */
+  suggested?: Partial<Job>
+  samplePrompt?: string
 }
 
 /**
@@ -27,14 +44,43 @@ export async function listBundled(base: string): Promise<BundledModel[]> {
   return response ? ((await response.json()) as BundledModel[]) : []
 }
 
+/** The sample datasets; none where the page was built without. */
+export async function listSamples(base: string): Promise<SampleDataset[]> {
+  const response = await request(new URL('datasets/index.json', base))
+  return response ? ((await response.json()) as SampleDataset[]) : []
+}
+
+/** A sample's file. @throws CodedError `file.missing` */
+export async function fetchSample(base: string, sample: SampleDataset): Promise<Blob> {
+  const response = await request(new URL(sample.file, new URL('datasets/', base)))
+  if (!response) throw missing(sample.file)
+  return response.blob()
+}
+
+/** Bytes that are asked for first of a large file: its header, so that a list of models does not load their weights. */
+const HEAD = 256 * 1024
+
 /** The files of a bundled model; each is checked against the listed size. */
 export function bundledSource(base: string, model: BundledModel): FileSource {
-  const folder = new URL(`${model.path.replace(/\/?$/, '/')}`, new URL('models/', base))
-  const whole = new Map<string, Promise<Uint8Array>>()
+  const folder = new URL(model.path.replace(/\/?$/, '/'), base)
+  const heads = new Map<string, Promise<Uint8Array>>()
+  const wholes = new Map<string, Promise<Uint8Array>>()
+
+  const fetchHead = async (name: string, size: number): Promise<Uint8Array> => {
+    const response = await request(new URL(name, folder), { range: `bytes=0-${HEAD - 1}` })
+    if (!response) throw missing(name)
+    const bytes = new Uint8Array(await response.arrayBuffer())
+    // Static servers need not know ranges: this is then the whole file, and the answer to all further reads.
+    if (response.status !== 206) wholes.set(name, Promise.resolve(checked(name, bytes, size)))
+    else checked(name, bytes, HEAD)
+    return bytes
+  }
   const fetchWhole = async (name: string, size: number): Promise<Uint8Array> => {
     const response = await request(new URL(name, folder))
     if (!response) throw missing(name)
-    const bytes = new Uint8Array(await response.arrayBuffer())
+    return checked(name, new Uint8Array(await response.arrayBuffer()), size)
+  }
+  const checked = (name: string, bytes: Uint8Array, size: number): Uint8Array => {
     if (bytes.byteLength === size) return bytes
     throw new CodedError('model.truncated', `${name} has ${bytes.byteLength} bytes instead of ${size}.`, {
       where: `${model.id}/${name}`,
@@ -42,28 +88,36 @@ export function bundledSource(base: string, model: BundledModel): FileSource {
     })
   }
   return {
-    list: async () => model.files,
+    list: async () => model.files.map(({ name, bytes }) => ({ name, size: bytes })),
     async read(name, start = 0, end) {
-      const file = model.files.find((candidate) => candidate.name === name)
-      if (!file) throw missing(name)
-      // Static servers need not know ranges, and a bundled model is a few MB: a file is fetched once and cut here.
-      const fetched = whole.get(name) ?? fetchWhole(name, file.size)
-      whole.set(name, fetched)
-      try {
-        return (await fetched).subarray(start, end ?? file.size)
-      } catch (error) {
-        whole.delete(name)
-        throw error
+      const size = model.files.find((candidate) => candidate.name === name)?.bytes
+      if (size === undefined) throw missing(name)
+      const stop = end ?? size
+      if (stop <= HEAD && size > HEAD && !wholes.has(name)) {
+        return (await once(heads, name, () => fetchHead(name, size))).slice(start, stop)
       }
+      return (await once(wholes, name, () => fetchWhole(name, size))).subarray(start, stop)
     },
   }
 }
 
+/** A promise that is made once and forgotten if it fails. */
+async function once<T>(kept: Map<string, Promise<T>>, key: string, make: () => Promise<T>): Promise<T> {
+  const promise = kept.get(key) ?? make()
+  kept.set(key, promise)
+  try {
+    return await promise
+  } catch (error) {
+    kept.delete(key)
+    throw error
+  }
+}
+
 /** A file of the page itself; null where the server has none. */
-async function request(url: URL): Promise<Response | null> {
+async function request(url: URL, headers: Record<string, string> = {}): Promise<Response | null> {
   let response: Response
   try {
-    response = await fetch(url)
+    response = await fetch(url, { headers })
   } catch (error) {
     throw new CodedError('hub.request', 'The page could not fetch one of its own files.', {
       where: url.pathname,
@@ -77,8 +131,8 @@ async function request(url: URL): Promise<Response | null> {
 }
 
 function missing(name: string): CodedError {
-  return new CodedError('file.missing', `The page has no ${name} for this model.`, {
+  return new CodedError('file.missing', `The page was published without ${name}.`, {
     where: name,
-    fix: 'The page was not published whole: build it again, or pick a model folder.',
+    fix: 'Build and publish the page again, or bring your own model folder and data.',
   })
 }

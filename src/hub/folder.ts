@@ -1,6 +1,6 @@
 /**
- * A folder that a person picked or dropped, as a source of files. Refuses to guess: what is not a Hugging Face model or
- * adapter folder is turned down with what is missing.
+ * A folder that a person picked, dropped or unpacked, as a source of files. Refuses to guess: what is not a Hugging Face
+ * model or adapter folder is turned down with what is missing.
  */
 import { CodedError } from '../shared/errors'
 import type { FileSource } from '../shared/files'
@@ -11,30 +11,17 @@ export interface PickedFile {
   file: Blob
 }
 
-/**
- * The folder around the topmost `marker` ("config.json" of a model, "adapter_config.json" of an adapter), however deep
- * inside the picked one it lies; folders inside it (onnx/, original/, .git/) are left out.
- * @throws CodedError `model.config` if there is no such file, or several equally deep.
- */
-export function folderSource(picked: readonly PickedFile[], marker: 'config.json' | 'adapter_config.json'): FileSource {
-  const root = findRoot(picked, marker)
-  const files = new Map<string, Blob>()
-  for (const { path, file } of picked) {
-    const clean = normalise(path)
-    if (!clean.startsWith(root)) continue
-    const name = clean.slice(root.length)
-    if (!name.includes('/') && !name.startsWith('.')) files.set(name, file)
-  }
+/** The file that makes a folder a model, or an adapter. */
+export type Marker = 'config.json' | 'adapter_config.json'
+
+/** Picked files as they are, with their paths. */
+export function pickedSource(picked: readonly PickedFile[]): FileSource {
+  const files = new Map(picked.map(({ path, file }) => [normalise(path), file]))
   return {
     list: async () => Array.from(files, ([name, file]) => ({ name, size: file.size })),
     async read(name, start = 0, end) {
       const file = files.get(name)
-      if (!file) {
-        throw new CodedError('file.missing', `The folder has no ${name}.`, {
-          where: name,
-          fix: 'Pick the whole folder as it was downloaded.',
-        })
-      }
+      if (!file) throw missing(name)
       try {
         return new Uint8Array(await file.slice(start, end ?? file.size).arrayBuffer())
       } catch (error) {
@@ -49,9 +36,29 @@ export function folderSource(picked: readonly PickedFile[], marker: 'config.json
   }
 }
 
-function findRoot(picked: readonly PickedFile[], marker: string): string {
-  const roots = picked
-    .map(({ path }) => normalise(path))
+/**
+ * The folder around the topmost marker file, however deep inside a source it lies; folders inside it (onnx/, original/,
+ * .git/) are left out.
+ * @throws CodedError `model.config` if there is no such file, or several equally deep.
+ */
+export async function folderOf(source: FileSource, marker: Marker): Promise<FileSource> {
+  const all = await source.list()
+  const root = findRoot(
+    all.map(({ name }) => name),
+    marker,
+  )
+  const files = all
+    .filter(({ name }) => name.startsWith(root))
+    .map(({ name, size }) => ({ name: name.slice(root.length), size }))
+    .filter(({ name }) => !name.includes('/') && !name.startsWith('.'))
+  return {
+    list: async () => files,
+    read: (name, start, end) => source.read(root + name, start, end),
+  }
+}
+
+function findRoot(paths: readonly string[], marker: Marker): string {
+  const roots = paths
     .filter((path) => path === marker || path.endsWith(`/${marker}`))
     .map((path) => path.slice(0, path.length - marker.length))
     .sort((a, b) => depth(a) - depth(b))
@@ -59,7 +66,7 @@ function findRoot(picked: readonly PickedFile[], marker: string): string {
   const kind = marker === 'config.json' ? 'model' : 'adapter'
   if (first === undefined) {
     throw new CodedError('model.config', `This is not a Hugging Face ${kind} folder: it has no ${marker}.`, {
-      where: commonFolder(picked),
+      where: topFolder(paths),
       fix:
         kind === 'model'
           ? 'Pick the folder that holds config.json, tokenizer.json and model.safetensors.'
@@ -75,6 +82,13 @@ function findRoot(picked: readonly PickedFile[], marker: string): string {
   return first
 }
 
+function missing(name: string): CodedError {
+  return new CodedError('file.missing', `The folder has no ${name}.`, {
+    where: name,
+    fix: 'Pick the whole folder as it was downloaded.',
+  })
+}
+
 function normalise(path: string): string {
   return path.replaceAll('\\', '/').replace(/^(\.?\/)+/, '')
 }
@@ -83,7 +97,7 @@ function depth(root: string): number {
   return root.split('/').length
 }
 
-function commonFolder(picked: readonly PickedFile[]): string {
-  const path = normalise(picked[0]?.path ?? '')
+function topFolder(paths: readonly string[]): string {
+  const path = paths[0] ?? ''
   return path.includes('/') ? path.slice(0, path.indexOf('/')) : ''
 }

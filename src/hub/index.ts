@@ -4,8 +4,8 @@
  */
 import type { FileSource } from '../shared/files'
 
-export { bundledSource, listBundled, type BundledModel } from './bundled'
-export { folderSource, type PickedFile } from './folder'
+export { bundledSource, fetchSample, listBundled, listSamples, type BundledModel, type SampleDataset } from './bundled'
+export { folderOf, pickedSource, type PickedFile } from './folder'
 
 const MODEL_FILE = /\.(safetensors|json|jinja|txt)$/
 

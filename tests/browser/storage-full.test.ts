@@ -1,7 +1,7 @@
 /** A disk that is full: what was stored stays, and the error says what to do. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { cdp } from 'vitest/browser'
-import { folderSource } from '../../src/hub'
+import { folderOf, pickedSource } from '../../src/hub'
 import * as storage from '../../src/storage'
 import { checkpointAt, freshId, modelRecord, runRecord } from './support/records'
 
@@ -42,7 +42,7 @@ describe('a full disk', () => {
       { path: 'config.json', file: new Blob(['{}']) },
       { path: 'model.safetensors', file: new Blob([new Uint8Array(2 ** 26)]) },
     ]
-    const stored = storage.storeModel(modelRecord(id), folderSource(files, 'config.json'))
+    const stored = storage.storeModel(modelRecord(id), await folderOf(pickedSource(files), 'config.json'))
     await expect(stored).rejects.toMatchObject({ code: 'storage.full', fix: expect.stringContaining('Delete') })
     expect((await storage.listModels()).some((model) => model.id === id)).toBe(false)
     await expect(storage.modelSource(id).list()).rejects.toMatchObject({ code: 'file.missing' })

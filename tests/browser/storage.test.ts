@@ -1,7 +1,7 @@
 /** Storage in a real browser: IndexedDB, OPFS, locks, a disk that is full, tabs that die. */
 import { afterEach, describe, expect, it } from 'vitest'
 import { WorkerClient } from '../../src/client/worker-client'
-import { folderSource } from '../../src/hub'
+import { folderOf, pickedSource } from '../../src/hub'
 import * as storage from '../../src/storage'
 import { checkpointAt, datasetRecord, freshId, metricColumns, modelRecord, runRecord } from './support/records'
 import type { StorageWorkerApi } from './support/storage.worker'
@@ -248,7 +248,7 @@ describe('models', () => {
   it('are stored in IndexedDB where there are no sync access handles', async () => {
     const id = freshId('model:a/b@c')
     const seen: number[] = []
-    await storage.storeModel(modelRecord(id), folderSource(files(), 'config.json'), {
+    await storage.storeModel(modelRecord(id), await folderOf(pickedSource(files()), 'config.json'), {
       onProgress: ({ done }) => seen.push(done),
     })
     expect(seen.at(-1)).toBe(big.length + 7)
@@ -283,7 +283,7 @@ describe('models', () => {
 
   it('leave nothing where a file cannot be read', async () => {
     const id = freshId('model')
-    const source = folderSource(files(), 'config.json')
+    const source = await folderOf(pickedSource(files()), 'config.json')
     const failing = storage.storeModel(modelRecord(id), {
       list: () => source.list(),
       read: (name, start, end) => source.read(name, start, name === 'empty.txt' ? end : (end ?? 0) - 1),

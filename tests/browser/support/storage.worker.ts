@@ -1,6 +1,6 @@
 /** Storage as a worker has it (with sync access handles), so that tests can kill it at any moment. */
 import { serve } from '../../../src/client/wire'
-import { folderSource } from '../../../src/hub'
+import { folderOf, pickedSource } from '../../../src/hub'
 import * as storage from '../../../src/storage'
 import { checkpointAt, datasetRecord, modelRecord } from './records'
 
@@ -24,7 +24,7 @@ const api = {
     })
   },
   async storeModel(id: string, files: { path: string; file: Blob }[]) {
-    return storage.storeModel(modelRecord(id), folderSource(files, 'config.json'))
+    return storage.storeModel(modelRecord(id), await folderOf(pickedSource(files), 'config.json'))
   },
   /** Copies a model of many parts, of which every one after the first fails until it is told to be whole. */
   async transfer(id: string, whole: boolean, parallel: number) {

@@ -1,30 +1,38 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { bundledSource, listBundled, type BundledModel } from '../../../src/hub'
+import { bundledSource, fetchSample, listBundled, listSamples, type BundledModel } from '../../../src/hub'
 
 const model: BundledModel = {
-  id: 'bundled:tiny',
+  id: 'tiny',
   name: 'Tiny',
-  path: 'tiny',
+  path: 'models/tiny',
   parameters: 1,
   bytes: 12,
   licence: 'MIT',
   description: '',
   files: [
-    { name: 'config.json', size: 2 },
-    { name: 'model.safetensors', size: 10 },
-    { name: 'short.json', size: 5 },
-    { name: 'page.json', size: 6 },
+    { name: 'config.json', bytes: 2 },
+    { name: 'model.safetensors', bytes: 10 },
+    { name: 'short.json', bytes: 5 },
+    { name: 'page.json', bytes: 6 },
+    { name: 'large.safetensors', bytes: 600_000 },
   ],
 }
+
+const large = new Uint8Array(600_000).map((_, index) => index % 251)
+const sample = { id: 'pirate', name: 'Pirate', file: 'pirate.jsonl', rows: 1, bytes: 8, description: '' }
 
 let server: Server
 let base: string
 const asked: string[] = []
+let knowsRanges = true
 
 beforeAll(async () => {
-  const files: Record<string, string> = {
+  const files: Record<string, string | Uint8Array> = {
+    '/sub/app/datasets/index.json': JSON.stringify([sample]),
+    '/sub/app/datasets/pirate.jsonl': '{"a":1}\n',
+    '/sub/app/models/tiny/large.safetensors': large,
     '/sub/app/models/index.json': JSON.stringify([model]),
     '/sub/app/models/tiny/config.json': '{}',
     '/sub/app/models/tiny/model.safetensors': '0123456789',
@@ -32,8 +40,11 @@ beforeAll(async () => {
   }
   server = createServer((request, response) => {
     const path = request.url ?? ''
-    asked.push(path)
-    const body = files[path]
+    const range = /^bytes=(\d+)-(\d+)$/.exec(knowsRanges ? (request.headers.range ?? '') : '')
+    asked.push(range ? `${path} ${range[0]}` : path)
+    const whole = files[path]
+    const body = range && whole ? whole.slice(Number(range[1]), Number(range[2]) + 1) : whole
+    if (range) response.statusCode = 206
     // As a development server does: the page for everything unknown.
     response.setHeader('content-type', body === undefined ? 'text/html; charset=utf-8' : 'application/octet-stream')
     response.end(body ?? '<html>')
@@ -47,11 +58,32 @@ describe('bundled models', () => {
   it('are listed and read under any base path, each file once', async () => {
     expect(await listBundled(base)).toEqual([model])
     const source = bundledSource(base, model)
-    expect(await source.list()).toBe(model.files)
+    expect(await source.list()).toContainEqual({ name: 'config.json', size: 2 })
     asked.length = 0
     expect(new TextDecoder().decode(await source.read('model.safetensors', 3, 6))).toBe('345')
     expect(new TextDecoder().decode(await source.read('model.safetensors', 8))).toBe('89')
     expect(asked).toEqual(['/sub/app/models/tiny/model.safetensors'])
+  })
+
+  it('give the head of a large file without the rest, where the server knows ranges', async () => {
+    const file = '/sub/app/models/tiny/large.safetensors'
+    for (const known of [true, false]) {
+      knowsRanges = known
+      asked.length = 0
+      const source = bundledSource(base, model)
+      expect(await source.read('large.safetensors', 0, 8)).toEqual(large.slice(0, 8))
+      expect(await source.read('large.safetensors', 8, 1000)).toEqual(large.slice(8, 1000))
+      expect(asked).toEqual([known ? `${file} bytes=0-262143` : file])
+      expect(await source.read('large.safetensors', 500_000, 500_010)).toEqual(large.slice(500_000, 500_010))
+      expect(asked.length).toBe(known ? 2 : 1)
+    }
+    knowsRanges = true
+  })
+
+  it('come with samples', async () => {
+    expect(await listSamples(base)).toEqual([sample])
+    expect(await (await fetchSample(base, sample)).text()).toBe('{"a":1}\n')
+    await expect(fetchSample(base, { ...sample, file: 'gone.jsonl' })).rejects.toMatchObject({ code: 'file.missing' })
   })
 
   it('are none where the page has none', async () => {

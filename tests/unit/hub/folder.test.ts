@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { folderSource, onlyModelFiles } from '../../../src/hub'
+import { folderOf, onlyModelFiles, pickedSource } from '../../../src/hub'
 
 const picked = (...paths: string[]) => paths.map((path) => ({ path, file: new Blob([path]) }))
 const names = async (files: ReturnType<typeof picked>, marker: 'config.json' | 'adapter_config.json' = 'config.json') =>
-  (await folderSource(files, marker).list()).map(({ name }) => name)
+  (await (await folderOf(pickedSource(files), marker)).list()).map(({ name }) => name)
 
 describe('a picked folder', () => {
   it('is taken from where config.json lies, without the folders inside it', async () => {
@@ -20,21 +20,27 @@ describe('a picked folder', () => {
   })
 
   it('is read by ranges', async () => {
-    const source = folderSource([{ path: 'm/config.json', file: new Blob(['0123456789']) }], 'config.json')
+    const source = await folderOf(
+      pickedSource([{ path: 'm/config.json', file: new Blob(['0123456789']) }]),
+      'config.json',
+    )
     expect(new TextDecoder().decode(await source.read('config.json', 2, 5))).toBe('234')
     expect((await source.read('config.json')).byteLength).toBe(10)
-    await expect(source.read('other')).rejects.toMatchObject({ code: 'file.missing', where: 'other' })
+    await expect(source.read('other')).rejects.toMatchObject({ code: 'file.missing', where: 'm/other' })
   })
 
-  it('that is no model, or several, is refused with what to do', () => {
-    expect(() => folderSource(picked('photos/cat.jpg'), 'config.json')).toThrow(
-      expect.objectContaining({ code: 'model.config', where: 'photos', fix: expect.stringContaining('config.json') }),
-    )
-    expect(() => folderSource(picked('m/config.json'), 'adapter_config.json')).toThrow(/adapter folder/)
-    expect(() => folderSource(picked('all/a/config.json', 'all/b/config.json'), 'config.json')).toThrow(
-      expect.objectContaining({ code: 'model.config', where: 'all/a/, all/b/' }),
-    )
-    expect(() => folderSource([], 'config.json')).toThrow(expect.objectContaining({ code: 'model.config' }))
+  it('that is no model, or several, is refused with what to do', async () => {
+    await expect(names(picked('photos/cat.jpg'))).rejects.toMatchObject({
+      code: 'model.config',
+      where: 'photos',
+      fix: expect.stringContaining('config.json'),
+    })
+    await expect(names(picked('m/config.json'), 'adapter_config.json')).rejects.toThrow(/adapter folder/)
+    await expect(names(picked('all/a/config.json', 'all/b/config.json'))).rejects.toMatchObject({
+      code: 'model.config',
+      where: 'all/a/, all/b/',
+    })
+    await expect(names([])).rejects.toMatchObject({ code: 'model.config' })
   })
 
   it('whose file cannot be read any more says so', async () => {
@@ -42,15 +48,12 @@ describe('a picked folder', () => {
     gone.slice = () => {
       throw new DOMException('The file changed.', 'NotReadableError')
     }
-    const source = folderSource([{ path: 'config.json', file: gone }], 'config.json')
+    const source = pickedSource([{ path: 'config.json', file: gone }])
     await expect(source.read('config.json')).rejects.toMatchObject({ code: 'file.unreadable', where: 'config.json' })
   })
 
   it('is stored without what no loader needs', async () => {
-    const source = folderSource(
-      picked('config.json', 'model.safetensors', 'pytorch_model.bin', 'cat.png'),
-      'config.json',
-    )
+    const source = pickedSource(picked('config.json', 'model.safetensors', 'pytorch_model.bin', 'cat.png'))
     const kept = (await onlyModelFiles(source).list()).map(({ name }) => name)
     expect(kept).toEqual(['config.json', 'model.safetensors'])
   })

@@ -1,0 +1,129 @@
+/**
+ * The engine worker: joins engine, data, storage and hub behind EngineApi. Refuses to decide: the page does.
+ */
+import { serve } from '../src/client/wire'
+import { forecast, generate, loadAdapter } from '../src/engine'
+import { folderOf, onlyModelFiles, pickedSource } from '../src/hub'
+import { CodedError } from '../src/shared/errors'
+import { newId } from '../src/shared/id'
+import { completeJob } from '../src/shared/job'
+import type { EngineApi } from '../src/shared/protocol'
+import type { RunRecord } from '../src/shared/records'
+import * as storage from '../src/storage'
+import { adapterOf, exportPeft, importPeft } from './adapters'
+import { promptIds } from './prompts'
+import { runJob, Wish } from './run-job'
+import { isBundled, openDataset } from './sources'
+import { Workshop } from './workshop'
+
+const workshop = new Workshop()
+const generations = new Set<AbortController>()
+let training: Wish | null = null
+
+const api: EngineApi = {
+  openDevice: (choice) => workshop.device(choice),
+  listModels: () => workshop.records(),
+
+  async importModel(files, onProgress) {
+    const folder = onlyModelFiles(await folderOf(pickedSource(files), 'config.json'))
+    const id = `local:${newId()}`
+    const name = files[0]?.path.includes('/') ? (files[0].path.split('/')[0] as string) : 'My model'
+    // Loading it is the one check that sees every number; what passes is then on the device already.
+    const record = await workshop.loadFrom(id, name, folder, onProgress)
+    try {
+      return await storage.storeModel({ ...record, addedAt: Date.now() }, folder, { onProgress })
+    } catch (error) {
+      await workshop.remove(id)
+      throw error
+    }
+  },
+
+  async openModel(id, onProgress) {
+    await workshop.withModel(id, onProgress, async () => {})
+    return workshop.record(id)
+  },
+
+  async deleteModel(id) {
+    if (isBundled(id)) throw new CodedError('usage', 'This model comes with the page and cannot be deleted.')
+    await workshop.remove(id)
+    await storage.deleteModel(id)
+  },
+
+  async forecast(job, rowLength) {
+    const { shape } = await workshop.record(job.model)
+    return forecast(shape, job, rowLength, await workshop.anyDevice())
+  },
+
+  async createRun(given, name) {
+    const job = completeJob({ ...given })
+    const [model, { record: dataset }] = await Promise.all([workshop.record(job.model), openDataset(job.data)])
+    const now = Date.now()
+    const run: RunRecord = {
+      ...{ id: newId(), name, job, model, dataset, status: 'new', createdAt: now, updatedAt: now },
+      ...{ step: 0, totalSteps: 0, lastLoss: null, bestStep: null, bestEvalLoss: null, trainRows: 0, evalRows: 0 },
+      ...{ trainableParameters: 0, backend: '', samples: [], marks: [], checkpoints: [], error: null },
+    }
+    await storage.putRun(run)
+    return run
+  },
+
+  async train(id, onEvent) {
+    if (training) {
+      throw new CodedError('run.locked', 'Another run is training here.', {
+        fix: 'Pause it first, or wait for its end.',
+      })
+    }
+    const wish = (training = new Wish())
+    try {
+      return await runJob(workshop, id, onEvent, wish)
+    } finally {
+      training = null
+    }
+  },
+
+  async pause() {
+    training?.ask('pause')
+  },
+
+  async stop() {
+    training?.ask('stop')
+  },
+
+  async generate({ modelId, runId, checkpoint, strength, prompt, ...sampling }, onText) {
+    const cancel = new AbortController()
+    generations.add(cancel)
+    try {
+      return await workshop.withModel(
+        modelId,
+        () => {},
+        async (model) => {
+          const peft = runId === null ? null : await adapterOf(runId, checkpoint, model.record.name)
+          const adapter = peft && (await workshop.alone(async () => loadAdapter(model, peft)))
+          adapter?.setStrength(strength)
+          try {
+            const tokens = generate(model, adapter, promptIds(model, prompt), sampling, cancel.signal)
+            for (;;) {
+              const turn = await workshop.alone(() => tokens.next())
+              if (turn.done) return turn.value
+              if (turn.value.text !== '') onText(turn.value.text)
+            }
+          } finally {
+            adapter?.dispose()
+          }
+        },
+      )
+    } finally {
+      generations.delete(cancel)
+    }
+  },
+
+  async cancelGenerate() {
+    for (const cancel of generations) cancel.abort()
+  },
+
+  exportRun: exportPeft,
+  importAdapter: (modelId, files) => importPeft(workshop, modelId, files),
+}
+
+serve(api)
+void storage.cleanModels().catch(() => {})

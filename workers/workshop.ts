@@ -1,0 +1,165 @@
+/**
+ * The one device and the models on it: opened when needed, kept while used, worked on by one at a time.
+ * Refuses to change the device under a run.
+ */
+import simdWasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm?url'
+import threadedWasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-threaded-simd.wasm?url'
+import plainWasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm.wasm?url'
+import { inspectModel, loadModel, openDevice, type Device, type Model } from '../src/engine'
+import { CodedError } from '../src/shared/errors'
+import type { FileSource, OnProgress } from '../src/shared/files'
+import type { DeviceReport, ModelId, ModelRecord } from '../src/shared/records'
+import * as storage from '../src/storage'
+import { bundledModel, bundledModels, isBundled, modelSource, Once } from './sources'
+
+type Choice = 'auto' | 'webgpu' | 'wasm'
+
+/** The names that tfjs asks for, and where the build put them: beside the page under any base path. */
+const WASM_FILES = {
+  'tfjs-backend-wasm.wasm': plainWasm,
+  'tfjs-backend-wasm-simd.wasm': simdWasm,
+  'tfjs-backend-wasm-threaded-simd.wasm': threadedWasm,
+}
+
+interface Shelved {
+  model: Promise<Model>
+  uses: number
+}
+
+export class Workshop {
+  #opened: { choice: Choice; device: Promise<Device> } | null = null
+  readonly #shelf = new Map<ModelId, Shelved>()
+  readonly #records = new Once<ModelRecord>()
+  #last: Promise<unknown> = Promise.resolve()
+
+  /**
+   * Opens the device of a choice, unless it is open already; models of another device are dropped.
+   * @throws CodedError `usage` where a model of the present device is at work; `device.*`.
+   */
+  async device(choice: Choice): Promise<DeviceReport> {
+    const opened = this.#opened
+    if (opened) {
+      const { report } = await opened.device
+      if (choice === opened.choice || choice === report.backend) return report
+      this.#refuseWhileBusy()
+      await this.#close()
+    }
+    const device = this.alone(() => openDevice(choice, { wasmPath: WASM_FILES }))
+    const entry = (this.#opened = { choice, device })
+    const forget = () => {
+      if (this.#opened === entry) this.#opened = null
+    }
+    device.then(({ lost }) => void lost.then(() => (forget(), this.#dropModels())), forget)
+    return (await device).report
+  }
+
+  /** The device that is open, else the one that `auto` gives. */
+  async anyDevice(): Promise<DeviceReport> {
+    return this.#opened ? (await this.#opened.device).report : this.device('auto')
+  }
+
+  /** Runs work with a model, which is loaded unless it is there; idle models make room first. */
+  async withModel<T>(id: ModelId, onProgress: OnProgress, work: (model: Model) => Promise<T>): Promise<T> {
+    await this.anyDevice()
+    const shelved = this.#shelf.get(id) ?? this.#load(id, () => modelSource(id), onProgress)
+    shelved.uses++
+    try {
+      return await work(await shelved.model)
+    } finally {
+      shelved.uses--
+    }
+  }
+
+  /** Loads a model from anywhere, which checks all of it, and keeps it under an id. */
+  async loadFrom(id: ModelId, name: string, source: FileSource, onProgress: OnProgress): Promise<ModelRecord> {
+    await this.anyDevice()
+    return (await this.#load(id, async () => source, onProgress, name).model).record
+  }
+
+  /** What is known of a model without loading it. @throws CodedError `file.missing`, `model.*` */
+  async record(id: ModelId): Promise<ModelRecord> {
+    if (isBundled(id)) {
+      const { name, bytes, description } = await bundledModel(id)
+      return this.#records.get(id, async () => {
+        const record = await inspectModel(await modelSource(id), id, name)
+        return { ...record, bytes, description }
+      })
+    }
+    const record = await storage.getModel(id)
+    if (record) return record
+    throw new CodedError('file.missing', 'This model is not stored here.', {
+      where: id,
+      fix: 'Add its folder under Model, or choose another model.',
+    })
+  }
+
+  /** Every model at hand; bundled ones first. */
+  async records(): Promise<ModelRecord[]> {
+    const own = (await bundledModels()).map(({ id }) => this.record(`bundled:${id}`))
+    return [...(await Promise.all(own)), ...(await storage.listModels())]
+  }
+
+  /** Takes a model off the device. @throws CodedError `usage` while it is at work. */
+  async remove(id: ModelId): Promise<void> {
+    const shelved = this.#shelf.get(id)
+    if (!shelved) return
+    if (shelved.uses > 0) throw busy()
+    this.#shelf.delete(id)
+    await dispose(shelved)
+  }
+
+  /**
+   * Runs work on the device while nothing else does; waiting work takes turns. Training takes a turn a step and
+   * generation one a token, so both go on at once and neither meets the other's error scopes half-way.
+   */
+  alone<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#last.then(work)
+    this.#last = turn.catch(() => {})
+    return turn
+  }
+
+  #load(id: ModelId, source: () => Promise<FileSource>, onProgress: OnProgress, name?: string): Shelved {
+    const model = this.alone(async () => {
+      for (const [other, shelved] of this.#shelf) {
+        if (other === id || shelved.uses > 0) continue
+        this.#shelf.delete(other)
+        await dispose(shelved)
+      }
+      return loadModel(await source(), { id, name: name ?? (await this.record(id)).name, onProgress })
+    })
+    const shelved: Shelved = { model, uses: 0 }
+    this.#shelf.set(id, shelved)
+    model.catch(() => {
+      if (this.#shelf.get(id) === shelved) this.#shelf.delete(id)
+    })
+    return shelved
+  }
+
+  async #close(): Promise<void> {
+    const opened = this.#opened
+    this.#opened = null
+    await this.alone(async () => {
+      await this.#dropModels()
+      ;(await opened?.device)?.dispose()
+    })
+  }
+
+  async #dropModels(): Promise<void> {
+    const all = [...this.#shelf.values()]
+    this.#shelf.clear()
+    await Promise.all(all.map(dispose))
+  }
+
+  #refuseWhileBusy(): void {
+    if ([...this.#shelf.values()].some(({ uses }) => uses > 0)) throw busy()
+  }
+}
+
+async function dispose({ model }: Shelved): Promise<void> {
+  // Tensors of a lost device may not be there to be freed.
+  await model.then((loaded) => loaded.dispose()).catch(() => {})
+}
+
+function busy(): CodedError {
+  return new CodedError('usage', 'A model is at work on the device.', { fix: 'Pause the run first.' })
+}
