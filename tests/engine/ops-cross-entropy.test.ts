@@ -1,7 +1,7 @@
 /** Cross-entropy against naive compositions, finite differences and its own plain form. */
 import { describe, expect, test } from 'vitest'
 import { crossEntropy, crossEntropyWithGrad, FrozenMatrix, logits } from '../../src/engine/ops'
-import { crossEntropyReference, crossEntropyWithGradReference } from '../../src/engine/ops/cross-entropy'
+import { chunk, crossEntropyReference, crossEntropyWithGradReference } from '../../src/engine/ops/cross-entropy'
 import { tf } from '../../src/engine/tf'
 import { expectClose, onWebGPU, random, values } from '../support/backends'
 
@@ -64,6 +64,24 @@ describe.each(SHAPES)(
     })
   },
 )
+
+test('many chunks give what one gives', async () => {
+  const [n, d, vocabulary] = [23, 6, 40]
+  const head = FrozenMatrix.from(values(vocabulary * d, 2), vocabulary, d)
+  const hidden = random<tf.Rank.R2>([n, d], 1, 2)
+  const labels = tf.tensor1d(labelsOf(n, vocabulary), 'int32')
+  const run = (): tf.Tensor[] => {
+    const { loss, dHidden } = crossEntropyWithGrad(hidden, head, labels, 0.5)
+    const forward = crossEntropy(hidden, head, labels)
+    return [loss, dHidden, forward.loss, forward.correct]
+  }
+  const whole = run()
+  const { elements } = chunk
+  chunk.elements = 5 * vocabulary
+  const parts = run()
+  chunk.elements = elements
+  for (const [i, part] of parts.entries()) await expectClose(part, whole[i]!, 1e-6, `output ${i}`)
+})
 
 test('a certain and a hopeless label keep finite losses', async () => {
   const head = FrozenMatrix.from(new Float32Array([100, -100, 0]), 3, 1)

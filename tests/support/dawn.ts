@@ -4,7 +4,11 @@
  */
 import { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu'
 import { create, globals } from 'webgpu'
+import { afterEach, expect } from 'vitest'
 import { tf } from '../../src/engine/tf'
+
+/** What the device complained of: a program that does not compile is otherwise silent. */
+const errors: string[] = []
 
 Object.assign(globalThis, globals)
 const gpu = create([])
@@ -23,9 +27,13 @@ const device = await adapter.requestDevice({
     adapter.features.has(name),
   ),
 })
-device.addEventListener('uncapturederror', (event) => console.error('WebGPU:', event.error.message))
+device.addEventListener('uncapturederror', (event) => errors.push(event.error.message))
 if (tf.engine().registryFactory.webgpu) tf.removeBackend('webgpu')
 tf.registerBackend('webgpu', () => new WebGPUBackend(device, adapter.info), 10)
 tf.env().set('WEBGPU_CPU_FORWARD', false)
 await tf.setBackend('webgpu')
 await tf.ready()
+
+afterEach(() => {
+  expect(errors.splice(0), 'errors that the device reported').toEqual([])
+})

@@ -3,6 +3,7 @@
  * Where WebGPU is absent it says so and leaves the cpu backend, on which the suites that need webgpu skip themselves.
  */
 import { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu'
+import { afterEach, expect } from 'vitest'
 import { tf } from '../../src/engine/tf'
 
 /** Limits worth raising: buffers of whole weight matrices and fused ops with many bindings. */
@@ -16,13 +17,16 @@ const LIMITS = [
 ] as const
 const FEATURES: GPUFeatureName[] = ['shader-f16', 'subgroups', 'timestamp-query']
 
+/** What the device complained of: a program that does not compile is otherwise silent. */
+const errors: string[] = []
+
 async function start(): Promise<boolean> {
   const adapter = await navigator.gpu?.requestAdapter()
   if (!adapter) return false
   const requiredLimits = Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]]))
   const requiredFeatures = FEATURES.filter((name) => adapter.features.has(name))
   const device = await adapter.requestDevice({ requiredLimits, requiredFeatures })
-  device.addEventListener('uncapturederror', (event) => console.error('WebGPU:', event.error.message))
+  device.addEventListener('uncapturederror', (event) => errors.push(event.error.message))
   if (tf.engine().registryFactory.webgpu) tf.removeBackend('webgpu')
   tf.registerBackend('webgpu', () => new WebGPUBackend(device, adapter.info), 10)
   tf.env().set('WEBGPU_CPU_FORWARD', false)
@@ -34,3 +38,7 @@ if (!(await start())) {
   await tf.setBackend('cpu')
 }
 await tf.ready()
+
+afterEach(() => {
+  expect(errors.splice(0), 'errors that the device reported').toEqual([])
+})

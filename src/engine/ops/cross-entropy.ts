@@ -4,12 +4,15 @@
  */
 import { tf } from '../tf'
 import type { FrozenMatrix } from './frozen-matrix'
+import { gemm } from './gemm'
+import { dispatch, emptyTensor, onGPU, spread, type Binding } from './gpu'
+import { ROW_THREADS, rowMain, SAFE_TANH } from './reduce'
 
-/** Logits that may exist at once (16 MiB in f32). */
-const CHUNK_ELEMENTS = 2 ** 22
+/** Logits that may exist at once (16 MiB in f32); a test makes it smaller. */
+export const chunk = { elements: 2 ** 22 }
 
 function rowsPerChunk(vocabulary: number): number {
-  return Math.max(1, Math.floor(CHUNK_ELEMENTS / vocabulary))
+  return Math.max(1, Math.floor(chunk.elements / vocabulary))
 }
 
 interface Chunk {
@@ -80,13 +83,122 @@ export function crossEntropyReference(
   return tf.tidy(() => {
     const parts = overChunks(hidden.shape[0], head.out, (from, count) =>
       tf.tidy(() => {
-        const chunk = chunkOf({ hidden, head, labels, softcap }, from, count)
-        const hit = tf.cast(tf.equal(tf.argMax(chunk.logits, 1), chunk.safe), 'float32')
-        return [chunkLoss(chunk, tf.softmax(chunk.logits)), tf.mul(hit, chunk.counts) as tf.Tensor1D] as const
+        const part = chunkOf({ hidden, head, labels, softcap }, from, count)
+        const hit = tf.cast(tf.equal(tf.argMax(part.logits, 1), part.safe), 'float32')
+        return [chunkLoss(part, tf.softmax(part.logits)), tf.mul(hit, part.counts) as tf.Tensor1D] as const
       }),
     )
     return { loss: tf.concat1d(parts.map(([loss]) => loss)), correct: tf.concat1d(parts.map(([, hit]) => hit)) }
   })
+}
+
+/** Scores of `count` rows from row `from` on; the caller disposes them. */
+function scoresOf({ hidden, head }: Rows, from: number, count: number): tf.Tensor2D {
+  const a = { tensor: hidden, layout: 'k-last' } as const
+  return gemm({ a, b: { tensor: head.natural(), layout: 'k-last' }, rows: { count, readFrom: from } })
+}
+
+/** One workgroup a row: its largest score, its sum of exponentials, its loss. */
+function rowProgram(
+  rows: Rows,
+  scores: tf.Tensor2D,
+  from: number,
+  loss: tf.Tensor1D,
+  extra: { correct: tf.Tensor1D } | { scale: number | tf.Scalar },
+): void {
+  const gradient = 'scale' in extra
+  const scale = gradient ? extra.scale : 1
+  const bindings: Record<string, Binding> = {
+    scores: { tensor: scores, type: 'f32', write: gradient },
+    labels: { tensor: rows.labels, type: 'i32' },
+    loss: { tensor: loss, type: 'f32', write: true },
+  }
+  if (!gradient) bindings.correct = { tensor: extra.correct, type: 'f32', write: true }
+  if (typeof scale !== 'number') bindings.scale = { tensor: scale, type: 'f32' }
+  dispatch({
+    key: `cross-entropy row ${gradient ? 'gradient' : 'loss'} ${rows.softcap === undefined ? '' : 'softcap'}`,
+    bindings,
+    uniforms: {
+      rows: scores.shape[0],
+      vocabulary: scores.shape[1],
+      first: from,
+      factor: typeof scale === 'number' ? scale : 1,
+      softcap: rows.softcap ?? 0,
+    },
+    floats: ['factor', 'softcap'],
+    workgroups: spread(scores.shape[0]),
+    code: () => rowWGSL(gradient, rows.softcap !== undefined, 'scale' in bindings),
+  })
+}
+
+function rowWGSL(gradient: boolean, softcap: boolean, scaleOnDevice: boolean): string {
+  const bent = softcap ? 'u.softcap * safe_tanh(raw / u.softcap)' : 'raw'
+  const slope = softcap ? ' * (1.0 - (z / u.softcap) * (z / u.softcap))' : ''
+  const factor = `u.factor${scaleOnDevice ? ' * scale[0]' : ''}`
+  const finish = gradient
+    ? `let inverse = select(0.0, ${factor}, label >= 0);
+    for (var v = tid; v < u.vocabulary; v += ${ROW_THREADS}u) {
+      let z = score(base + v);
+      let p = exp(z - best.top) / best.sum;
+      scores[base + v] = (p - select(0.0, 1.0, i32(v) == label)) * inverse${slope};
+    }`
+    : 'if (tid == 0u) { correct[at] = select(0.0, 1.0, label >= 0 && u32(label) == best.index); }'
+  return `${SAFE_TANH}
+struct Best { top: f32, sum: f32, index: u32 }
+var<workgroup> partial: array<Best, ${ROW_THREADS}>;
+fn score(i: u32) -> f32 { let raw = scores[i]; return ${bent}; }
+fn join(a: Best, b: Best) -> Best {
+  let top = max(a.top, b.top);
+  let index = select(select(b.index, a.index, a.top > b.top), min(a.index, b.index), a.top == b.top);
+  return Best(top, a.sum * exp(a.top - top) + b.sum * exp(b.top - top), index);
+}
+${rowMain(`
+    let base = row * u.vocabulary;
+    let at = u.first + row;
+    let label = labels[at];
+    var own = Best(-3.0e38, 0.0, 0xffffffffu);
+    for (var v = tid; v < u.vocabulary; v += ${ROW_THREADS}u) { own = join(own, Best(score(base + v), 1.0, v)); }
+    partial[tid] = own;
+    workgroupBarrier();
+    for (var span = ${ROW_THREADS / 2}u; span > 0u; span /= 2u) {
+      if (tid < span) { partial[tid] = join(partial[tid], partial[tid + span]); }
+      workgroupBarrier();
+    }
+    let best = partial[0];
+    if (tid == 0u) {
+      let z = score(base + u32(max(label, 0)));
+      loss[at] = select(0.0, best.top + log(best.sum) - z, label >= 0);
+    }
+    ${gradient ? 'workgroupBarrier(); storageBarrier();' : ''}
+    ${finish}`)}`
+}
+
+function lossProgram(rows: Rows): { loss: tf.Tensor1D; correct: tf.Tensor1D } {
+  const n = rows.hidden.shape[0]
+  const [loss, correct] = [emptyTensor<tf.Rank.R1>([n]), emptyTensor<tf.Rank.R1>([n])]
+  overChunks(n, rows.head.out, (from, count) => {
+    const scores = scoresOf(rows, from, count)
+    rowProgram(rows, scores, from, loss, { correct })
+    scores.dispose()
+  })
+  return { loss, correct }
+}
+
+/** Scores of a chunk become their own gradient in place, which is then pulled through the head. */
+function gradientProgram(rows: Rows, scale: number | tf.Scalar): { loss: tf.Tensor1D; dHidden: tf.Tensor2D } {
+  const [n, d] = rows.hidden.shape
+  const [loss, dHidden] = [emptyTensor<tf.Rank.R1>([n]), emptyTensor<tf.Rank.R2>([n, d])]
+  overChunks(n, rows.head.out, (from, count) => {
+    const scores = scoresOf(rows, from, count)
+    rowProgram(rows, scores, from, loss, { scale })
+    const [a, b] = [
+      { tensor: scores, layout: 'k-last' },
+      { tensor: rows.head.natural(), layout: 'k-first' },
+    ] as const
+    gemm({ a, b, rows: { count, into: dHidden, writeFrom: from } })
+    scores.dispose()
+  })
+  return { loss, dHidden }
 }
 
 /**
@@ -99,7 +211,7 @@ export function crossEntropy(
   labels: tf.Tensor1D,
   softcap?: number,
 ): { loss: tf.Tensor1D; correct: tf.Tensor1D } {
-  return crossEntropyReference(hidden, head, labels, softcap)
+  return onGPU() ? lossProgram({ hidden, head, labels, softcap }) : crossEntropyReference(hidden, head, labels, softcap)
 }
 
 /** The plain TensorFlow.js form of {@link crossEntropyWithGrad}. */
@@ -113,10 +225,10 @@ export function crossEntropyWithGradReference(
   return tf.tidy(() => {
     const parts = overChunks(hidden.shape[0], head.out, (from, count) =>
       tf.tidy(() => {
-        const chunk = chunkOf({ hidden, head, labels, softcap }, from, count)
-        const softmax = tf.softmax(chunk.logits)
-        const weight = tf.reshape(tf.mul(chunk.counts, scale), [count, 1])
-        return [chunkLoss(chunk, softmax), tf.mul(chunkGradient(chunk, softmax, head), weight) as tf.Tensor2D] as const
+        const part = chunkOf({ hidden, head, labels, softcap }, from, count)
+        const softmax = tf.softmax(part.logits)
+        const weight = tf.reshape(tf.mul(part.counts, scale), [count, 1])
+        return [chunkLoss(part, softmax), tf.mul(chunkGradient(part, softmax, head), weight) as tf.Tensor2D] as const
       }),
     )
     return {
@@ -140,5 +252,6 @@ export function crossEntropyWithGrad(
   scale: number | tf.Scalar,
   softcap?: number,
 ): { loss: tf.Tensor1D; dHidden: tf.Tensor2D } {
+  if (onGPU()) return gradientProgram({ hidden, head, labels, softcap }, scale)
   return crossEntropyWithGradReference(hidden, head, labels, scale, softcap)
 }

@@ -21,6 +21,8 @@ export interface Gemm {
   low?: { a: Factor; b: Factor } | null
   /** Factor on `low` where there is one, else on the product. */
   scale?: number | tf.Scalar
+  /** Only `count` rows of A (which must be k-last) from `readFrom` on; they land in `into` from `writeFrom` on. */
+  rows?: { count: number; readFrom?: number; into?: tf.Tensor2D; writeFrom?: number } | null
   /** Drops elements of factor A, of factor B, or of the low-rank product before it is added. */
   dropout?: { key: DropoutKey; on: 'a' | 'b' | 'low' } | null
 }
@@ -62,10 +64,10 @@ function depth({ tensor, layout }: Factor): number {
 
 /** Runs the product on webgpu; the factors' depths must agree (throws otherwise). */
 export function gemm(product: Gemm): tf.Tensor2D {
-  const { a, b, bias = null, low = null, scale = 1, dropout = null } = product
-  const [m, n, k] = [outerSize(a), outerSize(b), depth(a)]
+  const { a, b, bias = null, low = null, scale = 1, dropout = null, rows = null } = product
+  const [m, n, k] = [rows?.count ?? outerSize(a), outerSize(b), depth(a)]
   if (depth(b) !== k || (low && depth(low.a) !== depth(low.b))) throw new Error('gemm: inner sizes differ')
-  const y = emptyTensor<tf.Rank.R2>([m, n])
+  const y = rows?.into ?? emptyTensor<tf.Rank.R2>([m, n])
   const tile = tileOverride.tile ?? chooseTile(m, n)
   const factors: [string, Factor][] = [['a', a], ['b', b]] // prettier-ignore
   if (low) factors.push(['la', low.a], ['lb', low.b])
@@ -83,6 +85,8 @@ export function gemm(product: Gemm): tf.Tensor2D {
       n,
       k,
       lk: low ? depth(low.a) : 0,
+      a_from: rows?.readFrom ?? 0,
+      y_from: rows?.writeFrom ?? 0,
       factor: typeof scale === 'number' ? scale : 1,
       ...(dropout ? dropoutUniforms(dropout.key) : {}),
     },
@@ -95,7 +99,8 @@ export function gemm(product: Gemm): tf.Tensor2D {
 
 /** Function reading four neighbours of row r from column c on, zeros outside. */
 function loader(name: string, type: string, rows: string, columns: string, drops: boolean): string {
-  const at = type === 'f32' ? `r * ${columns} + c` : `(r * ${columns} + c) / 4u`
+  const row = name === 'a' && rows === 'u.m' ? '(r + u.a_from)' : 'r'
+  const at = type === 'f32' ? `${row} * ${columns} + c` : `(${row} * ${columns} + c) / 4u`
   const read =
     type === 'f32'
       ? ['x', 'y', 'z', 'w']
@@ -175,12 +180,12 @@ function store(c: string, bindings: Record<string, Binding>): string {
   const bias = bindings.bias
   if (wide) {
     const add = bias ? ` + vec4<f32>(bias[column], bias[column + 1u], bias[column + 2u], bias[column + 3u])` : ''
-    return `if (row < u.m && column < u.n) { y[(row * u.n + column) / 4u] = ${c}${add}; }`
+    return `if (row < u.m && column < u.n) { y[((row + u.y_from) * u.n + column) / 4u] = ${c}${add}; }`
   }
   return range(4)
     .map((l) => {
       const value = `${c}.${'xyzw'[l]}${bias ? ` + bias[column + ${l}u]` : ''}`
-      return `if (row < u.m && column + ${l}u < u.n) { y[row * u.n + column + ${l}u] = ${value}; }`
+      return `if (row < u.m && column + ${l}u < u.n) { y[(row + u.y_from) * u.n + column + ${l}u] = ${value}; }`
     })
     .join(' ')
 }

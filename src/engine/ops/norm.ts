@@ -1,6 +1,8 @@
 /** RMSNorm and LayerNorm over the last axis with frozen weights; refuse to give the weights a gradient. */
 import { tf } from '../tf'
+import { dispatch, emptyTensor, onGPU, spread } from './gpu'
 import { differentiable } from './gradient'
+import { ROW_THREADS, rowMain, totalWGSL } from './reduce'
 
 /** `[n, d] → [n, d]`: x / sqrt(mean(x²) + eps) · weight (Zhang & Sennrich 2019). Plain TensorFlow.js, any backend. */
 export function rmsNormReference(x: tf.Tensor2D, weight: tf.Tensor1D, eps: number): tf.Tensor2D {
@@ -22,9 +24,77 @@ export function rmsNormReference(x: tf.Tensor2D, weight: tf.Tensor1D, eps: numbe
   })
 }
 
+/** Statistics of a row: `mean` (0 unless centred) and `r`, the inverse of the root; x is read twice, the second time from cache. */
+function statistics(centred: boolean): string {
+  const sums = centred
+    ? `var part = 0.0;
+    for (var c = tid; c < u.d; c += ${ROW_THREADS}u) { part += x[base + c]; }
+    let mean = total(tid, vec2<f32>(part, 0.0)).x / f32(u.d);`
+    : 'let mean = 0.0;'
+  return `let base = row * u.d;
+    ${sums}
+    var square = 0.0;
+    for (var c = tid; c < u.d; c += ${ROW_THREADS}u) { let off = x[base + c] - mean; square += off * off; }
+    let r = inverseSqrt(total(tid, vec2<f32>(square, 0.0)).x / f32(u.d) + u.eps);`
+}
+
+/** The webgpu form of both norms: one workgroup a row, forward and backward. */
+function normProgram(
+  x: tf.Tensor2D,
+  weight: tf.Tensor1D,
+  bias: tf.Tensor1D | null,
+  eps: number,
+  centred: boolean,
+): tf.Tensor2D {
+  const [rows, d] = x.shape
+  const common = { uniforms: { rows, d, eps }, floats: ['eps'], workgroups: spread(rows) }
+  const run = (key: string, input: tf.Tensor2D, dy: tf.Tensor2D | null, body: string): tf.Tensor2D => {
+    const y = emptyTensor<tf.Rank.R2>([rows, d])
+    dispatch({
+      ...common,
+      key: `norm ${key} ${centred ? 'layer' : 'rms'}`,
+      bindings: {
+        y: { tensor: y, type: 'f32', write: true },
+        x: { tensor: input, type: 'f32' },
+        weight: { tensor: weight, type: 'f32' },
+        ...(dy ? { dy: { tensor: dy, type: 'f32' } } : bias ? { bias: { tensor: bias, type: 'f32' } } : {}),
+      },
+      code: () => `${totalWGSL('vec2<f32>')}\n${rowMain(statistics(centred) + body)}`,
+    })
+    return y
+  }
+  return differentiable<tf.Tensor2D>({
+    inputs: [x],
+    forward: (save) => {
+      save([x])
+      return run('forward', x, null, forwardBody(bias !== null))
+    },
+    backward: (dy, saved) => [run('backward', saved[0] as tf.Tensor2D, dy, backwardBody(centred))],
+  })
+}
+
+function forwardBody(bias: boolean): string {
+  return `for (var c = tid; c < u.d; c += ${ROW_THREADS}u) {
+      y[base + c] = (x[base + c] - mean) * r * weight[c]${bias ? ' + bias[c]' : ''};
+    }`
+}
+
+function backwardBody(centred: boolean): string {
+  return `var sums = vec2<f32>(0.0); // of g and of g · normal, g the gradient of the normalised row
+    for (var c = tid; c < u.d; c += ${ROW_THREADS}u) {
+      let g = dy[base + c] * weight[c];
+      sums += vec2<f32>(g, g * (x[base + c] - mean) * r);
+    }
+    let means = total(tid, sums) / f32(u.d);
+    for (var c = tid; c < u.d; c += ${ROW_THREADS}u) {
+      let normal = (x[base + c] - mean) * r;
+      y[base + c] = (dy[base + c] * weight[c]${centred ? ' - means.x' : ''} - normal * means.y) * r;
+    }`
+}
+
 /** `[n, d] → [n, d]`: x / sqrt(mean(x²) + eps) · weight. */
 export function rmsNorm(x: tf.Tensor2D, weight: tf.Tensor1D, eps: number): tf.Tensor2D {
-  return rmsNormReference(x, weight, eps)
+  return onGPU() ? normProgram(x, weight, null, eps, false) : rmsNormReference(x, weight, eps)
 }
 
 /** `[n, d] → [n, d]`: (x − mean) / sqrt(variance + eps) · weight + bias (Ba et al. 2016). Plain TensorFlow.js, any backend. */
@@ -57,5 +127,5 @@ export function layerNormReference(
 
 /** `[n, d] → [n, d]`: (x − mean) / sqrt(variance + eps) · weight + bias. */
 export function layerNorm(x: tf.Tensor2D, weight: tf.Tensor1D, bias: tf.Tensor1D | null, eps: number): tf.Tensor2D {
-  return layerNormReference(x, weight, bias, eps)
+  return onGPU() ? normProgram(x, weight, bias, eps, true) : layerNormReference(x, weight, bias, eps)
 }

@@ -1,0 +1,41 @@
+/** WGSL snippets that several programs share: reductions over a workgroup and a safe tanh. */
+
+/** Threads of a workgroup that works on one row. */
+export const ROW_THREADS = 64
+
+/** `total(tid, value)`: the sum over the workgroup's {@link ROW_THREADS} threads, for a scalar or vector type; call it in uniform control flow. */
+export function totalWGSL(type = 'f32'): string {
+  return `var<workgroup> scratch: array<${type}, ${ROW_THREADS}>;
+fn total(tid: u32, value: ${type}) -> ${type} {
+  scratch[tid] = value;
+  workgroupBarrier();
+  for (var span = ${ROW_THREADS / 2}u; span > 0u; span /= 2u) {
+    if (tid < span) { scratch[tid] += scratch[tid + span]; }
+    workgroupBarrier();
+  }
+  let sum = scratch[0];
+  workgroupBarrier();
+  return sum;
+}`
+}
+
+/** Entry point whose workgroups take one row each: `row` and `tid` are in scope, rows beyond `u.rows` do nothing. */
+export function rowMain(body: string): string {
+  return `@compute @workgroup_size(${ROW_THREADS})
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) tid: u32) {
+  let row = wid.y * groups.x + wid.x;
+  if (row < u.rows) { ${body} }
+}`
+}
+
+/** Entry point with one thread an element: `i` is in scope and below `u.size`. */
+export function elementMain(body: string): string {
+  return `@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) tid: u32) {
+  let i = (wid.y * groups.x + wid.x) * 64u + tid;
+  if (i < u.size) { ${body} }
+}`
+}
+
+/** tanh that stays finite for any finite input (drivers compute it from exp). */
+export const SAFE_TANH = `fn safe_tanh(x: f32) -> f32 { return tanh(clamp(x, -15.0, 15.0)); }`
