@@ -267,8 +267,11 @@ interface LibraryParts {
   normalizer: { normalize(text: string): string } | null
 }
 
+const MODELS: readonly unknown[] = ['BPE', 'Unigram', 'WordPiece']
+
 function buildLibrary(spec: TokenizerSpec): LibraryParts {
   const { model } = spec
+  if (!MODELS.includes(model.type)) throw new Error(`the model type "${String(model.type)}" is not known`)
   if (typeof model.continuing_subword_prefix === 'string' && model.continuing_subword_prefix && model.type === 'BPE')
     throw new Error('a BPE model with continuing_subword_prefix is not supported')
   if (model.type === 'BPE' && !Array.isArray(model.merges)) throw new Error('its merges are not a list')

@@ -152,12 +152,14 @@ function behaviourOf(name: unknown): Behaviour {
 
 /** A pattern of tokenizer.json (`{Regex}` in Oniguruma's language or `{String}`) as a JavaScript one, by the library's translation. */
 function compile(pattern: unknown): RegExp {
-  const { pattern: compiled } = new SplitPreTokenizer({
+  const { Regex: source, String: text } = (pattern ?? {}) as { Regex?: unknown; String?: unknown }
+  if (typeof (source ?? text) !== 'string')
+    throw new Error('a split pattern is neither a string nor a regular expression')
+  const split = new SplitPreTokenizer({
     type: 'Split',
-    pattern: (pattern ?? {}) as { Regex?: string; String?: string },
+    pattern: pattern as { Regex?: string; String?: string },
     behavior: 'Isolated',
     invert: false,
-  }) as unknown as { pattern: RegExp | null }
-  if (!compiled) throw new Error('a split pattern is neither a string nor a regular expression')
-  return compiled
+  })
+  return (split as unknown as { pattern: RegExp }).pattern
 }
