@@ -130,11 +130,11 @@ describe('adapters that are refused', () => {
   })
 
   it('names every bad tensor at once', async () => {
-    const tensors = {
+    const tensors: Record<string, TensorData> = {
       ...pair(Q, 3),
       [key('model.layers.1.self_attn.q_proj', 'A')]: matrix(4, 8),
       'base_model.model.lm_head.weight': matrix(2, 2),
-      [key('x', 'A')]: { dtype: 'I32', shape: [1], bytes: new Uint8Array(4) } as const,
+      [key('x', 'A')]: { dtype: 'I32', shape: [1], bytes: new Uint8Array(4) },
     }
     const error = await readPeft(adapter({}, tensors)).catch((one: unknown) => one)
     expect(error).toMatchObject({ code: 'adapter.mismatch', where: 'adapter_model.safetensors' })

@@ -7,6 +7,8 @@ import { crc32, enterFolder, readZip, ZIP_LIMITS } from '../../../../src/engine/
 const text = (value: string) => new TextEncoder().encode(value)
 const BIG = new Uint8Array(300_000).map((_, i) => (i * 7919) >> 3)
 
+const same = (a: Uint8Array, b: Uint8Array) => Buffer.from(a).equals(b)
+
 interface Part {
   name: string
   bytes: Uint8Array
@@ -64,8 +66,8 @@ describe('readZip', () => {
         { name: 'adapter/weights.bin', size: 300_000 },
         { name: 'empty', size: 0 },
       ])
-      expect(await source.read('adapter/weights.bin')).toEqual(BIG)
-      expect(await source.read('adapter/weights.bin', 7, 1000)).toEqual(BIG.slice(7, 1000))
+      expect(same(await source.read('adapter/weights.bin'), BIG)).toBe(true)
+      expect(same(await source.read('adapter/weights.bin', 7, 1000), BIG.slice(7, 1000))).toBe(true)
       expect(await source.read('empty')).toEqual(new Uint8Array(0))
     }
   })
@@ -79,7 +81,7 @@ describe('readZip', () => {
     ]
     const source = await readZip(archive(parts, { comment: 'made by hand' }))
     expect((await source.list()).map(({ name }) => name)).toEqual(['a/b.bin', 'c.txt'])
-    expect(await source.read('a/b.bin')).toEqual(BIG)
+    expect(same(await source.read('a/b.bin'), BIG)).toBe(true)
     expect(new TextDecoder().decode(await source.read('c.txt'))).toBe('hello')
     await expect(source.read('d')).rejects.toMatchObject({ code: 'file.missing' })
   })
@@ -149,7 +151,7 @@ describe('archives that are refused', () => {
   })
 
   it('bombs: by ratio, by total, by number of files', async () => {
-    const zeros = new Uint8Array(40_000_000)
+    const zeros = new Uint8Array(20_000_000)
     await expect(readZip(archive([{ name: 'a', bytes: zeros }]))).rejects.toMatchObject({ code: 'file.too-large' })
     const many = Array.from({ length: 20 }, (_, i) => ({ name: `${i}`, bytes: BIG }))
     const tight = { ...ZIP_LIMITS, total: 1_000_000 }
