@@ -47,9 +47,12 @@ const inDatabase: PartStore = {
   },
 }
 
+/** The write under way: a file takes one sync access handle at a time, and one disk gains nothing from two. */
+let writing: Promise<void> = Promise.resolve()
+
 const inFiles: PartStore = {
   async write(folder, file, part, bytes) {
-    await guarded(async () => {
+    const write = async () => {
       const directory = await (await modelsDirectory()).getDirectoryHandle(folder, { create: true })
       const handle = await directory.getFileHandle(encodeURIComponent(file), { create: true })
       const access = await handle.createSyncAccessHandle()
@@ -61,7 +64,10 @@ const inFiles: PartStore = {
       } finally {
         access.close()
       }
-    })
+    }
+    const turn = writing.then(() => guarded(write))
+    writing = turn.catch(() => {})
+    await turn
   },
   async read(folder, file, start, end) {
     return guarded(async () => {
