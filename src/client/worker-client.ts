@@ -11,9 +11,15 @@ interface Live {
   worker: Worker
   remote: Remote<Record<string, Method>>
   pending: Set<(error: unknown) => void>
-  /** Ends the wait for the worker's life lock. */
+  /** What the worker holds as long as it lives, once it has told so. */
+  lifeLock: string
+  alive: boolean
+  /** Ends the wait for that lock. */
   ended: AbortController
 }
+
+/** ms after which a worker counts as gone though its locks are not free yet. */
+const PATIENCE = 2000
 
 export class WorkerClient<Api extends object> {
   /** The worker's API; callbacks may be passed as they are. Each call rejects with CodedError, `worker.died` included. */
@@ -52,20 +58,22 @@ export class WorkerClient<Api extends object> {
       worker,
       remote: wrap<Record<string, Method>>(worker),
       pending: new Set(),
+      lifeLock: `finetab:worker:${Array.from(crypto.getRandomValues(new Uint32Array(3))).join('-')}`,
+      alive: false,
       ended: new AbortController(),
     }
     worker.addEventListener('error', (event) => this.#end(live, event.message || 'its script could not be loaded'))
     worker.addEventListener('messageerror', () => this.#end(live, 'a message could not be read'))
-    const lifeLock = `finetab:worker:${Array.from(crypto.getRandomValues(new Uint32Array(3))).join('-')}`
     // A worker that the browser kills (out of memory) fires no event at all, but the lock that it held becomes free.
     worker.addEventListener('message', (event: MessageEvent<AliveMessage | null>) => {
       if (event.data?.finetab !== 'alive') return
+      live.alive = true
       navigator.locks
-        .request(lifeLock, { signal: live.ended.signal }, () => this.#end(live, 'the browser ended it'))
+        .request(live.lifeLock, { signal: live.ended.signal }, () => this.#end(live, 'the browser ended it'))
         .catch(() => {})
     })
     const base = new URL(import.meta.env.BASE_URL, document.baseURI).href
-    worker.postMessage({ finetab: 'start', base, lifeLock } satisfies StartMessage)
+    worker.postMessage({ finetab: 'start', base, lifeLock: live.lifeLock } satisfies StartMessage)
     return live
   }
 
@@ -73,9 +81,19 @@ export class WorkerClient<Api extends object> {
     if (this.#live === live) this.#live = null
     live.ended.abort()
     live.worker.terminate()
-    for (const reject of live.pending) reject(workerDied(reason))
+    const pending = [...live.pending]
     live.pending.clear()
+    // Whoever hears of the death looks at what is stored next: by then the worker must not hold the run any more.
+    void freed(live).then(() => {
+      for (const reject of pending) reject(workerDied(reason))
+    })
   }
+}
+
+/** Resolves when a terminated worker's locks are free, which takes the browser a moment. */
+async function freed({ alive, lifeLock }: Live): Promise<void> {
+  if (!alive) return
+  await navigator.locks.request(lifeLock, { signal: AbortSignal.timeout(PATIENCE) }, () => {}).catch(() => {})
 }
 
 /** A callback as comlink carries it; wrapped, because comlink marks the function itself. */
