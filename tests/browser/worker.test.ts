@@ -1,0 +1,420 @@
+/** The whole journey through the real workers: import, train, kill, resume, talk, export. On wasm, in Chromium. */
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { data, engine, terminateData, terminateEngine } from '../../src/client'
+import { WorkerClient } from '../../src/client/worker-client'
+import { defaultJob, type Job } from '../../src/shared/job'
+import { METRIC_COLUMNS, MetricBuffer, type MetricColumns, type MetricName } from '../../src/shared/metrics'
+import type { EngineApi, GenerateRequest, TrainEvent } from '../../src/shared/protocol'
+import { DEFAULT_SAMPLING } from '../../src/shared/protocol'
+import type { DatasetRecord, ModelRecord, RunRecord } from '../../src/shared/records'
+import * as storage from '../../src/storage'
+import { goldenAdapter, goldenModel, pairs } from './support/golden'
+
+let model: ModelRecord
+let dataset: DatasetRecord
+
+beforeAll(async () => {
+  await engine().openDevice('wasm')
+  model = await engine().importModel(await goldenModel(), () => {})
+  dataset = await data().importDataset({ name: 'pairs.jsonl', text: pairs(40) }, () => {})
+})
+afterAll(() => {
+  terminateEngine()
+  terminateData()
+})
+
+function job(change: Partial<Job> = {}): Job {
+  return {
+    ...{ ...defaultJob(), model: model.id, data: dataset.id, backend: 'wasm', steps: 30, batchSize: 2, gradAccum: 2 },
+    ...{ maxLength: 32, rank: 4, alpha: 8, dropout: 0.1, learningRate: 1e-2, warmupSteps: 3, evalFraction: 0.2 },
+    ...{ evalEvery: 5, saveEvery: 4, earlyStop: 0, sampleTokens: 4 },
+    ...change,
+  }
+}
+
+const begin = (change: Partial<Job> = {}, name = 'test') => engine().createRun(job(change), name)
+
+/** Trains to the end; events and all metrics that were told. */
+async function follow(id: string, on: (event: TrainEvent) => void = () => {}) {
+  const events: TrainEvent[] = []
+  const told = new MetricBuffer()
+  const run = await engine().train(id, (event) => {
+    events.push(event)
+    if (event.kind === 'metrics') told.append(event.columns)
+    on(event)
+  })
+  return { run, events, told: told.slice() }
+}
+
+/** What must be the same whenever and however often a run was interrupted: all but clocks and memory. */
+const EXACT: MetricName[] = METRIC_COLUMNS.filter((name) => !['time', 'stepTime', 'memory'].includes(name))
+
+function expectSame(actual: MetricColumns | null, wanted: MetricColumns | null, tolerance: number): void {
+  expect([...(actual?.step ?? [])]).toEqual([...(wanted?.step ?? [])])
+  for (const name of EXACT) {
+    for (const [row, value] of (wanted?.[name] ?? []).entries()) {
+      const got = actual?.[name][row] ?? Number.POSITIVE_INFINITY
+      if (Number.isNaN(value)) expect(got, `${name} ${row}`).toBeNaN()
+      else expect(Math.abs(got - value), `${name} ${row}`).toBeLessThanOrEqual(tolerance)
+    }
+  }
+}
+
+function fileOf(text: string, name: string): File {
+  return new File([text], name)
+}
+
+describe('a model folder', () => {
+  it('is checked, stored and listed', async () => {
+    expect(model).toMatchObject({ name: 'tiny-llama', family: 'llama', vocabulary: 101, layers: 2, dtype: 'F32' })
+    expect((await engine().listModels()).some(({ id }) => id === model.id)).toBe(true)
+    expect(await engine().openModel(model.id, () => {})).toEqual(model)
+    expect(await engine().forecast(job(), 32)).toMatchObject({ fits: true, total: expect.any(Number) })
+  })
+
+  it.each([
+    [
+      'cut short',
+      async () => ({ 'model.safetensors': (await bytesOf('model.safetensors')).slice(0, 5000) }),
+      'model.truncated',
+    ],
+    ['with a header that lies', async () => ({ 'model.safetensors': new Uint8Array(64).fill(255) }), 'model.header'],
+    ['of an unknown family', async () => ({ 'config.json': '{"model_type":"abacus"}' }), 'model.unsupported'],
+    ['without a readable config', async () => ({ 'config.json': 'nope' }), 'model.config'],
+    ['with a number that is none', async () => ({ 'model.safetensors': await withNaN() }), 'model.not-finite'],
+  ])('%s is refused and nothing of it is stored', async (_, replace, code) => {
+    const before = (await storage.listModels()).length
+    const failing = engine().importModel(await goldenModel(await replace()), () => {})
+    await expect(failing).rejects.toMatchObject({ code, fix: expect.stringMatching(/\w/) })
+    expect((await storage.listModels()).length).toBe(before)
+  })
+
+  it('that is none is refused', async () => {
+    const file = fileOf('x', 'cat.txt')
+    await expect(engine().importModel([{ path: 'photos/cat.txt', file }], () => {})).rejects.toMatchObject({
+      code: 'model.config',
+    })
+  })
+})
+
+async function bytesOf(name: string): Promise<Uint8Array<ArrayBuffer>> {
+  const file = (await goldenModel()).find(({ path }) => path.endsWith(name))?.file as File
+  return new Uint8Array(await file.arrayBuffer())
+}
+
+async function withNaN(): Promise<Uint8Array<ArrayBuffer>> {
+  const bytes = await bytesOf('model.safetensors')
+  new DataView(bytes.buffer).setFloat32(bytes.length - 4, Number.NaN, true)
+  return bytes
+}
+
+describe('a run', () => {
+  let whole: RunRecord
+  let metrics: MetricColumns | null
+
+  beforeAll(async () => {
+    whole = await begin({}, 'never interrupted')
+    const { run, events, told } = await follow(whole.id)
+    whole = run
+    metrics = await storage.getMetrics(run.id)
+    expect(run.error).toBeNull()
+    expectSame(told, metrics, 0)
+    const kinds = events.map(({ kind }) => kind)
+    expect(kinds.filter((kind) => kind === 'started').length).toBe(1)
+    expect(kinds.indexOf('stage')).toBeLessThan(kinds.indexOf('started'))
+    expect(kinds.indexOf('started')).toBeLessThan(kinds.indexOf('metrics'))
+    expect(kinds.at(-1)).toBe('ended')
+  })
+
+  it('trains to its end, keeps what happened, and learns', async () => {
+    expect(whole).toMatchObject({
+      status: 'done',
+      step: 30,
+      totalSteps: 30,
+      backend: 'wasm',
+      trainRows: 32,
+      evalRows: 8,
+    })
+    expect(whole.checkpoints.map(({ kind }) => kind).sort()).toEqual(['best', 'last'])
+    expect(whole.samples.length).toBe(6)
+    expect(whole.bestEvalLoss).toBeGreaterThan(0)
+    expect(await storage.getRun(whole.id)).toEqual(whole)
+    const losses = [...(metrics?.loss ?? [])].filter(Number.isFinite)
+    expect(losses.length).toBe(30)
+    expect(losses.at(-1)).toBeLessThan((losses[0] as number) * 0.7)
+    expect([...(metrics?.evalLoss ?? [])].filter(Number.isFinite).length).toBe(6)
+    expect((await storage.loadCheckpoint(whole.id, 'last'))?.meta.step).toBe(30)
+  })
+
+  it('gives the same numbers again', async () => {
+    const { run } = await follow((await begin()).id)
+    expectSame(await storage.getMetrics(run.id), metrics, 0)
+    expect(run.samples).toEqual(whole.samples)
+  })
+
+  it('cannot be trained on after its end', async () => {
+    await expect(engine().train(whole.id, () => {})).rejects.toMatchObject({ code: 'usage' })
+    await expect(engine().train('no such run', () => {})).rejects.toMatchObject({ code: 'run.missing' })
+    expect((await storage.getRun(whole.id))?.status).toBe('done')
+  })
+
+  it('that is killed again and again resumes from its last checkpoint with the same losses', async () => {
+    const { id } = await begin()
+    const kills = [2, 5, 9, 14, 21]
+    for (const kill of kills) {
+      let step = 0
+      const dying = follow(id, (event) => {
+        if (event.kind === 'started') step = event.run.step
+        if (event.kind === 'metrics') step = event.columns.step.at(-1) as number
+        if (step >= kill) terminateEngine()
+      })
+      const died = await dying.then(
+        ({ run }) => run.status,
+        (error: { code: string }) => error.code,
+      )
+      if (died === 'done') break
+      expect(died).toBe('worker.died')
+      const left = (await storage.listRuns()).find((run) => run.id === id)
+      const last = left?.checkpoints.find(({ kind }) => kind === 'last')
+      expect(left).toMatchObject({ status: 'paused', step: last?.step ?? 0 })
+    }
+    const { run, told } = (await storage.getRun(id))?.status === 'done' ? { run: null, told: null } : await follow(id)
+    if (run) expect(run).toMatchObject({ status: 'done', step: 30, bestStep: whole.bestStep })
+    if (told) expect(told.step.at(-1)).toBe(30)
+    expectSame(await storage.getMetrics(id), metrics, 1e-6)
+    const samples = (await storage.getRun(id))?.samples
+    expect(samples).toEqual(whole.samples)
+  })
+
+  it('pauses after a step, and goes on with the same numbers', async () => {
+    const { id } = await begin()
+    let asked = 0
+    const first = await follow(id, (event) => {
+      if (event.kind === 'metrics' && asked++ === 0) void engine().pause()
+    })
+    expect(first.run.status).toBe('paused')
+    expect(first.run.step).toBeLessThan(30)
+    expect(first.run.checkpoints.find(({ kind }) => kind === 'last')?.step).toBe(first.run.step)
+    expect(first.run.marks.at(-1)).toMatchObject({ kind: 'paused', step: first.run.step })
+    const second = await follow(id)
+    expect(second.run).toMatchObject({ status: 'done', step: 30 })
+    expect(second.run.marks).toContainEqual(expect.objectContaining({ kind: 'resume', step: first.run.step }))
+    const [started] = second.events.filter((event) => event.kind === 'started')
+    expect(started).toMatchObject({ run: { step: first.run.step } })
+    const both = new MetricBuffer(first.told)
+    both.append(second.told)
+    expectSame(both.slice(), metrics, 1e-6)
+    expectSame(await storage.getMetrics(id), metrics, 1e-6)
+  })
+
+  it('stops, also while it is being prepared', async () => {
+    const { id } = await begin()
+    const early = await follow(id, (event) => event.kind === 'stage' && void engine().stop())
+    expect(early.run).toMatchObject({ status: 'stopped', error: null })
+    const later = await begin()
+    const { run } = await follow(later.id, (event) => event.kind === 'metrics' && void engine().stop())
+    expect(run.status).toBe('stopped')
+    expect(run.checkpoints.length).toBeGreaterThan(0)
+  })
+
+  it('belongs to one tab at a time', async () => {
+    const other = new WorkerClient<EngineApi>(
+      () => new Worker(new URL('../../workers/engine.worker.ts', import.meta.url), { type: 'module' }),
+    )
+    const { id } = await begin({ steps: 1000, saveEvery: 1000 })
+    let second: Promise<unknown> | null = null
+    const { run } = await follow(id, (event) => {
+      if (event.kind !== 'started') return
+      second = other.api
+        .train(id, () => {})
+        .catch((error: unknown) => error)
+        .finally(() => engine().pause())
+    })
+    expect(await second).toMatchObject({ code: 'run.locked' })
+    expect(run.status).toBe('paused')
+    await expect(engine().train(id, (event) => event.kind === 'started' && void engine().stop())).resolves.toBeDefined()
+    other.terminate()
+  })
+
+  it('that fails says why, and can be resumed once the cause is gone', async () => {
+    const lost = await data().importDataset({ name: 'lost.jsonl', text: pairs(20) }, () => {})
+    const { id } = await begin({ data: lost.id })
+    await data().deleteDataset(lost.id)
+    const { run, events } = await follow(id)
+    expect(run).toMatchObject({ status: 'failed', error: { code: 'file.missing', where: lost.id } })
+    expect(events.at(-1)).toMatchObject({ kind: 'ended', run: { status: 'failed' } })
+    expect(await storage.getRun(id)).toEqual(run)
+    await storage.putDataset(lost, JSON.parse(`[${pairs(20).replaceAll('\n', ',')}]`) as object[], [])
+    expect((await follow(id)).run).toMatchObject({ status: 'done', error: null })
+  })
+
+  it('is refused where its job is not valid', async () => {
+    await expect(begin({ rank: 0 })).rejects.toMatchObject({ code: 'job.invalid' })
+    await expect(begin({ data: 'local:none' })).rejects.toMatchObject({ code: 'file.missing' })
+    await expect(begin({ model: 'local:none' })).rejects.toMatchObject({ code: 'file.missing' })
+  })
+
+  describe('once trained', () => {
+    const request = (change: Partial<GenerateRequest> = {}): GenerateRequest => ({
+      ...{ ...DEFAULT_SAMPLING, temperature: 0, repetitionPenalty: 1, maxNewTokens: 12 },
+      ...{ modelId: model.id, runId: whole.id, checkpoint: 'last', strength: 1, prompt: 'say 3: ' },
+      ...change,
+    })
+
+    it('answers otherwise than the base, and as the base at strength 0', async () => {
+      const ask = async (change: Partial<GenerateRequest>) => {
+        let streamed = ''
+        const result = await engine().generate(request(change), (delta) => (streamed += delta))
+        expect(streamed).toBe(result.text)
+        return result
+      }
+      const [base, tuned, weak] = await Promise.all([ask({ runId: null }), ask({}), ask({ strength: 0 })])
+      expect(tuned.text).toContain('abc')
+      expect(base.text).not.toBe(tuned.text)
+      expect(weak.ids).toEqual(base.ids)
+      const chat = await ask({ prompt: [{ role: 'user', content: 'hello' }] })
+      expect(chat.ids.length).toBeGreaterThan(0)
+    })
+
+    it('can be silenced', async () => {
+      const talking = engine().generate(
+        request({ maxNewTokens: 100, runId: null }),
+        () => void engine().cancelGenerate(),
+      )
+      expect((await talking).reason).toBe('cancelled')
+    })
+
+    it('answers while another run trains, without touching its numbers', async () => {
+      const { id } = await begin()
+      let answer: Promise<unknown> | null = null
+      await follow(id, (event) => {
+        if (event.kind === 'started') answer = engine().generate(request({ maxNewTokens: 40 }), () => {})
+      })
+      expect(await answer).toMatchObject({ text: expect.stringContaining('abc') })
+      expectSame(await storage.getMetrics(id), metrics, 0)
+    })
+
+    it('goes out as a zip that was read back, and comes in again as the same adapter', async () => {
+      const stages: string[] = []
+      const out = await engine().exportRun({ runId: whole.id, checkpoint: 'last', format: 'peft' }, ({ stage }) =>
+        stages.push(stage),
+      )
+      expect(out.name).toBe('never-interrupted-peft.zip')
+      expect(out.verification).toMatch(/all 28 tensors .* largest difference 0/)
+      expect(stages).toContain('Reading them back')
+      const run = await engine().importAdapter(model.id, [{ path: out.name, file: new File([out.blob], out.name) }])
+      expect(run).toMatchObject({ status: 'imported', name: 'never-interrupted-peft', job: { rank: 4, alpha: 8 } })
+      const own = await engine().generate(request(), () => {})
+      const back = await engine().generate(request({ runId: run.id }), () => {})
+      expect(back.ids).toEqual(own.ids)
+      await storage.deleteRun(run.id)
+    })
+
+    it('is not exported in a format that is not there, nor without a checkpoint', async () => {
+      const fresh = await begin()
+      const ask = { runId: fresh.id, checkpoint: 'best' as const, format: 'peft' as const }
+      await expect(engine().exportRun(ask, () => {})).rejects.toMatchObject({ code: 'checkpoint.missing' })
+      await expect(engine().exportRun({ ...ask, runId: 'none' }, () => {})).rejects.toMatchObject({
+        code: 'run.missing',
+      })
+    })
+  })
+})
+
+describe('an adapter from elsewhere', () => {
+  it('comes in as a folder, can be talked to and trained on', async () => {
+    const run = await engine().importAdapter(model.id, await goldenAdapter())
+    expect(run).toMatchObject({
+      status: 'imported',
+      name: 'my-adapter',
+      job: { rank: 4, alpha: 8 },
+      model: { id: model.id },
+    })
+    const further = await begin({ initAdapter: run.id, steps: 2 })
+    expect((await follow(further.id)).run).toMatchObject({ status: 'done', error: null })
+  })
+
+  it('that does not fit is refused with every bad tensor, and nothing is stored', async () => {
+    const before = (await storage.listRuns()).length
+    const other = await engine().importModel(await goldenModel({}, 'llama-untied-llama3-rope'), () => {})
+    await expect(engine().importAdapter(other.id, await goldenAdapter())).rejects.toMatchObject({
+      code: 'adapter.mismatch',
+      what: expect.stringMatching(/layers\.0\.self_attn\.q_proj.*layers\.1\.mlp\.down_proj/),
+    })
+    await expect(
+      engine().importAdapter(model.id, [{ path: 'x/readme.md', file: fileOf('x', 'readme.md') }]),
+    ).rejects.toMatchObject({ code: 'model.config' })
+    expect((await storage.listRuns()).length).toBe(before)
+    await engine().deleteModel(other.id)
+    expect((await engine().listModels()).some(({ id }) => id === other.id)).toBe(false)
+  })
+})
+
+describe('a dataset', () => {
+  afterEach(() => terminateData())
+
+  it('is recognised, previewed, counted and corrected', async () => {
+    expect(dataset).toMatchObject({
+      name: 'pairs',
+      file: 'pairs.jsonl',
+      rows: 40,
+      problems: 0,
+      mapping: { format: 'pair' },
+    })
+    expect((await data().listDatasets()).some(({ id }) => id === dataset.id)).toBe(true)
+    const request = {
+      ...{ datasetId: dataset.id, mapping: dataset.mapping, modelId: model.id, maxLength: 32 },
+      trainOn: 'completion' as const,
+    }
+    const rows = await data().preview(request, 3, 6)
+    expect(rows.map(({ index }) => index)).toEqual([3, 4, 5])
+    const trained = rows[0]?.tokens.filter((token) => token.trained && !token.special).map(({ text }) => text)
+    expect(trained?.join('')).toBe('abc'.repeat(4))
+    const stats = await data().stats(request, { evalFraction: 0.2, seed: 42 }, () => {})
+    expect(stats).toMatchObject({ rows: 40, trainRows: 32, evalRows: 8 })
+    const renamed = await data().updateDataset(dataset.id, { name: 'Renamed' })
+    expect(renamed).toMatchObject({ name: 'Renamed', rows: 40 })
+  })
+
+  it('keeps the rows set aside with their reasons', async () => {
+    const text = `${pairs(3)}\n{broken\n${pairs(2)}`
+    const record = await data().importDataset(new File([text], 'some.jsonl'), () => {})
+    expect(record).toMatchObject({ rows: 5, problems: 1 })
+    expect(await data().problems(record.id)).toMatchObject([{ line: 4, text: expect.stringContaining('{broken') }])
+    await data().deleteDataset(record.id)
+    await expect(data().updateDataset(record.id, { name: 'x' })).rejects.toMatchObject({ code: 'file.missing' })
+  })
+
+  it('whose import is cancelled, or fails, leaves nothing', async () => {
+    const before = await storage.listDatasets()
+    const large = pairs(400_000)
+    let cancelled = false
+    const importing = data().importDataset({ name: 'large.jsonl', text: large }, ({ done, total }) => {
+      if (cancelled || done < total / 4) return
+      cancelled = true
+      void data().cancelImport()
+    })
+    await expect(importing).rejects.toMatchObject({ code: 'cancelled' })
+    const dying = data().importDataset({ name: 'large.jsonl', text: large }, ({ done, total }) => {
+      if (done > total / 4) terminateData()
+    })
+    await expect(dying).rejects.toMatchObject({ code: 'worker.died' })
+    for (const text of ['', '[1,2', '\ud800']) {
+      await expect(data().importDataset({ name: 'bad.json', text }, () => {})).rejects.toMatchObject({
+        fix: expect.any(String),
+      })
+    }
+    expect(await storage.listDatasets()).toEqual(before)
+    expect((await data().importDataset({ name: 'fine.jsonl', text: pairs(2) }, () => {})).rows).toBe(2)
+  })
+})
+
+describe('what comes with the page', () => {
+  it('is listed and cannot be deleted', async () => {
+    const [first] = await engine().listModels()
+    expect(first).toMatchObject({ id: expect.stringMatching(/^bundled:/), addedAt: 0, bytes: expect.any(Number) })
+    await expect(engine().deleteModel(first?.id ?? '')).rejects.toMatchObject({ code: 'usage' })
+    const samples = (await data().listDatasets()).filter(({ id }) => id.startsWith('sample:'))
+    for (const sample of samples) expect(sample.rows).toBeGreaterThan(0)
+  })
+})
