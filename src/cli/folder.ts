@@ -10,7 +10,7 @@ import { basename, dirname, join } from 'node:path'
 import { CodedError } from '../shared/errors'
 import type { FileSource, NamedFile } from '../shared/files'
 
-/** A folder as a {@link FileSource}: its files and those one folder down. Throws CodedError `file.missing`. */
+/** A folder as a {@link FileSource}: its files, not those of folders in it. Throws CodedError `file.missing`. */
 export async function folderSource(folder: string): Promise<FileSource> {
   if (!(await isFolder(folder))) {
     throw new CodedError('file.missing', 'There is no such folder.', { where: folder, fix: 'Check the path.' })
@@ -94,13 +94,11 @@ async function openForReading(path: string): Promise<FileHandle> {
   }
 }
 
-async function listFiles(folder: string, prefix = ''): Promise<{ name: string; size: number }[]> {
+async function listFiles(folder: string): Promise<{ name: string; size: number }[]> {
   const files: { name: string; size: number }[] = []
-  for (const entry of await readdir(folder)) {
-    const path = join(folder, entry)
-    const info = await stat(path).catch(() => null)
-    if (info?.isFile()) files.push({ name: prefix + entry, size: info.size })
-    else if (info?.isDirectory() && prefix === '') files.push(...(await listFiles(path, `${entry}/`)))
+  for (const name of await readdir(folder)) {
+    const info = await stat(join(folder, name)).catch(() => null)
+    if (info?.isFile()) files.push({ name, size: info.size })
   }
   return files.sort((a, b) => (a.name < b.name ? -1 : 1))
 }

@@ -21,21 +21,22 @@ const RUN: Record<CommandName, (context: CommandContext) => Promise<number>> = {
 export async function main(argv: readonly string[]): Promise<never> {
   // A reader that went away (`| head`) is no error of ours.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1))
-  const json = argv.includes('--json')
-  const output = new Output(json)
-  const interrupt = new Interrupt(output)
-  let code: number
-  try {
-    const invocation = parseArguments(argv)
-    code = await run(invocation, output, interrupt)
-  } catch (error) {
-    output.endBar()
-    code = interrupt.requested && isCancelled(error) ? INTERRUPTED : fail(error, output)
-  }
+  const output = new Output(argv.includes('--json'))
+  const code = await execute(argv, output, new Interrupt(output))
   await drained(process.stdout)
   await drained(process.stderr)
   // Drivers and worker threads may keep handles open; the work is done and written.
   process.exit(code)
+}
+
+/** Runs a command line and says how it ended; whatever goes wrong is written to the output. */
+export async function execute(argv: readonly string[], output: Output, interrupt: Interrupt): Promise<number> {
+  try {
+    return await run(parseArguments(argv), output, interrupt)
+  } catch (error) {
+    output.endBar()
+    return interrupt.requested && isCancelled(error) ? INTERRUPTED : fail(error, output)
+  }
 }
 
 async function run(invocation: Invocation, output: Output, interrupt: Interrupt): Promise<number> {

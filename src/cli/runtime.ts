@@ -1,5 +1,5 @@
 /** Device, model and adapter for the commands. Refuses to choose silently: what runs where is said. */
-import type { Device } from '../engine'
+import type { Adapter, Device, Model } from '../engine'
 import { loadAdapter, loadModel, openDevice } from '../engine'
 import { readPeft } from '../engine/formats/peft'
 import type { Job } from '../shared/job'
@@ -7,9 +7,6 @@ import type { CommandContext } from './context'
 import { folderSource } from './folder'
 import { openGpu, wasmFolder } from './gpu'
 import type { ModelFolder } from './model-folder'
-
-type Adapter = ReturnType<typeof loadAdapter>
-type Model = Awaited<ReturnType<typeof loadModel>>
 
 /** Opens the backend of a job: WebGPU where `auto` finds a graphics card, else wasm. */
 export async function openBackend(choice: Job['backend'], { output }: CommandContext): Promise<Device> {
@@ -37,4 +34,11 @@ export async function loadModelFolder(folder: ModelFolder, { output, interrupt }
 /** Reads a PEFT folder onto a model; null without a folder. */
 export async function loadAdapterFolder(model: Model, folder: string | undefined): Promise<Adapter | null> {
   return folder === undefined ? null : loadAdapter(model, await readPeft(await folderSource(folder)))
+}
+
+/** A prompt in tokens: as a turn of the model's chat template up to where its answer begins, or as plain text. */
+export function promptIds({ tokenizer, chatTemplate }: Model, prompt: string, template: boolean): number[] {
+  if (!template) return tokenizer.encode(prompt)
+  const text = chatTemplate.render([{ role: 'user', content: prompt }], { addGenerationPrompt: true })
+  return tokenizer.encode(text, { addSpecialTokens: false })
 }

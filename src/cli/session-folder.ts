@@ -22,7 +22,15 @@ const OPTIMISER_FILE = 'optimizer.safetensors'
 const META_FILE = 'checkpoint.json'
 const ADAPTER_PREFIX = 'adapter/'
 
-export type RunNote = { prompts: 'plain' | 'template'; model: string }
+/** What a run's folder says about itself beyond its settings. */
+export interface RunNote {
+  /** Whether rows went through the chat template, so that prompts do too. */
+  prompts: 'plain' | 'template'
+  /** The base model as adapter_config.json names it. */
+  model: string
+  /** Rows that are trained on: a dataset with another number is another dataset. */
+  rows: number
+}
 
 /** Stores a checkpoint under its kinds; a best one, or any while there is no best one, also as the adapter of the run. */
 export async function storeCheckpoint(

@@ -8,16 +8,12 @@ import { CodedError } from '../shared/errors'
 import type { Given } from './flags'
 import { readRange } from './folder'
 
-/** What a resumed run may change: how long it goes on and how it is watched, not what it does. */
+/** What a resumed run may change: where things are and how it is watched, nothing that changes its numbers. */
 const MAY_CHANGE: ReadonlySet<SettingKey> = new Set([
   'model',
   'data',
   'evalData',
-  'steps',
-  'epochs',
-  'evalEvery',
-  'saveEvery',
-  'earlyStop',
+  'initAdapter',
   'samplePrompt',
   'sampleTokens',
   'backend',
@@ -64,14 +60,6 @@ export function resumedJob(stored: Job, given: Given): Job {
     })
   }
   return completeJob({ ...stored, ...given })
-}
-
-/** Settings of the recipe that the person did not give. */
-export function unlessGiven(change: Partial<Job>, given: Given): Partial<Job> {
-  const given_ = new Set(Object.keys(given))
-  if (given_.has('steps')) given_.add('epochs')
-  if (given_.has('epochs')) given_.add('steps')
-  return Object.fromEntries(Object.entries(change).filter(([key]) => !given_.has(key))) as Partial<Job>
 }
 
 /** A setting's value for a person: "2e-4", "q_proj, v_proj", "from epochs". */

@@ -3,7 +3,7 @@
  * Refuses to decide anything about the training itself.
  */
 import { join } from 'node:path'
-import type { SessionEvent, TrainSession } from '../engine'
+import type { SessionEvent, SessionOutcome, StepEvent, TrainSession } from '../engine'
 import type { Checkpoint, CheckpointKind } from '../shared/records'
 import type { CommandContext } from './context'
 import { INTERRUPTED } from './interrupt'
@@ -20,8 +20,6 @@ interface Run {
   resumedAt: number
 }
 
-type StepEvent = Extract<SessionEvent, { kind: 'step' }>
-
 /** Runs a session; the exit code: 0, or 130 after an interrupt and its checkpoint. */
 export async function runSession(session: TrainSession, run: Run): Promise<number> {
   const { output, interrupt } = run.context
@@ -34,17 +32,13 @@ export async function runSession(session: TrainSession, run: Run): Promise<numbe
     const event = next.value
     if (event.kind === 'checkpoint') await store(run, event.kinds, event.checkpoint)
     else display.show(event)
-    if (event.kind === 'step' && (await interrupt.breathe())) {
-      await events.return(undefined as never)
-      return pauseRun(session, run)
-    }
+    if (event.kind === 'step' && (await interrupt.breathe())) return pauseRun(session, run)
   }
-  const final = await session.checkpoint()
-  await store(run, ['last'], final)
-  finish(run, final, display)
+  finish(run, next.value, session.time, display)
   return 0
 }
 
+/** Stops between two steps: whatever was due after this one is made up for by the resumed run. */
 async function pauseRun(session: TrainSession, run: Run): Promise<number> {
   const { output } = run.context
   const checkpoint = await session.checkpoint()
@@ -61,22 +55,13 @@ async function store(run: Run, kinds: readonly CheckpointKind[], checkpoint: Che
   run.context.output.event('checkpoint', { step: checkpoint.meta.step, kinds, paths })
 }
 
-function finish(run: Run, { meta }: Checkpoint, display: TrainDisplay): void {
+function finish(run: Run, outcome: SessionOutcome, ms: number, display: TrainDisplay): void {
   const { output } = run.context
-  const best = meta.bestStep
-  output.event('done', {
-    out: run.out,
-    step: meta.step,
-    best_step: best,
-    best_eval_loss: meta.bestEvalLoss,
-    ms: meta.time,
-  })
+  const { reason, step, bestStep, bestEvalLoss } = outcome
+  output.event('done', { out: run.out, reason, step, best_step: bestStep, best_eval_loss: bestEvalLoss, ms })
   display.end()
-  const which =
-    best === null
-      ? `step ${meta.step}`
-      : `step ${best}, validation loss ${formatNumber(meta.bestEvalLoss ?? Number.NaN)}`
-  output.note(`\nDone in ${formatDuration(meta.time)}. The adapter of ${which}:\n  ${run.out}`)
+  const loss = bestEvalLoss === null ? '' : `, validation loss ${formatNumber(bestEvalLoss)}`
+  output.note(`\nDone in ${formatDuration(ms)}. The adapter of step ${bestStep}${loss}:\n  ${run.out}`)
 }
 
 const COLUMNS = [

@@ -8,7 +8,7 @@ import { requireFlags } from '../flags'
 import { INTERRUPTED } from '../interrupt'
 import { openModelFolder } from '../model-folder'
 import { formatNumber } from '../output'
-import { loadAdapterFolder, loadModelFolder, openBackend } from '../runtime'
+import { loadAdapterFolder, loadModelFolder, openBackend, promptIds } from '../runtime'
 import { readNote } from '../session-folder'
 
 /** Runs the command; the exit code. */
@@ -20,13 +20,7 @@ export async function generate(context: CommandContext): Promise<number> {
   const model = await loadModelFolder(folder, context)
   const adapter = await loadAdapterFolder(model, options.adapter)
   adapter?.setStrength(options.strength ?? 1)
-  const prompt = options.prompt ?? ''
-  const ids = (await usesTemplate(context, model.record.hasChatTemplate))
-    ? model.tokenizer.encode(
-        model.chatTemplate.render([{ role: 'user', content: prompt }], { addGenerationPrompt: true }),
-        { addSpecialTokens: false },
-      )
-    : model.tokenizer.encode(prompt)
+  const ids = promptIds(model, options.prompt ?? '', await usesTemplate(context, model.record.hasChatTemplate))
   const stream = continuation(model, adapter, ids, samplingOf(context), interrupt.signal)
   let step = await stream.next()
   for (; !step.done; step = await stream.next()) {

@@ -6,9 +6,11 @@ import { resolve } from 'node:path'
 import type { ImportedData } from '../../data'
 import { createBatches, datasetStats, prepare } from '../../data'
 import type { Prepared } from '../../data'
+import type { Device, Model, TrainSession } from '../../engine'
 import { createSession, forecast } from '../../engine'
 import { readPeft } from '../../engine/formats/peft'
 import { recommend } from '../../insight/recipe'
+import { CodedError } from '../../shared/errors'
 import type { Job, SettingKey } from '../../shared/job'
 import { completeJob, flagOf, SETTINGS } from '../../shared/job'
 import type { Checkpoint } from '../../shared/records'
@@ -20,14 +22,11 @@ import { folderSource, prepareFolder } from '../folder'
 import type { ModelFolder } from '../model-folder'
 import { openModelFolder } from '../model-folder'
 import { formatBytes } from '../output'
-import { loadModelFolder, openBackend } from '../runtime'
+import { loadModelFolder, openBackend, promptIds } from '../runtime'
 import type { RunNote } from '../session-folder'
 import { loadCheckpoint } from '../session-folder'
-import { readJobFile, resumedJob, settingText, unlessGiven } from '../settings'
+import { readJobFile, resumedJob, settingText } from '../settings'
 import { runSession } from '../train-run'
-
-type Model = Awaited<ReturnType<typeof loadModelFolder>>
-type Device = Awaited<ReturnType<typeof openBackend>>
 
 /** Runs the command; the exit code. */
 export async function train(context: CommandContext): Promise<number> {
@@ -54,8 +53,13 @@ export async function train(context: CommandContext): Promise<number> {
   output.endBar()
   reportSkipped(job.data, rows.skipped, output)
   reportStart(job, rows, model, device, context)
-  const note: RunNote = resumed?.note ?? { prompts: promptStyle(data, model), model: nameForPeft(folder) }
-  const session = await openSession(job, rows, model, resumed?.checkpoint)
+  const note: RunNote = {
+    prompts: promptStyle(data, model),
+    model: resumed?.note.model ?? nameForPeft(folder),
+    rows: rows.train.length,
+  }
+  if (resumed) checkSameData(note, resumed.note, job.data)
+  const session = await openSession(job, rows, note, model, resumed?.checkpoint)
   return runSession(session, { out, note, context, resumedAt: resumed?.checkpoint.meta.step ?? 0 })
 }
 
@@ -67,14 +71,13 @@ async function chooseJob(
   device: Device,
   { output, interrupt }: CommandContext,
 ): Promise<Job> {
-  const before = completeJob({ maxLength: model.record.context, ...given })
+  const held = given.evalData ? { evalFraction: 0 } : {}
+  const before = completeJob({ maxLength: model.record.context, ...given, ...held })
   const stats = await datasetStats(data.rows, data.mapping, model.tokenizer, model.chatTemplate, before, {
     signal: interrupt.signal,
   })
-  const recipe = recommend(model.record, stats, device.report)
-  const change = unlessGiven(recipe.change, given)
+  const { change, reasons } = recommend(model.record, stats, device.report, new Set(Object.keys(given) as SettingKey[]))
   const job = completeJob({ ...change, ...given })
-  const reasons = recipe.reasons.filter(({ key }) => Object.hasOwn(change, key))
   output.event('start', { job, reasons })
   output.note(`\n${stats.verdict}\n`)
   for (const { key, text } of reasons) {
@@ -83,23 +86,42 @@ async function chooseJob(
   return job
 }
 
-async function openSession(job: Job, rows: Prepared, model: Model, checkpoint: Checkpoint | undefined) {
+/** @throws CodedError `checkpoint.mismatch` where the run to resume was on other rows. */
+function checkSameData(now: RunNote, then: RunNote, file: string): void {
+  if (now.rows === then.rows && now.prompts === then.prompts) return
+  throw new CodedError(
+    'checkpoint.mismatch',
+    `The run to resume was on ${then.rows} rows; there are ${now.rows} now.`,
+    {
+      where: file,
+      fix: 'Resume with the dataset of that run, or start a new run without --resume.',
+    },
+  )
+}
+
+async function openSession(
+  job: Job,
+  rows: Prepared,
+  note: RunNote,
+  model: Model,
+  checkpoint: Checkpoint | undefined,
+): Promise<TrainSession> {
   const { batchSize, shuffle, seed } = job
   return createSession({
     model,
     job,
     batches: createBatches(rows.train, { batchSize, shuffle, seed }),
     evalRows: rows.eval,
-    samplePrompt: samplePrompt(job, rows, model),
+    samplePrompt: samplePrompt(job, rows, note, model),
     initAdapter: job.initAdapter && !checkpoint ? await readPeft(await folderSource(job.initAdapter)) : undefined,
     checkpoint,
   })
 }
 
 /** Prompt ids of the sample: the person's, else those of the first validation row up to its first answer. */
-function samplePrompt(job: Job, rows: Prepared, model: Model): number[] | null {
+function samplePrompt(job: Job, rows: Prepared, note: RunNote, model: Model): number[] | null {
   if (job.sampleTokens === 0) return null
-  if (job.samplePrompt) return model.tokenizer.encode(job.samplePrompt)
+  if (job.samplePrompt) return promptIds(model, job.samplePrompt, note.prompts === 'template')
   const row = rows.eval[0]
   if (!row) return null
   const first = row.labels.findIndex((label) => label !== -100)

@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { readJobFile, resumedJob, settingText, unlessGiven } from '../../../src/cli/settings'
+import { readJobFile, resumedJob, settingText } from '../../../src/cli/settings'
 import { completeJob } from '../../../src/shared/job'
 
 let folder: string
@@ -36,18 +36,17 @@ describe('resumedJob', () => {
   it('keeps the settings of the run', () => {
     expect(resumedJob(stored, {})).toEqual(stored)
     expect(resumedJob(stored, { rank: 8, targets: [...stored.targets] })).toEqual(stored)
-    expect(resumedJob(stored, { steps: 40, evalEvery: 5 })).toEqual({ ...stored, steps: 40, evalEvery: 5 })
+    expect(resumedJob(stored, { data: 'moved.json', backend: 'wasm' })).toEqual({
+      ...stored,
+      data: 'moved.json',
+      backend: 'wasm',
+    })
   })
 
   it('names every setting that says something else', () => {
-    expect(() => resumedJob(stored, { rank: 4, learningRate: 0.1 })).toThrow(/--rank \(8 there, 4 here\).*--lr/)
-  })
-})
-
-describe('unlessGiven', () => {
-  it('never overrules the person', () => {
-    expect(unlessGiven({ rank: 32, learningRate: 0.01 }, { rank: 8 })).toEqual({ learningRate: 0.01 })
-    expect(unlessGiven({ epochs: 10, rank: 4 }, { steps: 60 })).toEqual({ rank: 4 })
+    expect(() => resumedJob(stored, { rank: 4, learningRate: 0.1, steps: 20 })).toThrow(
+      /--rank \(8 there, 4 here\).*--lr/,
+    )
   })
 })
 
