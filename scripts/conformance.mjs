@@ -1,0 +1,174 @@
+/**
+ * `npm run conformance`: trains with the command line, then has real PEFT and transformers check what came out. Refuses to
+ * count as passed what it could not run: that is skipped, with the reason. Exits with 1 where a check fails.
+ */
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { findPython } from './conformance/venv.mjs'
+import { ensureModules, ROOT } from './setup.mjs'
+
+const STEPS = 60
+const GREEDY_TOKENS = 24
+const BUNDLED = join(ROOT, 'public/models/stories-3m')
+/** Checks in check.py of a tuned model and of a bundled one: what is skipped where there is no Python. */
+const TUNED_CHECKS = 5
+const BUNDLED_CHECKS = 2
+const TEXTS = [
+  'Once upon a time there was a little girl named Lily.',
+  'Who are you?  I am  "nobody",\n\tshe said – 12 times!',
+  'Ünïcödé, 日本語, emoji 🙂 and a ½',
+  '',
+  ' leading and trailing ',
+]
+
+const results = []
+const work = mkdtempSync(join(tmpdir(), 'finetab-conformance-'))
+try {
+  ensureModules()
+  runAll()
+} finally {
+  rmSync(work, { recursive: true, force: true })
+}
+const count = (status) => results.filter((result) => result.status === status).length
+console.log(`\n${count('passed')} passed, ${count('failed')} failed, ${count('skipped')} skipped`)
+process.exit(count('failed') > 0 ? 1 : 0)
+
+function runAll() {
+  const subject = chooseSubject()
+  console.log(`Training on ${subject.model} with ${subject.data}\n`)
+  const tuned = tune(subject)
+  const bundled = existsSync(join(BUNDLED, 'config.json')) ? BUNDLED : null
+  if (!bundled) record('bundled model', 'skipped', 'it is not there', BUNDLED_CHECKS)
+  const found = findPython(ROOT)
+  if ('why' in found) {
+    record('PEFT and transformers', 'skipped', found.why, (tuned ? TUNED_CHECKS : 0) + (bundled ? BUNDLED_CHECKS : 0))
+    return
+  }
+  const logits = bundled && bundledLogits(bundled)
+  const file = join(work, 'work.json')
+  writeFileSync(file, JSON.stringify({ tuned, bundled: logits }))
+  const run = spawnSync(found.python, [join(ROOT, 'tests/conformance/check.py'), file], {
+    encoding: 'utf8',
+    env: { ...process.env, HF_HUB_OFFLINE: '1', TOKENIZERS_PARALLELISM: 'false' },
+    maxBuffer: 1 << 28,
+  })
+  for (const result of jsonLines(run.stdout)) record(result.name, result.status, result.detail)
+  if (run.status !== 0) record('check.py', 'failed', run.stderr.trim().split('\n').slice(-5).join('\n'))
+}
+
+/** The real model and dataset where they are at hand, else the bundled model, else the tiny one of the golden numbers. */
+function chooseSubject() {
+  const real = join(ROOT, '../shared/data/models/tinystories-656K')
+  const identity = join(ROOT, '../shared/data/datasets/llamafactory-demo/identity.json')
+  if (existsSync(real) && existsSync(identity)) {
+    return { model: real, data: identity, prompts: ['Who are you?', 'hello', 'What is your name?'] }
+  }
+  const data = join(work, 'colours.jsonl')
+  const things = ['sky', 'grass', 'snow', 'coal', 'sun', 'sea', 'rose', 'leaf', 'night', 'milk', 'blood', 'corn']
+  const colours = [
+    'blue',
+    'green',
+    'white',
+    'black',
+    'yellow',
+    'blue',
+    'red',
+    'green',
+    'black',
+    'white',
+    'red',
+    'yellow',
+  ]
+  const rows = things.map((thing, i) => ({
+    prompt: `What colour is the ${thing}?`,
+    completion: ` It is ${colours[i]}.`,
+  }))
+  writeFileSync(data, rows.map((row) => `${JSON.stringify(row)}\n`).join(''))
+  const model = existsSync(join(BUNDLED, 'config.json')) ? BUNDLED : join(ROOT, 'tests/golden/llama-gqa-tied')
+  return { model, data, prompts: rows.slice(0, 3).map(({ prompt }) => prompt) }
+}
+
+/** Trains, evaluates, generates and exports; null where training failed. */
+function tune({ model, data, prompts }) {
+  const adapter = join(work, 'adapter')
+  const exported = join(work, 'exported')
+  try {
+    const events = finetab(
+      'train',
+      '--model',
+      model,
+      '--data',
+      data,
+      '--out',
+      adapter,
+      '--steps',
+      STEPS,
+      '--backend',
+      'wasm',
+    )
+    const losses = events.filter(({ event }) => event === 'step').map(({ loss }) => loss)
+    const last = losses.slice(-5).reduce((sum, loss) => sum + loss, 0) / 5
+    const words = `${losses[0].toFixed(3)} at the first step, ${last.toFixed(3)} over the last five of ${losses.length}`
+    record('train: 60 steps more than halve the loss', last < losses[0] / 2 ? 'passed' : 'failed', words)
+    const rows = (...more) =>
+      finetab('evaluate', '--model', model, '--data', data, '--backend', 'wasm', ...more).filter(
+        ({ event }) => event === 'row',
+      )
+    const generations = prompts.map((prompt) => ({ prompt, count: GREEDY_TOKENS, ...answer(model, adapter, prompt) }))
+    finetab('export', '--model', model, '--adapter', adapter, '--format', 'peft', '--out', exported)
+    for (const { prompt, text } of generations) console.log(`  ${prompt} → ${text}`)
+    return { model, data, adapter, exported, rows_base: rows(), rows_adapter: rows('--adapter', adapter), generations }
+  } catch (error) {
+    record('train, evaluate, generate and export', 'failed', error.message)
+    return null
+  }
+}
+
+function answer(model, adapter, prompt) {
+  const flags = ['--raw', '--temperature', 0, '--max-new-tokens', GREEDY_TOKENS, '--backend', 'wasm']
+  const { ids, text } = finetab('generate', '--model', model, '--adapter', adapter, '--prompt', prompt, ...flags)[0]
+  return { ids, text }
+}
+
+function bundledLogits(model) {
+  const input = join(work, 'ids.json')
+  const output = join(work, 'logits.json')
+  const rows = [
+    [1, 300, 1000, 7, 42, 2048, 4000, 5, 99, 512],
+    Array.from({ length: 70 }, (_, i) => (i * 131 + 17) % 4096),
+  ]
+  writeFileSync(input, JSON.stringify({ rows, texts: TEXTS }))
+  const script = join(ROOT, 'tests/conformance/logits.ts')
+  const run = node(['--import', import.meta.resolve('tsx'), script, model, input, output])
+  if (run.status !== 0) {
+    record('logits of the bundled model', 'failed', run.stderr.trim())
+    return null
+  }
+  return { model, rows, texts: TEXTS, ...JSON.parse(readFileSync(output, 'utf8')) }
+}
+
+/** Runs a command with --json; its events. */
+function finetab(command, ...args) {
+  const run = node([join(ROOT, 'scripts/finetab.mjs'), command, ...args.map(String), '--json'])
+  if (run.status !== 0) throw new Error(`finetab ${command} ended with ${run.status}: ${run.stderr.trim()}`)
+  return jsonLines(run.stdout)
+}
+
+function node(args) {
+  return spawnSync(process.execPath, args, { encoding: 'utf8', maxBuffer: 1 << 28 })
+}
+
+function jsonLines(text) {
+  return text
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => JSON.parse(line))
+}
+
+function record(name, status, detail, times = 1) {
+  for (let i = 0; i < times; i++) results.push({ name, status, detail })
+  const mark = { passed: '✓', failed: '✗', skipped: '–' }[status]
+  console.log(`${mark} ${name}${times > 1 ? ` (${times} checks)` : ''}: ${detail}`)
+}
