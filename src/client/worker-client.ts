@@ -19,7 +19,7 @@ interface Live {
 }
 
 /** ms after which a worker counts as gone though its locks are not free yet. */
-const PATIENCE = 2000
+const PATIENCE = 5000
 
 export class WorkerClient<Api extends object> {
   /** The worker's API; callbacks may be passed as they are. Each call rejects with CodedError, `worker.died` included. */

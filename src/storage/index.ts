@@ -16,7 +16,7 @@ export {
   updateDataset,
   type StoredRow,
 } from './datasets'
-export { withRunLock } from './locks'
+export { whenRunIsFree, withRunLock } from './locks'
 export { cleanModels, deleteModel, getModel, listModels, listTransfers, modelSource, storeModel } from './models'
 export {
   appendMetrics,

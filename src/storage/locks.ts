@@ -6,12 +6,15 @@ import { CodedError } from '../shared/errors'
 
 const runLock = (id: string) => `finetab:run:${id}`
 
+/** ms: a worker that is killed in the middle of a step keeps its locks until the browser has stopped it. */
+const PATIENCE = 5000
+
 /**
  * Runs work while no other tab can touch the run. Waits a moment for a lock that a dying worker is about to free.
  * @throws CodedError `run.locked` if another tab holds it.
  */
 export async function withRunLock<T>(id: string, work: () => Promise<T>): Promise<T> {
-  return withLock(runLock(id), 1000, work, () => {
+  return withLock(runLock(id), PATIENCE, work, () => {
     throw new CodedError('run.locked', 'This run is at work in another tab.', {
       where: id,
       fix: 'Go on in that tab, or close it and try again here.',
@@ -22,6 +25,11 @@ export async function withRunLock<T>(id: string, work: () => Promise<T>): Promis
 /** Runs work if no tab holds the run's lock; else does nothing and gives null. */
 export async function ifRunIsFree<T>(id: string, work: () => Promise<T>): Promise<T | null> {
   return withLock<T | null>(runLock(id), 0, work, () => null)
+}
+
+/** Resolves once no tab is at work on a run: at once, or when that tab pauses, ends or dies. */
+export async function whenRunIsFree(id: string): Promise<void> {
+  await globalThis.navigator?.locks?.request(runLock(id), { mode: 'shared' }, () => {})
 }
 
 /** Runs work under a lock that marks something as being written, so that no other tab takes it for a leftover. */

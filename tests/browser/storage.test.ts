@@ -154,7 +154,13 @@ describe('a run at work', () => {
     await expect(storage.withRunLock(id, async () => 'got it')).rejects.toMatchObject({ code: 'run.locked' })
     await expect(storage.deleteRun(id)).rejects.toMatchObject({ code: 'run.locked' })
     expect(await storage.getRun(id)).toMatchObject({ status: 'running', step: 7 })
+    let free = false
+    const freed = storage.whenRunIsFree(id).then(() => (free = true))
+    expect((await storage.listRuns()).find((run) => run.id === id)?.status).toBe('running')
+    expect(free).toBe(false)
     tab.terminate()
+    await freed
+    expect(await storage.getRun(id)).toMatchObject({ status: 'paused' })
     expect(await storage.withRunLock(id, async () => 'got it')).toBe('got it')
   })
 
