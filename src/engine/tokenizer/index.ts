@@ -1,12 +1,14 @@
 /**
- * Text to token ids and back, from a model folder's own files, equal to the Rust library. Normalisers, models and the translation of
- * patterns are @huggingface/tokenizers; added tokens, pre-tokenizers and decoders are ours, where that library differs from the Rust one.
+ * Text to token ids and back, from a model folder's own files, equal to the Rust library. Normalisers, Unigram and WordPiece models and
+ * the translation of patterns are @huggingface/tokenizers; added tokens, pre-tokenizers and decoders are ours, because that library
+ * differs from the Rust one there, and byte-pair encoding for speed.
  * Refuses folders without a usable tokenizer with CodedError `model.tokenizer`, and truncation or padding that a file asks for.
  */
 import { Tokenizer as Library } from '@huggingface/tokenizers'
 import type { FileSource } from '../../shared/files'
 import { CodedError } from '../../shared/errors'
 import { AddedTokenSplitter, type AddedToken } from './added-tokens'
+import { Bpe, type BpeConfig } from './bpe'
 import { createDecoder, type Decoding } from './decode'
 import { isId, readTokenizerFiles, tokenizerError, type Part, type TokenizerSpec } from './files'
 import { createPreTokenizer, type PreTokenizer } from './pre-tokenize'
@@ -68,9 +70,8 @@ class FolderTokenizer implements Tokenizer {
 
   private readonly tokens: (string | undefined)[]
   private readonly ids: ReadonlyMap<string, number>
-  private readonly unkId: number | undefined
   private readonly normalise: (text: string) => string
-  private readonly model: (words: string[]) => string[]
+  private readonly encodeWord: (word: string) => readonly number[]
   private readonly preTokenise: PreTokenizer
   private readonly raw: AddedTokenSplitter
   private readonly normalised: AddedTokenSplitter
@@ -79,14 +80,13 @@ class FolderTokenizer implements Tokenizer {
   private readonly decoding: (strict: boolean) => Decoding
 
   constructor(spec: TokenizerSpec) {
-    const { model, normalizer } = buildLibrary(spec)
-    this.normalise = normalizer ? (text) => normalizer.normalize(text) : (text) => text
-    this.model = (words) => model(words) as string[]
-    this.unkId = model.unk_token_id
+    this.normalise = createNormalizer(spec.normalizer)
+    const { vocabulary, encode } = createModel(spec.model)
+    this.encodeWord = encode
+    this.ids = vocabulary
     this.preTokenise = createPreTokenizer(spec.preTokenizer)
     this.decoding = createDecoder(spec.decoder)
 
-    this.ids = model.tokens_to_ids
     this.tokens = []
     for (const [token, id] of this.ids) {
       if (!isId(id)) throw new Error(`the token "${token}" has no usable id`)
@@ -94,7 +94,7 @@ class FolderTokenizer implements Tokenizer {
     }
     for (const token of spec.addedTokens) {
       this.tokens[token.id] = token.content
-      model.tokens_to_ids.set(token.content, token.id)
+      vocabulary.set(token.content, token.id)
     }
     this.vocabularySize = this.tokens.length
     if (this.vocabularySize === 0) throw new Error('its vocabulary is empty')
@@ -170,10 +170,7 @@ class FolderTokenizer implements Tokenizer {
         return
       }
       for (const word of this.preTokenise(section.text, first && i === 0)) {
-        for (const token of this.model([word])) {
-          const id = this.ids.get(token) ?? this.unkId
-          if (id !== undefined) out.push(id)
-        }
+        for (const id of this.encodeWord(word)) out.push(id)
       }
     })
   }
@@ -261,33 +258,42 @@ function fromTemplate(part: Part): { prefix: number[]; suffix: number[] } {
   return { prefix, suffix }
 }
 
-/** What of the library is used. */
-interface LibraryParts {
-  model: ((words: string[]) => unknown) & { tokens_to_ids: Map<string, number>; unk_token_id: number | undefined }
-  normalizer: { normalize(text: string): string } | null
+interface Model {
+  /** Written form → id; added tokens are put in as well. */
+  vocabulary: Map<string, number>
+  encode(word: string): readonly number[]
 }
 
-const MODELS: readonly unknown[] = ['BPE', 'Unigram', 'WordPiece']
+function createModel(part: Part): Model {
+  if (part.type === 'BPE') {
+    const bpe = new Bpe(part as BpeConfig)
+    return { vocabulary: bpe.vocabulary, encode: (word) => bpe.encode(word) }
+  }
+  if (part.type !== 'Unigram' && part.type !== 'WordPiece')
+    throw new Error(`the model type "${String(part.type)}" is not known`)
+  if (typeof part.vocab !== 'object' || part.vocab === null) throw new Error('its vocabulary is missing')
+  const model = fromLibrary(part, null).model as unknown as {
+    (words: string[]): string[]
+    tokens_to_ids: Map<string, number>
+    unk_token_id: number | undefined
+  }
+  return {
+    vocabulary: model.tokens_to_ids,
+    encode: (word) =>
+      model([word]).flatMap((token) => model.tokens_to_ids.get(token) ?? model.unk_token_id ?? ([] as number[])),
+  }
+}
 
-function buildLibrary(spec: TokenizerSpec): LibraryParts {
-  const { model } = spec
-  if (!MODELS.includes(model.type)) throw new Error(`the model type "${String(model.type)}" is not known`)
-  if (typeof model.continuing_subword_prefix === 'string' && model.continuing_subword_prefix && model.type === 'BPE')
-    throw new Error('a BPE model with continuing_subword_prefix is not supported')
-  if (model.type === 'BPE' && !Array.isArray(model.merges)) throw new Error('its merges are not a list')
-  if (typeof model.vocab !== 'object' || model.vocab === null) throw new Error('its vocabulary is missing')
-  const library = new Library(
-    {
-      model,
-      normalizer: spec.normalizer,
-      pre_tokenizer: null,
-      post_processor: null,
-      decoder: null,
-      added_tokens: [],
-    },
-    {},
-  )
-  return { model: library.model, normalizer: library.normalizer } as unknown as LibraryParts
+function createNormalizer(part: Part | null): (text: string) => string {
+  if (!part) return (text) => text
+  const { normalizer } = fromLibrary({ type: 'BPE', vocab: {}, merges: [] }, part)
+  return (text) => normalizer!.normalize(text)
+}
+
+/** The library's own model and normaliser; the rest of it is not used. */
+function fromLibrary(model: Part, normalizer: Part | null): Library {
+  const rest = { pre_tokenizer: null, post_processor: null, decoder: null, added_tokens: [] }
+  return new Library({ model, normalizer, ...rest }, {})
 }
 
 export type { AddedToken }

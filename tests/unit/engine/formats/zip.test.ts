@@ -150,7 +150,7 @@ describe('archives that are refused', () => {
     await expect((await readZip(bytes)).read('a')).rejects.toMatchObject({ code: 'file.unreadable' })
   })
 
-  it('bombs: by ratio, by total, by number of files', async () => {
+  it('bombs: by ratio, by total, by number of files', { timeout: 30_000 }, async () => {
     const zeros = new Uint8Array(20_000_000)
     await expect(readZip(archive([{ name: 'a', bytes: zeros }]))).rejects.toMatchObject({ code: 'file.too-large' })
     const many = Array.from({ length: 20 }, (_, i) => ({ name: `${i}`, bytes: BIG }))

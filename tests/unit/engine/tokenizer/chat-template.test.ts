@@ -112,7 +112,7 @@ describe('built-in templates', () => {
     }
   })
 
-  it('is ChatML where the tokens are there', async () => {
+  it('is ChatML where the tokens are there', { timeout: 30_000 }, async () => {
     const path = dataFolder('tokenizers/smollm-135m')
     if (!path) return
     const template = await loadChatTemplate(diskFolder(path), await loadTokenizer(diskFolder(path)))
@@ -153,7 +153,7 @@ describe('templates that misbehave', () => {
       '{% set x = range(100000) %}{% for a in x %}{% for b in x %}{% for c in x %}{% endfor %}{% endfor %}{% endfor %}',
   }
   for (const [name, source] of Object.entries(endless)) {
-    it(`stops ${name}`, () => {
+    it(`stops ${name}`, { timeout: 30_000 }, () => {
       expect(failure(source).what).toMatch(/steps|nests|grows|writes|range/)
     })
   }

@@ -28,7 +28,7 @@ function streamed(tokenizer: Tokenizer, ids: readonly number[]): string {
 }
 
 function check(tokenizer: Tokenizer, entry: Entry) {
-  it('encodes every string to the same ids', () => {
+  it('encodes every string to the same ids', { timeout: 30_000 }, () => {
     const wrong = golden.strings.flatMap((text, i) => {
       const { ids, plain } = entry.rows[i]!
       const got = [tokenizer.encode(text), tokenizer.encode(text, { addSpecialTokens: false })]
@@ -37,7 +37,7 @@ function check(tokenizer: Tokenizer, entry: Entry) {
     expect(wrong).toEqual([])
   })
 
-  it('decodes to the same text, in one go, piece by piece and streamed', () => {
+  it('decodes to the same text, in one go, piece by piece and streamed', { timeout: 30_000 }, () => {
     golden.strings.forEach((text, i) => {
       const row = entry.rows[i]!
       const plain = row.plain ?? row.ids
@@ -49,7 +49,7 @@ function check(tokenizer: Tokenizer, entry: Entry) {
     })
   })
 
-  it('decodes ids in any order to the same text', () => {
+  it('decodes ids in any order to the same text', { timeout: 30_000 }, () => {
     const fallback = JSON.stringify(entry.tokenizer?.decoder ?? 'ByteFallback').includes('ByteFallback')
     for (const { ids, text, shown } of entry.loose) {
       expect(tokenizer.decode(ids)).toBe(text)

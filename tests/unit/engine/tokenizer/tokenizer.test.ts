@@ -52,7 +52,7 @@ function* randomTexts(count: number): Generator<string> {
 describe('random text', () => {
   for (const folder of ['tokenizers/gpt2', 'tokenizers/smollm-135m', 'tokenizers/maykeye-tinyllama-v0']) {
     const path = dataFolder(folder)
-    it.skipIf(!path)(`comes back from ${folder}, whole, in pieces and streamed`, async () => {
+    it.skipIf(!path)(`comes back from ${folder}, whole, in pieces and streamed`, { timeout: 60_000 }, async () => {
       const tokenizer = await loadTokenizer(diskFolder(path!))
       for (const text of randomTexts(300)) {
         const ids = tokenizer.encode(text, { addSpecialTokens: false })
@@ -221,7 +221,7 @@ describe('folders that are wrong', () => {
     })
   })
 
-  it('never crashes on 500 mutations of a tokenizer file', async () => {
+  it('never crashes on 500 mutations of a tokenizer file', { timeout: 60_000 }, async () => {
     const bytes = new TextEncoder().encode(JSON.stringify(BYTE_LEVEL))
     const random = xoroshiro128plus(7)
     const pick = (below: number) => uniformInt(random, 0, below - 1)
