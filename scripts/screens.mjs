@@ -1,0 +1,130 @@
+/**
+ * `npm run screens`: drives the built page through a real short run and saves every place, empty, busy, finished and in
+ * error, at 390, 1024 and 1600 px, light and dark, into screens/. Names given on the command line keep only matching states.
+ */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { ensureChromium, ensureModules, ROOT, run } from './setup.mjs'
+
+ensureModules()
+const executablePath = ensureChromium()
+const { chromium } = await import('@playwright/test')
+const { preview } = await import('vite')
+
+if (run('node_modules/.bin/vite', ['build', '--logLevel', 'warn']) !== 0) process.exit(1)
+const server = await preview({
+  root: ROOT,
+  configFile: join(ROOT, 'vite.config.ts'),
+  preview: { port: 4180, host: '127.0.0.1' },
+})
+const browser = await chromium.launch({
+  executablePath,
+  args: ['--no-sandbox', '--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'],
+})
+const page = await (await browser.newContext({ viewport: { width: 1024, height: 768 } })).newPage()
+const folder = join(ROOT, 'screens')
+rmSync(folder, { recursive: true, force: true })
+mkdirSync(folder)
+const scratch = mkdtempSync(join(tmpdir(), 'finetab-'))
+
+const PLACES = ['Model', 'Data', 'Train', 'Try', 'Runs']
+const SIZES = [
+  [390, 844],
+  [1024, 768],
+  [1600, 1000],
+]
+const go = (place) => page.getByRole('link', { name: place, exact: true }).first().click()
+const status = page.getByRole('status', { name: 'Training status' })
+
+async function shoot(name) {
+  for (const colorScheme of ['light', 'dark']) {
+    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' })
+    for (const [width, height] of SIZES) {
+      await page.setViewportSize({ width, height })
+      await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))))
+      await page.screenshot({ path: join(folder, `${name}-${width}-${colorScheme}.png`), fullPage: true })
+    }
+  }
+  await page.setViewportSize({ width: 1024, height: 768 })
+  console.log(name)
+}
+
+async function all(state, places = PLACES) {
+  for (const place of places) {
+    await go(place)
+    await page.waitForLoadState('networkidle')
+    await shoot(`${place.toLowerCase()}-${state}`)
+  }
+}
+
+await page.goto(`http://127.0.0.1:4180/`)
+await page.waitForLoadState('networkidle')
+await all('empty')
+
+// Errors: pickle weights, a broken file, a setting out of range, a run that is not there.
+const pickle = join(scratch, 'pickled')
+mkdirSync(pickle)
+writeFileSync(join(pickle, 'config.json'), JSON.stringify({ model_type: 'bloom', vocab_size: 5 }))
+writeFileSync(join(pickle, 'pytorch_model.bin'), new Uint8Array([0x80, 2, 0x2e]))
+await go('Model')
+await page.getByLabel('Model folder').setInputFiles(pickle)
+await page.getByRole('alert').first().waitFor()
+await shoot('model-error')
+const broken = join(scratch, 'photo.jsonl')
+writeFileSync(
+  broken,
+  new Uint8Array(2000).map((_, i) => (i * 37 + 200) % 256),
+)
+await go('Data')
+await page.getByLabel('Dataset file').setInputFiles(broken)
+await page.getByRole('alert').first().waitFor()
+await shoot('data-error')
+await page.goto(`http://127.0.0.1:4180/#/runs/nobody`)
+await shoot('runs-error')
+
+// A real short run on the bundled model and the first sample.
+await go('Data')
+await page
+  .getByRole('button', { name: /^Use this/ })
+  .first()
+  .click()
+await shoot('data-busy')
+await go('Train')
+await page.getByLabel('Learning rate', { exact: true }).fill('7')
+await page.getByLabel('Learning rate', { exact: true }).blur()
+await shoot('train-error')
+await page.getByLabel('Learning rate', { exact: true }).fill('0.002')
+await page.getByText('Advanced', { exact: true }).first().click()
+await page.getByLabel('Steps', { exact: true }).fill('120')
+await page.getByRole('button', { name: 'Start training' }).click()
+await shoot('train-starting')
+await page.waitForFunction(
+  () => /Step [2-9]\d/.test(document.querySelector('[aria-label="Training status"]')?.textContent ?? ''),
+  undefined,
+  { timeout: 300_000 },
+)
+await all('busy', ['Train', 'Model', 'Try', 'Runs'])
+await go('Train')
+await page.waitForFunction(
+  () => /Done/.test(document.querySelector('[aria-label="Training status"]')?.textContent ?? ''),
+  undefined,
+  { timeout: 600_000 },
+)
+console.log(await status.textContent())
+await go('Try')
+await page.getByRole('textbox', { name: 'Prompt' }).fill('Who are you?')
+await page.getByRole('button', { name: 'Generate' }).click()
+await shoot('try-busy-streaming')
+await page.getByRole('button', { name: 'Generate' }).waitFor({ timeout: 120_000 })
+await all('finished')
+await page.getByRole('table', { name: 'Runs' }).getByRole('link').first().click()
+await shoot('runs-one-finished')
+await page.getByRole('button', { name: 'Export' }).first().click()
+await page.getByRole('button', { name: 'PEFT adapter' }).click()
+await page.getByRole('status', { name: 'Export' }).waitFor({ timeout: 60_000 })
+await shoot('runs-export-finished')
+
+await browser.close()
+await server.close()
+process.exit(0)

@@ -1,0 +1,85 @@
+/** What the end-to-end tests share: real models and data where they are, and the steps that a person takes. */
+import { existsSync, mkdtempSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { expect, type Page } from '@playwright/test'
+
+const SHARED = resolve(import.meta.dirname, '../../../shared/data')
+/** A real Llama of 656,000 parameters, or null where the shared data is absent. */
+export const MODEL_FOLDER = existsSync(join(SHARED, 'models/tinystories-656K'))
+  ? join(SHARED, 'models/tinystories-656K')
+  : null
+const IDENTITY = join(SHARED, 'datasets/llamafactory-demo/identity.json')
+
+/** LLaMA-Factory's identity set, or a small set of our own in the same format. */
+export function datasetFile(): string {
+  return existsSync(IDENTITY) ? IDENTITY : writeFile('voice.json', JSON.stringify(ownRows()))
+}
+
+/** A file of its own in a fresh folder. */
+export function writeFile(name: string, content: string | Uint8Array): string {
+  const path = join(mkdtempSync(join(tmpdir(), 'finetab-')), name)
+  writeFileSync(path, content)
+  return path
+}
+
+function ownRows(): object[] {
+  const things = ['the sea', 'a cat', 'the moon', 'a hat', 'rain', 'bread', 'a boat', 'the wind']
+  const asks = ['What is', 'Tell me about', 'Say something about', 'Do you know', 'Where is']
+  return asks.flatMap((ask) =>
+    things.map((thing) => ({
+      instruction: `${ask} ${thing}?`,
+      input: '',
+      output: `Arr, ${thing} be a fine thing, matey.`,
+    })),
+  )
+}
+
+/** Goes to one of the five places. */
+export async function go(page: Page, place: 'Model' | 'Data' | 'Train' | 'Try' | 'Runs'): Promise<void> {
+  await page.getByRole('link', { name: place, exact: true }).first().click()
+}
+
+/** Brings in the real model where it is here; else the bundled one is selected already. */
+export async function bringModel(page: Page): Promise<void> {
+  await go(page, 'Model')
+  if (!MODEL_FOLDER) return
+  await page.getByLabel('Model folder').setInputFiles(MODEL_FOLDER)
+  await expect(page.getByRole('main')).toContainText('tinystories-656K')
+  await expect(page.getByRole('main')).toContainText(/656/)
+}
+
+/** Drops in the dataset. */
+export async function bringData(page: Page, file = datasetFile()): Promise<void> {
+  await go(page, 'Data')
+  await page.getByLabel('Dataset file').setInputFiles(file)
+  await expect(page.getByRole('main')).toContainText(/alpaca/i)
+}
+
+/** Sets a setting under Train by its label. */
+export async function set(page: Page, label: string, value: string): Promise<void> {
+  const field = page.getByLabel(label, { exact: true })
+  if (!(await field.isVisible())) await page.getByText('Advanced', { exact: true }).first().click()
+  const tag = await field.evaluate((element) => element.tagName)
+  if (tag === 'SELECT') await field.selectOption(value)
+  else await field.fill(value)
+  await field.blur()
+}
+
+/** The live region of training. */
+export function status(page: Page) {
+  return page.getByRole('status', { name: 'Training status' })
+}
+
+/** Losses by step from the chart's table. */
+export async function lossTable(page: Page): Promise<Map<number, number>> {
+  const region = page.getByRole('region', { name: 'Loss chart' })
+  await region.getByRole('button', { name: 'Show as table' }).click()
+  const rows = await region.getByRole('row').allInnerTexts()
+  const losses = new Map<number, number>()
+  for (const row of rows.slice(1)) {
+    const [step, loss] = row.split(/\s+/)
+    if (loss && Number.isFinite(Number(loss))) losses.set(Number(step), Number(loss))
+  }
+  return losses
+}
