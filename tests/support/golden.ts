@@ -7,7 +7,9 @@ import { readPeft, type PeftAdapter } from '../../src/engine/formats/peft'
 import { loadModel, type Model } from '../../src/engine'
 import { CodedError } from '../../src/shared/errors'
 
-const ROOT = new URL('../golden/', import.meta.url)
+// In two steps: Vite rewrites `new URL(text, import.meta.url)` into an asset, and a folder is none.
+const HERE = import.meta.url
+const ROOT = new URL('../golden/', HERE)
 
 async function bytesOf(path: string): Promise<Uint8Array> {
   const url = new URL(path, ROOT)
