@@ -1,7 +1,8 @@
 /** Attention and rope against naive compositions, finite differences and their own plain forms. */
-import { describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { attention, rope, type AttentionOptions } from '../../src/engine/ops'
 import { attentionReference } from '../../src/engine/ops/attention'
+import { attentionTile } from '../../src/engine/ops/attention-program'
 import { ropeReference } from '../../src/engine/ops/rope'
 import { tf } from '../../src/engine/tf'
 import { expectClose, expectFiniteDifference, onWebGPU, random, tapeGradients, values } from '../support/backends'
@@ -19,17 +20,18 @@ interface Case {
   spare?: number
 }
 
+/** Few head sizes, for every one is a program of its own: odd, one and five groups of four, more groups than threads in a row. */
 const CASES: Case[] = [
-  { b: 1, t: 1, h: 1, kv: 1, d: 1, past: 0 },
+  { b: 1, t: 1, h: 1, kv: 1, d: 5, past: 0 },
   { b: 2, t: 5, h: 4, kv: 2, d: 8, past: 0 },
-  { b: 1, t: 7, h: 3, kv: 1, d: 6, past: 4 },
+  { b: 1, t: 7, h: 3, kv: 1, d: 8, past: 4 },
   { b: 1, t: 1, h: 4, kv: 4, d: 5, past: 9 },
-  { b: 2, t: 11, h: 2, kv: 2, d: 12, past: 0, window: 3 },
-  { b: 1, t: 70, h: 2, kv: 1, d: 16, past: 3 },
-  { b: 1, t: 67, h: 2, kv: 2, d: 20, past: 0, window: 40 },
-  { b: 1, t: 9, h: 3, kv: 3, d: 64, past: 0 },
+  { b: 2, t: 11, h: 2, kv: 2, d: 8, past: 0, window: 3 },
+  { b: 1, t: 70, h: 2, kv: 1, d: 8, past: 3 },
+  { b: 1, t: 67, h: 2, kv: 2, d: 8, past: 0, window: 40 },
+  { b: 1, t: 19, h: 3, kv: 3, d: 36, past: 0 },
   { b: 2, t: 6, h: 4, kv: 2, d: 8, past: 0, softcap: 1.5 },
-  { b: 1, t: 3, h: 2, kv: 1, d: 4, past: 5, window: 6, softcap: 2, spare: 7 },
+  { b: 1, t: 3, h: 2, kv: 1, d: 8, past: 5, window: 6, softcap: 2, spare: 17 },
 ]
 
 function inputsOf({ b, t, h, kv, d, past, spare = 0 }: Case): [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D] {
@@ -87,6 +89,28 @@ describe.each(CASES)('attention b $b t $t h $h kv $kv d $d past $past window $wi
       await expectClose(gradient, textbook[i]!, 2e-5, `naive, input ${i}`)
       await expectClose(gradient, plain[i]!, 1e-5, `plain form, input ${i}`)
     }
+  })
+})
+
+describe.skipIf(!onWebGPU()).each([16, 32])('attention in tiles of %i', (tile) => {
+  const options: AttentionOptions = { scale: 0.4, past: 2 }
+  const shape: Case = { b: 1, t: 41, h: 2, kv: 1, d: 8, past: 2 }
+  const run =
+    (op: typeof attention) =>
+    (...[q, k, v]: tf.Tensor[]): tf.Tensor =>
+      op(q as tf.Tensor4D, k as tf.Tensor4D, v as tf.Tensor4D, options)
+  beforeAll(() => {
+    attentionTile.override = tile
+  })
+  afterAll(() => {
+    attentionTile.override = null
+  })
+
+  test('equals its plain form, gradients too', async () => {
+    const inputs = inputsOf(shape)
+    await expectClose(run(attention)(...inputs), run(attentionReference)(...inputs))
+    const [own, plain] = [tapeGradients(run(attention), inputs), tapeGradients(run(attentionReference), inputs)]
+    for (const [i, gradient] of own.entries()) await expectClose(gradient, plain[i]!, 1e-5, `input ${i}`)
   })
 })
 

@@ -3,6 +3,8 @@
  * Refuses to own state: the caller keeps parameter and moments as variables, which are updated in place.
  */
 import { tf } from '../tf'
+import { dispatch, emptyTensor, onGPU, spread, type Binding } from './gpu'
+import { elementMain, ROW_THREADS, totalWGSL } from './reduce'
 
 /** Everything an update depends on. What changes between steps may be a scalar on the device, so that a recorded step can be replayed. */
 export interface AdamHyper {
@@ -60,7 +62,60 @@ export function adamwUpdateReference(
  * p ← p·(1 − lr·decay) − lr·(m/(1−β1ᵗ)) / (sqrt(v/(1−β2ᵗ)) + eps). Source: torch.optim.AdamW.
  */
 export function adamwUpdate(param: tf.Variable, grad: tf.Tensor, m: tf.Variable, v: tf.Variable, h: AdamHyper): void {
-  adamwUpdateReference(param, grad, m, v, h)
+  if (onGPU()) adamwProgram(param, grad, m, v, h)
+  else adamwUpdateReference(param, grad, m, v, h)
+}
+
+/** The webgpu form: parameter and moments are overwritten in their own buffers, in one pass. */
+function adamwProgram(param: tf.Variable, grad: tf.Tensor, m: tf.Variable, v: tf.Variable, h: AdamHyper): void {
+  const { learningRate, step, clip } = h
+  const changing = { rate: learningRate, step, clip }
+  const onDevice = Object.entries(changing).filter(
+    (entry): entry is [string, tf.Scalar] => typeof entry[1] !== 'number',
+  )
+  const plain = (value: number | tf.Scalar): number => (typeof value === 'number' ? value : 0)
+  const read = (name: string): string =>
+    onDevice.some(([other]) => other === name) ? `${name}_on_device[0]` : `u.${name}`
+  const bindings: Record<string, Binding> = {
+    p: { tensor: param, type: 'f32', write: true },
+    m: { tensor: m, type: 'f32', write: true },
+    v: { tensor: v, type: 'f32', write: true },
+    g: { tensor: grad, type: 'f32' },
+  }
+  for (const [name, tensor] of onDevice) bindings[`${name}_on_device`] = { tensor, type: 'f32' }
+  dispatch({
+    key: 'adamw',
+    bindings,
+    uniforms: {
+      size: param.size,
+      rate: plain(learningRate),
+      step: plain(step),
+      clip: plain(clip),
+      beta1: h.beta1,
+      beta2: h.beta2,
+      // 1 − β on the host: in f32 the difference of 0.999 loses digits
+      rest1: 1 - h.beta1,
+      rest2: 1 - h.beta2,
+      log1: Math.log(h.beta1),
+      log2: Math.log(h.beta2),
+      epsilon: h.epsilon,
+      decay: h.weightDecay,
+    },
+    floats: ['rate', 'step', 'clip', 'beta1', 'beta2', 'rest1', 'rest2', 'log1', 'log2', 'epsilon', 'decay'],
+    workgroups: spread(Math.ceil(param.size / 64)),
+    code: () => `// 1 - exp(x) without cancellation near 0
+fn correction(x: f32) -> f32 {
+  return select(1.0 - exp(x), -x * (1.0 + x * (0.5 + x * (1.0 / 6.0 + x * (1.0 / 24.0 + x / 120.0)))), x > -0.1);
+}
+${elementMain(`let grad = g[i] * ${read('clip')};
+    let rate = ${read('rate')};
+    let next_m = u.beta1 * m[i] + u.rest1 * grad;
+    let next_v = u.beta2 * v[i] + u.rest2 * grad * grad;
+    let root = sqrt(next_v / correction(u.log2 * ${read('step')})) + u.epsilon;
+    m[i] = next_m;
+    v[i] = next_v;
+    p[i] = p[i] * (1.0 - rate * u.decay) - rate / correction(u.log1 * ${read('step')}) * next_m / root;`)}`,
+  })
 }
 
 /** The plain TensorFlow.js form of {@link sumSquares}. */
@@ -71,10 +126,61 @@ export function sumSquaresReference(grads: tf.Tensor[]): tf.Scalar {
 
 /** Sum over all elements of all gradients of their squares; its root is the global norm. */
 export function sumSquares(grads: tf.Tensor[]): tf.Scalar {
-  return sumSquaresReference(grads)
+  return onGPU() ? sumSquaresProgram(grads) : sumSquaresReference(grads)
+}
+
+/** Elements that one workgroup sums. */
+const SPAN = 4096
+
+/** The webgpu form: partial sums of every gradient side by side, then one workgroup adds them up. */
+function sumSquaresProgram(grads: tf.Tensor[]): tf.Scalar {
+  const groups = grads.map((grad) => Math.ceil(grad.size / SPAN))
+  const partials = emptyTensor<tf.Rank.R1>([groups.reduce((a, b) => a + b, 0)])
+  const sum = emptyTensor<tf.Rank.R0>([])
+  const add = (from: tf.Tensor, to: tf.Tensor, first: number, count: number, span: number, power: string): void =>
+    dispatch({
+      key: `sum of ${power}`,
+      bindings: { sums: { tensor: to, type: 'f32', write: true }, x: { tensor: from, type: 'f32' } },
+      uniforms: { size: from.size, first, count, span },
+      workgroups: spread(count),
+      code: () => `${totalWGSL()}
+@compute @workgroup_size(${ROW_THREADS})
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) tid: u32) {
+  let group = wid.y * groups.x + wid.x;
+  if (group < u.count) {
+    var part = 0.0;
+    let end = min(u.size, (group + 1u) * u.span);
+    for (var i = group * u.span + tid; i < end; i += ${ROW_THREADS}u) { part += ${power}; }
+    let sum = total(tid, part);
+    if (tid == 0u) { sums[u.first + group] = sum; }
+  }
+}`,
+    })
+  let first = 0
+  grads.forEach((grad, i) => {
+    add(grad, partials, first, groups[i]!, SPAN, 'x[i] * x[i]')
+    first += groups[i]!
+  })
+  add(partials, sum, 0, 1, partials.size, 'x[i]')
+  partials.dispose()
+  return sum
 }
 
 /** The factor min(1, maxNorm / (norm + 1e-6)) of torch.nn.utils.clip_grad_norm_, from the sum of squares, without a readback. */
 export function clipFactor(sumOfSquares: tf.Scalar, maxNorm: number): tf.Scalar {
+  if (onGPU()) return clipProgram(sumOfSquares, maxNorm)
   return tf.tidy(() => tf.minimum(1, tf.div(maxNorm, tf.add(tf.sqrt(sumOfSquares), 1e-6))) as tf.Scalar)
+}
+
+function clipProgram(sumOfSquares: tf.Scalar, maxNorm: number): tf.Scalar {
+  const factor = emptyTensor<tf.Rank.R0>([])
+  dispatch({
+    key: 'clip factor',
+    bindings: { factor: { tensor: factor, type: 'f32', write: true }, squares: { tensor: sumOfSquares, type: 'f32' } },
+    uniforms: { size: 1, most: maxNorm },
+    floats: ['most'],
+    workgroups: [1, 1, 1],
+    code: () => elementMain('factor[i] = min(1.0, u.most / (sqrt(squares[i]) + 1.0e-6));'),
+  })
+  return factor
 }

@@ -3,6 +3,8 @@
  * Refuses non-causal masks; padding on the right needs none.
  */
 import { tf } from '../tf'
+import { attentionBackward, attentionForward } from './attention-program'
+import { onGPU } from './gpu'
 import { differentiable } from './gradient'
 
 export interface AttentionOptions {
@@ -123,10 +125,27 @@ function groupGradient(
   return [tf.matMul(dS, k), tf.matMul(tf.transpose(dS), q), dV]
 }
 
+/** The webgpu form: keeps the result and one number a query for the backward pass. */
+function attentionProgram(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, options: AttentionOptions): tf.Tensor4D {
+  checkAttention(q, k, v, options)
+  return differentiable<tf.Tensor4D>({
+    inputs: [q, k, v],
+    forward: (save) => {
+      const { y, lse } = attentionForward(q, k, v, options)
+      save([q, k, v, y, lse])
+      return y
+    },
+    backward: (dy, saved) => {
+      const [q, k, v, y] = saved as [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D, tf.Tensor4D]
+      return attentionBackward({ q, k, v, y, lse: saved[4] as tf.Tensor3D, dy }, options)
+    },
+  })
+}
+
 /**
  * q `[b, t, h, d]`, k and v `[b, s, kv, d]` with s ≥ past + t and kv a divisor of h → `[b, t, h, d]`.
  * Query head i reads key head floor(i / (h/kv)).
  */
 export function attention(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, options: AttentionOptions): tf.Tensor4D {
-  return attentionReference(q, k, v, options)
+  return onGPU() ? attentionProgram(q, k, v, options) : attentionReference(q, k, v, options)
 }

@@ -4,7 +4,7 @@
  */
 import type { tf } from '../tf'
 import { dropoutUniforms, dropoutWGSL, seedBinding, type DropoutKey } from './dropout'
-import { dispatch, emptyTensor, gpuDevice, widest, type Binding } from './gpu'
+import { dispatch, emptyTensor, isSoftware, widest, type Binding } from './gpu'
 
 /** A factor of a product: `k-last` is stored `[m, k]` (or `[n, k]`), `k-first` `[k, m]` (or `[k, n]`). */
 export interface Factor {
@@ -36,12 +36,6 @@ interface Tile {
   wx: number
   /** Depth staged at once; 0 reads global memory directly. */
   bk: number
-}
-
-/** Software devices pay dearly for barriers and gain nothing from staging. */
-function isSoftware(): boolean {
-  const { vendor = '', architecture = '', description = '' } = gpuDevice().adapterInfo ?? {}
-  return /swiftshader|llvmpipe|software|basic render/i.test(`${vendor} ${architecture} ${description}`)
 }
 
 function chooseTile(m: number, n: number): Tile {

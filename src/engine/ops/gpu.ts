@@ -62,6 +62,12 @@ export function gpuDevice(): GPUDevice {
   return backend().device
 }
 
+/** Whether the device is a CPU: it pays dearly for barriers and long programs, and gains nothing from staging. */
+export function isSoftware(): boolean {
+  const { vendor = '', architecture = '', description = '' } = gpuDevice().adapterInfo ?? {}
+  return /swiftshader|llvmpipe|software|basic render/i.test(`${vendor} ${architecture} ${description}`)
+}
+
 /** A new tensor whose values the next program writes; tidy and the tape see it. */
 export function emptyTensor<R extends tf.Rank>(
   shape: tf.ShapeMap[R],

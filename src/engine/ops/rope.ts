@@ -3,7 +3,9 @@
  * Refuses to know about scaling: the caller brings the tables.
  */
 import { tf } from '../tf'
+import { dispatch, emptyTensor, onGPU, spread } from './gpu'
 import { differentiable } from './gradient'
+import { elementMain } from './reduce'
 
 function rotate(x: tf.Tensor4D, cos: tf.Tensor2D, sin: tf.Tensor2D, direction: 1 | -1): tf.Tensor4D {
   const [batch, time, heads, d] = x.shape
@@ -34,5 +36,43 @@ export function ropeReference(x: tf.Tensor4D, cos: tf.Tensor2D, sin: tf.Tensor2D
  * tables; channels from `rot` on pass through. x `[b, t, heads, d]`, cos and sin `[t, rot/2]`, rot ≤ d.
  */
 export function rope(x: tf.Tensor4D, cos: tf.Tensor2D, sin: tf.Tensor2D): tf.Tensor4D {
-  return ropeReference(x, cos, sin)
+  return onGPU() ? ropeProgram(x, cos, sin) : ropeReference(x, cos, sin)
+}
+
+/** The webgpu form: one thread a pair or a channel that passes through. */
+function ropeProgram(x: tf.Tensor4D, cos: tf.Tensor2D, sin: tf.Tensor2D): tf.Tensor4D {
+  const [batch, time, heads, d] = x.shape
+  const half = cos.shape[1]
+  const perHead = d - half
+  const run = (input: tf.Tensor4D, sign: number): tf.Tensor4D => {
+    const y = emptyTensor<tf.Rank.R4>(x.shape)
+    const size = batch * time * heads * perHead
+    dispatch({
+      key: 'rope',
+      bindings: {
+        y: { tensor: y, type: 'f32', write: true },
+        x: { tensor: input, type: 'f32' },
+        cosines: { tensor: cos, type: 'f32' },
+        sines: { tensor: sin, type: 'f32' },
+      },
+      uniforms: { size, per_head: perHead, d, heads, time, pairs: half, sign },
+      floats: ['sign'],
+      workgroups: spread(Math.ceil(size / 64)),
+      code: () =>
+        elementMain(`let c = i % u.per_head;
+    let head = i / u.per_head;
+    let base = head * u.d;
+    if (c < u.pairs) {
+      let at = (head / u.heads) % u.time * u.pairs + c;
+      let turn = vec2<f32>(cosines[at], sines[at] * u.sign);
+      let pair = vec2<f32>(x[base + c], x[base + c + u.pairs]);
+      y[base + c] = pair.x * turn.x - pair.y * turn.y;
+      y[base + c + u.pairs] = pair.y * turn.x + pair.x * turn.y;
+    } else {
+      y[base + c + u.pairs] = x[base + c + u.pairs];
+    }`),
+    })
+    return y
+  }
+  return differentiable<tf.Tensor4D>({ inputs: [x], forward: () => run(x, 1), backward: (dy) => [run(dy, -1)] })
 }
