@@ -1,10 +1,11 @@
 /** Builds the page as a static folder that works under any base path. */
 import { svelte } from '@sveltejs/vite-plugin-svelte'
 import { defineConfig } from 'vite'
+import { offlineFiles } from './scripts/offline-files'
 
 export default defineConfig({
   base: './',
-  plugins: [svelte()],
+  plugins: [svelte(), offlineFiles()],
   worker: { format: 'es' },
   build: { target: 'es2023', chunkSizeWarningLimit: 2500 },
   server: { port: 5173 },

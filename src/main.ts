@@ -13,6 +13,6 @@ mount(App, { target: document.getElementById('app') as HTMLElement })
 if (import.meta.env.PROD && 'serviceWorker' in navigator) {
   addEventListener('load', () => {
     // Without it the page works all the same, only not offline.
-    navigator.serviceWorker.register('./sw.js').catch(() => undefined)
+    navigator.serviceWorker.register('./sw.js', { updateViaCache: 'none' }).catch(() => undefined)
   })
 }
