@@ -1,13 +1,2 @@
-/** What insight says about a run's curve. Refuses to act on it. */
-import type { Job } from '../shared/job'
-import type { MetricBuffer } from '../shared/metrics'
-
-export interface Diagnosis {
-  text: string
-  change?: Partial<Job>
-}
-
-/** The sentence beside the chart; null while there is nothing to say. */
-export function diagnosisOf(_metrics: MetricBuffer, _job: Job): Diagnosis | null {
-  return null
-}
+/** The page's way to what insight says about a curve. Refuses to act on it. */
+export { diagnose, type Diagnosis } from '../insight/diagnosis'

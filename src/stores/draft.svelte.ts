@@ -11,15 +11,11 @@ import {
   type Job,
   type SettingKey,
 } from '../shared/job'
+import { recommend, type RowFacts } from '../insight/recipe'
 import { datasets } from './datasets.svelte'
+import { device } from './device.svelte'
 import { models } from './models.svelte'
 import { readPreference, writePreference } from './preferences'
-
-/** Settings that suit this model and data, with a reason each. */
-export interface Advice {
-  change: Partial<Job>
-  reasons: readonly { key: SettingKey; text: string; source: string }[]
-}
 
 /** Where a value comes from. */
 export type Origin = 'yours' | 'sample' | 'advised' | 'default'
@@ -28,12 +24,21 @@ type Values = Partial<Record<SettingKey, unknown>>
 
 class Draft {
   #own = $state.raw<Values>(readPreference<Values>('draft', {}))
-  advice = $state.raw<Advice | null>(null)
+  /** What is known about the chosen rows; the preview says it when it has counted them. */
+  facts = $state.raw<RowFacts | null>(null)
 
   /** What the sample's maker measured on the bundled model; says nothing about others. */
   #sample = $derived<Partial<Job>>(
     models.chosenId.startsWith('bundled:') ? (datasets.chosen?.suggested ?? {}) : ({} as Partial<Job>),
   )
+
+  /** Settings that suit this model and these rows, with a reason each; nothing where the person or the sample knows better. */
+  advice = $derived.by(() => {
+    const model = models.chosen
+    if (!model || !this.facts) return null
+    const given = [...Object.keys(this.#own), ...Object.keys(this.#sample)]
+    return recommend(model, this.facts, device.report ?? undefined, new Set(given as SettingKey[]))
+  })
 
   /** The job as it would be started now; may still be invalid, see {@link problems}. */
   job = $derived<Job>({

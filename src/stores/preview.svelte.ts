@@ -29,6 +29,7 @@ class Preview {
   readonly #rows = new SvelteMap<number, PreviewRow>()
   readonly #asked = new Set<number>()
   #key = ''
+  #source = ''
 
   /** What to show; null until a model and a dataset are chosen. */
   request = $derived.by<StatsRequest | null>(() => {
@@ -50,6 +51,9 @@ class Preview {
     const key = JSON.stringify(wanted)
     if (key === this.#key) return
     this.#key = key
+    const source = wanted ? `${wanted.request.datasetId} ${wanted.request.modelId}` : ''
+    if (source !== this.#source) draft.facts = null
+    this.#source = source
     this.#rows.clear()
     this.#asked.clear()
     this.error = null
@@ -62,7 +66,7 @@ class Preview {
       const stats = await data().stats(wanted.request, wanted.split, (progress) => {
         if (this.#key === key) this.counting = progress
       })
-      if (this.#key === key) this.stats = stats
+      if (this.#key === key) this.stats = draft.facts = stats
     } catch (error) {
       if (this.#key === key) {
         this.error = toReport(error)

@@ -31,6 +31,15 @@ class Runs {
     return new MetricBuffer((await getMetrics(id)) ?? undefined)
   }
 
+  /** The name itself, or with the first number that no other run has. */
+  freeName(name: string): string {
+    const taken = new Set(this.list.map((run) => run.name))
+    if (!taken.has(name)) return name
+    let number = 2
+    while (taken.has(`${name}, ${number}`)) number++
+    return `${name}, ${number}`
+  }
+
   async rename(id: RunId, name: string): Promise<void> {
     await updateRun(id, { name })
     await this.refresh()

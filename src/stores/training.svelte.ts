@@ -10,6 +10,7 @@ import { MetricBuffer } from '../shared/metrics'
 import type { TrainEvent } from '../shared/protocol'
 import type { RunRecord } from '../shared/records'
 import { getMetrics, getRun, updateRun } from '../storage'
+import { diagnose } from './advice'
 import { datasets } from './datasets.svelte'
 import { device } from './device.svelte'
 import { draft } from './draft.svelte'
@@ -46,7 +47,18 @@ class Training {
   }
 
   /** The step the run is at, which its record learns only at checkpoints. */
-  step = $derived.by(() => (this.live && this.metrics.length > 0 ? this.latest('step') : (this.run?.step ?? 0)))
+  step = $derived.by(() => {
+    const measured = this.latest('step')
+    return this.live && Number.isFinite(measured) ? measured : (this.run?.step ?? 0)
+  })
+
+  /** Looked at about once a second: the curve is read from its start each time. */
+  #looks = $derived(this.live ? Math.floor(this.version / 10) : -this.version)
+  /** What the curve says; null while there is none. */
+  diagnosis = $derived.by(() => {
+    void this.#looks
+    return this.run && this.metrics.length > 0 ? diagnose(this.metrics, this.run.job) : null
+  })
 
   /** How the run stands, in one line. */
   sentence = $derived.by(() => this.#sentence())
@@ -90,10 +102,8 @@ class Training {
     this.stage = { stage: 'Setting up', done: 0, total: 0 }
     try {
       const job = completeJob({ ...draft.job })
-      const run = await engine().createRun(
-        job,
-        `${datasets.chosen?.name ?? 'Run'} on ${models.chosen?.name ?? 'model'}`,
-      )
+      const name = runs.freeName(`${datasets.chosen?.name} on ${models.chosen?.name}`)
+      const run = await engine().createRun(job, name)
       this.metrics = new MetricBuffer()
       await this.#follow(run)
     } catch (error) {

@@ -15,6 +15,7 @@ export const TOKENS = [
   'valid',
   'poor',
   'fair',
+  'fair-wash',
 ] as const
 export type Palette = Record<(typeof TOKENS)[number], string>
 
@@ -52,6 +53,22 @@ export interface Label {
   colour: string
 }
 
+/** Whether there is no room beside the traces, so that their names go above them. */
+export function isNarrow(chart: uPlot): boolean {
+  return chart.width < 560
+}
+
+/** Names for the divisions of an axis: as many decimals as the finest of them needs, powers of ten where tiny. */
+export function tickNames(splits: readonly (number | null)[]): string[] {
+  const values = splits.map((split) => (split === null ? null : Number(split.toPrecision(6))))
+  const largest = Math.max(0, ...values.map((value) => Math.abs(value ?? 0)))
+  if (largest > 0 && largest < 0.01) {
+    return values.map((value) => (value === null ? '' : value === 0 ? '0' : value.toExponential().replace('e-', 'e−')))
+  }
+  const decimals = Math.max(0, ...values.map((value) => String(value ?? 0).split('.')[1]?.length ?? 0))
+  return values.map((value) => (value === null ? '' : value.toFixed(Math.min(4, decimals))))
+}
+
 export function penOf(chart: uPlot): Pen {
   return { context: chart.ctx, ratio: devicePixelRatio }
 }
@@ -72,7 +89,23 @@ export function spanLinear(min: number | null, max: number | null): [number, num
   if (min === null || max === null) return [0, 1]
   const room = (max - min || Math.abs(max) || 1) * 0.08
   // A curve that nears zero shows its zero; one far above does not waste the screen on it.
-  return [min >= 0 && min < max * 0.4 ? 0 : min - room, max + room]
+  return [min >= 0 && min < max * 0.15 ? 0 : min - room, max + room]
+}
+
+/** Divisions for a logarithmic axis: round values, evenly spread where the range is short, 1-2-5 where it is long. */
+export function logSplits(min: number, max: number): number[] {
+  const splits: number[] = []
+  if (max / min < 10) {
+    const rough = (max - min) / 5
+    const power = 10 ** Math.floor(Math.log10(rough))
+    const unit = ([1, 2, 5, 10].find((step) => step * power >= rough) ?? 10) * power
+    for (let value = Math.ceil(min / unit) * unit; value <= max; value += unit) splits.push(value)
+    return splits
+  }
+  for (let power = 10 ** Math.floor(Math.log10(min)); power <= max; power *= 10) {
+    for (const step of [1, 2, 5]) if (step * power >= min && step * power <= max) splits.push(step * power)
+  }
+  return splits
 }
 
 export function spanLog(min: number | null, max: number | null): [number, number] {
@@ -128,7 +161,7 @@ export function between(splits: readonly number[]): number[] {
 export function drawLabels(chart: uPlot, pen: Pen, labels: Label[], colours: Palette): void {
   const { context, ratio } = pen
   const { bbox } = chart
-  const narrow = chart.width < 560
+  const narrow = isNarrow(chart)
   const apart = 34 * ratio
   labels.sort((a, b) => a.y - b.y)
   let free = bbox.top + 8 * ratio
@@ -165,7 +198,13 @@ export function halo({ context, ratio }: Pen, text: string, x: number, y: number
   context.restore()
 }
 
-export function drawDiamond({ context, ratio }: Pen, at: { x: number; y: number }, colour: string): void {
+/** The best evaluation: a diamond with its name, kept inside the frame. */
+export function drawDiamond(
+  { context, ratio }: Pen,
+  at: { x: number; y: number },
+  colour: string,
+  right: number,
+): void {
   const size = 6.5 * ratio
   context.save()
   context.fillStyle = colour
@@ -176,8 +215,9 @@ export function drawDiamond({ context, ratio }: Pen, at: { x: number; y: number 
   context.lineTo(at.x - size, at.y)
   context.fill()
   context.font = `600 ${12 * ratio}px system-ui, sans-serif`
-  context.textAlign = 'center'
-  context.textBaseline = 'top'
-  context.fillText('best', at.x, at.y + size + 2 * ratio)
+  const atEdge = at.x > right - 20 * ratio
+  context.textAlign = atEdge ? 'right' : 'center'
+  context.textBaseline = 'bottom'
+  context.fillText('best', at.x - (atEdge ? size : 0), at.y - size - ratio)
   context.restore()
 }

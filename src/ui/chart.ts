@@ -12,18 +12,28 @@ import {
   drawLabels,
   drawScreen,
   halo,
+  isNarrow,
   lastOf,
+  logSplits,
   MARKS,
   palette,
   penOf,
   place,
   spanLinear,
   spanLog,
+  tickNames,
   type Label,
   type Palette,
   type Pen,
 } from './chart-drawing'
 import { nearest, reach, type Axis, type Curves } from './curves'
+
+/** A stretch of steps, both ends included, that shows something. */
+export interface Evidence {
+  from: number
+  to: number
+  text: string
+}
 
 export interface View {
   curves: Curves
@@ -33,6 +43,7 @@ export interface View {
   /** What x would reach at the end of the run, in units of the axis; 0 where that is not known. */
   whole: number
   marks: readonly RunMark[]
+  evidence: readonly Evidence[]
   zoom: readonly [number, number] | null
 }
 export interface Hooks {
@@ -147,7 +158,7 @@ export class ScopeCharts {
     const rate = this.#options(colours, SMALL, false, false)
     rate.series = [{}, { stroke: colours['ink-soft'], width: 1.5, points: { show: false } }]
     rate.hooks = { ...rate.hooks, draw: [(chart) => this.#drawSmall(chart, colours, 'learning rate', 1)] }
-    const norm = this.#options(colours, SMALL + 26, true, true)
+    const norm = this.#options(colours, SMALL + 26, false, true)
     norm.series = [{}, { stroke: colours['ink-soft'], width: 1.25, points: { show: false } }]
     norm.hooks = { ...norm.hooks, draw: [(chart) => this.#drawSmall(chart, colours, 'gradient norm', 1)] }
     this.#charts = [big, rate, norm].map((options) => new uPlot(options, [[], []], this.#host))
@@ -161,11 +172,10 @@ export class ScopeCharts {
       grid: { stroke: colours.graticule, width: 1 },
       ticks: { stroke: colours['line-strong'], width: 1, size: 4 },
     }
-    const narrow = this.#host.clientWidth < 560
     return {
       width: this.#host.clientWidth,
       height,
-      padding: [10, narrow ? 10 : 112, 2, 0],
+      padding: [10, (chart) => (isNarrow(chart) ? 10 : 112), 2, 0],
       legend: { show: false },
       cursor: {
         sync: { key: this.#key, setSeries: false, scales: ['x', null] },
@@ -194,16 +204,22 @@ export class ScopeCharts {
           ...line,
           size: 52,
           gap: 4,
+          ...(log ? { splits: (_chart: uPlot, _axis: number, min: number, max: number) => logSplits(min, max) } : {}),
           space: height > SMALL + 30 ? 44 : 26,
           values: (chart, splits) => {
             this.#note(chart, 1, splits)
-            return splits.map((split) => (split === null ? '' : figure(split).replace(/\.0+$/, '')))
+            return tickNames(splits)
           },
         },
       ],
       series: [],
       hooks: {
-        drawClear: [(chart) => drawScreen(chart, colours)],
+        drawClear: [
+          (chart) => {
+            drawScreen(chart, colours)
+            if (height > SMALL + 30) this.#drawEvidence(chart, colours)
+          },
+        ],
         drawAxes: [(chart) => drawFrame(chart, colours, this.#splits.get(chart) ?? [])],
         setCursor: [(chart) => this.#cursor(chart)],
         setSelect: [(chart) => this.#select(chart)],
@@ -227,7 +243,7 @@ export class ScopeCharts {
 
   #nameX(value: number): string {
     if (this.#view.axis === 'time') return value === 0 ? '0' : duration(value)
-    return figure(value).replace(/\.0+$/, '')
+    return String(Number(value.toPrecision(6)))
   }
 
   #cursor(chart: uPlot): void {
@@ -269,6 +285,28 @@ export class ScopeCharts {
     drawLabels(chart, pen, labels, colours)
   }
 
+  /** A band behind the steps that the diagnosis speaks of, with its words at the foot. */
+  #drawEvidence(chart: uPlot, colours: Palette): void {
+    const { curves, evidence } = this.#view
+    const pen = penOf(chart)
+    const { bbox } = chart
+    const along = (step: number) => chart.valToPos(curves.x[nearest(curves.step, step)] ?? 0, 'x', true)
+    for (const { from, to, text } of evidence) {
+      const left = Math.max(bbox.left, along(from))
+      const right = Math.min(bbox.left + bbox.width, Math.max(along(to), left + 2 * pen.ratio))
+      if (!(right > left)) continue
+      pen.context.fillStyle = colours['fair-wash']
+      pen.context.fillRect(left, bbox.top, right - left, bbox.height)
+      pen.context.fillStyle = colours.fair
+      pen.context.font = `${12 * pen.ratio}px system-ui, sans-serif`
+      pen.context.textBaseline = 'bottom'
+      const width = pen.context.measureText(text).width
+      const start = Math.max(bbox.left, Math.min(left, bbox.left + bbox.width - width - 10 * pen.ratio))
+      pen.context.textAlign = 'left'
+      pen.context.fillText(text, start + 5 * pen.ratio, bbox.top + bbox.height - 5 * pen.ratio)
+    }
+  }
+
   #drawSmall(chart: uPlot, colours: Palette, name: string, series: number): void {
     const values = chart.data[series] as (number | null)[]
     const last = lastOf(values)
@@ -276,7 +314,7 @@ export class ScopeCharts {
     pen.context.font = `${12 * pen.ratio}px system-ui, sans-serif`
     pen.context.fillStyle = colours['ink-soft']
     const { bbox } = chart
-    const narrow = chart.width < 560
+    const narrow = isNarrow(chart)
     pen.context.textBaseline = 'top'
     if (narrow) {
       pen.context.textAlign = 'right'
@@ -332,6 +370,8 @@ export class ScopeCharts {
     const best = marks.findLast(({ kind }) => kind === 'best')
     const index = best ? nearest(curves.step, best.step) : -1
     const value = curves.valid[index]
-    if (best && typeof value === 'number') drawDiamond(pen, place(chart, curves.x[index], value), colours.valid)
+    if (best && typeof value === 'number') {
+      drawDiamond(pen, place(chart, curves.x[index], value), colours.valid, bbox.left + bbox.width)
+    }
   }
 }
