@@ -1,0 +1,73 @@
+/** Every tile of the webgpu product against TensorFlow.js's matMul: layouts, odd sizes, folded parts, windows of rows. */
+import { afterAll, beforeAll, describe, test } from 'vitest'
+import { gemm, tileOverride, type Factor } from '../../src/engine/ops/gemm'
+import { dropoutMask } from '../../src/engine/ops/dropout'
+import { tf } from '../../src/engine/tf'
+import { expectClose, onWebGPU, random } from '../support/backends'
+
+const TILES = [
+  { tm: 4, tn: 4, wy: 4, wx: 4, bk: 16 },
+  { tm: 4, tn: 4, wy: 8, wx: 16, bk: 16 },
+  { tm: 8, tn: 4, wy: 4, wx: 8, bk: 8 },
+  { tm: 4, tn: 4, wy: 8, wx: 8, bk: 0 },
+  { tm: 8, tn: 8, wy: 2, wx: 2, bk: 0 },
+]
+const LAYOUTS = [
+  ['k-last', 'k-last'],
+  ['k-last', 'k-first'],
+  ['k-first', 'k-first'],
+] as const
+
+/** The factor stored as its layout says, and its plain `[outer, k]` form. */
+function factor(layout: Factor['layout'], outer: number, k: number, seed: number): { own: Factor; plain: tf.Tensor2D } {
+  const shape: [number, number] = layout === 'k-last' ? [outer, k] : [k, outer]
+  const tensor = random<tf.Rank.R2>(shape, seed)
+  return { own: { tensor, layout }, plain: layout === 'k-last' ? tensor : tf.transpose(tensor) }
+}
+
+describe.skipIf(!onWebGPU()).each(TILES)('gemm with $tm by $tn a thread, $wy by $wx threads, depth $bk', (tile) => {
+  beforeAll(() => {
+    tileOverride.tile = tile
+  })
+  afterAll(() => {
+    tileOverride.tile = null
+  })
+
+  test.each([
+    [37, 41, 23],
+    [40, 68, 36],
+  ])('%i by %i by %i in every layout', async (m, n, k) => {
+    for (const [a, b] of LAYOUTS) {
+      const [left, right] = [factor(a, m, k, 1), factor(b, n, k, 2)]
+      const wanted = tf.matMul(left.plain, right.plain, false, true)
+      await expectClose(gemm({ a: left.own, b: right.own }), wanted, 1e-5, `${a} ${b}`)
+    }
+  })
+
+  test('bias, scale and masked low-rank part', async () => {
+    const [m, n, k, r] = [21, 36, 12, 5]
+    const [a, b] = [factor('k-last', m, k, 1), factor('k-first', n, k, 2)]
+    const low = { a: factor('k-last', m, r, 3), b: factor('k-first', n, r, 4) }
+    const bias = random<tf.Rank.R1>([n], 5)
+    const key = { rate: 0.5, seed: 9, salt: 1 }
+    const own = gemm({
+      a: a.own,
+      b: b.own,
+      bias,
+      scale: 3,
+      low: { a: low.a.own, b: low.b.own },
+      dropout: { key, on: 'low' },
+    })
+    const mask = tf.tensor2d(dropoutMask(m * n, 0.5, 9, 1), [m, n])
+    const update = tf.mul(tf.mul(tf.matMul(low.a.plain, low.b.plain, false, true), 3), mask)
+    await expectClose(own, tf.add(tf.add(tf.matMul(a.plain, b.plain, false, true), update), bias))
+  })
+
+  test('a window of rows, read and written', async () => {
+    const [a, b] = [factor('k-last', 30, 8, 1), factor('k-last', 11, 8, 2)]
+    const into = tf.fill<tf.Rank.R2>([30, 11], 7)
+    gemm({ a: a.own, b: b.own, rows: { count: 9, readFrom: 20, into, writeFrom: 3 } })
+    const part = tf.matMul(tf.slice(a.plain, [20, 0], [9, 8]), b.plain, false, true)
+    await expectClose(into, tf.concat([tf.fill([3, 11], 7), part, tf.fill([18, 11], 7)]))
+  })
+})
