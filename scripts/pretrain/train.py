@@ -4,16 +4,22 @@ python train.py --data DIR --out DIR --steps N --decay D [--seed S]
 
 The learning rate is steady until step N - D and then falls to zero, so a steady run can be stopped (Ctrl-C or SIGTERM
 saves), and finished later from its checkpoint with other N and D. Matrices are updated with Muon, the rest with AdamW.
+Each worker is a process of one thread that takes its share of every batch; their gradients are averaged once a step, which
+on a busy machine wastes far less time than threads that wait for each other in every operation.
 """
 import argparse
 import json
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 
 from model import Llama, parameter_count
@@ -109,6 +115,42 @@ class Muon:
                 p.mul_(1 - lr * self.decay).sub_(scale * (update.T if t else update))
 
 
+class Gradients:
+    """All gradients in one flat buffer, so that they are averaged, measured and clipped in one go."""
+
+    def __init__(self, params, workers):
+        self.flat, self.workers, start = torch.zeros(sum(p.numel() for p in params) + 1), workers, 0
+        for p in params:
+            p.grad = self.flat[start:start + p.numel()].view_as(p)
+            start += p.numel()
+
+    def gather(self, stop):
+        """Averages over the workers and clips at 1. Returns the norm before, and whether any worker was asked to stop."""
+        self.flat[-1] = float(stop)
+        if self.workers > 1:
+            dist.all_reduce(self.flat)
+            self.flat /= self.workers
+        stop, norm = self.flat[-1].item() > 0, self.flat[:-1].norm().item()
+        if norm > 1:
+            self.flat /= norm
+        return norm, stop
+
+
+def join_workers(count):
+    """Starts the other workers from the first one and connects all of them; returns this one's number."""
+    torch.set_num_threads(1)
+    if count == 1:
+        return 0
+    if "WORKER" not in os.environ:
+        meeting = os.path.join(tempfile.mkdtemp(prefix="pretrain-"), "meeting")
+        os.environ.update(WORKER="0", MEETING=meeting)
+        for number in range(1, count):
+            subprocess.Popen([sys.executable, *sys.argv], env={**os.environ, "WORKER": str(number)})
+    rank = int(os.environ["WORKER"])
+    dist.init_process_group("gloo", init_method="file://" + os.environ["MEETING"], rank=rank, world_size=count)
+    return rank
+
+
 def rate(step, steps, decay, warmup):
     return min(1.0, (step + 1) / warmup) * min(1.0, max(0.0, (steps - step) / max(1, decay)))
 
@@ -137,14 +179,15 @@ def main():
     parser.add_argument("--lr", type=float, default=4e-3, help="AdamW, for embeddings and norms")
     parser.add_argument("--muon-lr", type=float, default=5e-3)
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--save-every", type=int, default=200)
     parser.add_argument("--evaluate-every", type=int, default=200)
     parser.add_argument("--from-checkpoint", type=Path)
     parser.add_argument("--compile", action="store_true")
     o = parser.parse_args()
     o.out.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(o.threads)
+    rank = join_workers(o.workers)
+    first = rank == 0
     torch.manual_seed(o.seed)
     model = Llama()
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
@@ -158,10 +201,18 @@ def main():
         muon.buffers, step, log, spent = saved["muon"], saved["step"], saved["log"], saved["seconds"]
         adam.load_state_dict(saved["adam"])
         packer.load(saved["packer"])
-        print(f"resumed at step {step}", flush=True)
+    if first:
+        print(f"{parameter_count(model):,} parameters, at step {step}", flush=True)
     held = torch.load(o.data / "valid.pt")
-    run = torch.compile(model, dynamic=False) if o.compile else model
-    stop = []
+    gradients = Gradients(list(model.parameters()), o.workers)
+
+    def loss_of(ids):
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(ids[:, :-1])
+        return F.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten())
+
+    run = torch.compile(loss_of, dynamic=False) if o.compile else loss_of
+    stop, stopped = [], False
     signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
     signal.signal(signal.SIGINT, lambda *_: stop.append(1))
 
@@ -172,42 +223,42 @@ def main():
         os.replace(o.out / "checkpoint.tmp", o.out / "checkpoint.pt")
         (o.out / "curve.json").write_text(json.dumps({"parameters": parameter_count(model), "log": log}))
 
-    print(f"{parameter_count(model):,} parameters", flush=True)
     began, mean = time.time(), None
-    while step < o.steps and not stop:
+    while step < o.steps and not stopped:
         scale = rate(step, o.steps, o.decay, o.warmup)
         if step >= o.steps - o.decay:
             batch = packer.batch(o.rows // 2, o.length * 2, MIX["decay"])
         else:
             batch = packer.batch(o.rows, o.length, MIX["early" if step < o.early else "steady"])
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = run(batch[:, :-1])
-        loss = F.cross_entropy(logits.float().flatten(0, 1), batch[:, 1:].flatten())
+        share = len(batch) // o.workers
+        loss = run(batch[rank * share:(rank + 1) * share].contiguous())
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         value = loss.item()
-        if np.isfinite(value) and torch.isfinite(norm):
+        norm, stopped = gradients.gather(bool(stop))
+        if np.isfinite(norm):
             muon.step(o.muon_lr * scale)
             adam.param_groups[0]["lr"] = o.lr * scale
             adam.step()
-        model.zero_grad(set_to_none=True)
+        gradients.flat.zero_()
         step += 1
         mean = value if mean is None else 0.98 * mean + 0.02 * value
         now = time.time()
         spent, began = spent + now - began, now
-        if step % 20 == 0:
+        if first and step % 20 == 0:
             entry = {"step": step, "tokens": step * o.rows * o.length, "seconds": round(spent), "lr": round(scale, 4), "train_loss": round(mean, 4)}
             if step % o.evaluate_every == 0 or step == o.steps:
                 for name, (rows, size) in held.items():
                     entry[name + "_bpb"] = round(bits_per_byte(model, rows, size), 4)
             log.append(entry)
             print(json.dumps(entry), flush=True)
-        if step % o.save_every == 0:
+        if first and step % o.save_every == 0:
             save()
-        if step % 1000 == 0:
+        if first and step % 1000 == 0:
             torch.save(model.state_dict(), o.out / f"weights-{step}.pt")
+    if not first:
+        return
     save()
-    print("stopped" if stop else "finished", step, {n: s.epoch + round(s.cursor / len(s.order), 2) for n, s in packer.streams.items()}, flush=True)
+    print("stopped" if stopped else "finished", step, {n: s.epoch + round(s.cursor / len(s.order), 2) for n, s in packer.streams.items()}, flush=True)
 
 
 if __name__ == "__main__":
