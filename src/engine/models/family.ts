@@ -1,6 +1,6 @@
 /** What a model family is: one file a family, listed in the registry. Refuses behaviour of its own. */
 import type { ModelShape } from '../../shared/records'
-import type { Network } from '../nn/network'
+import type { StackParts } from '../nn/stack'
 import type { BaseConfig, ConfigReader } from './config'
 import type { WeightLoader, WeightPlan } from './weights'
 
@@ -11,8 +11,8 @@ export interface Family<C extends BaseConfig = BaseConfig> {
   readConfig(config: ConfigReader, modelType: string): C
   /** Every tensor of the checkpoint. */
   plan(config: C): WeightPlan
-  /** Builds the network; `load` has matched the plan against the file. */
-  build(config: C, load: WeightLoader): Promise<Network>
+  /** Builds the network's parts; `load` has matched the plan against the file and owns what it makes. */
+  build(config: C, load: WeightLoader): Promise<StackParts>
   /** LoRA targets that the family has, by the last part of their name. */
   readonly targets: readonly string[]
   /** Its files hold linear weights as [in, out]. */

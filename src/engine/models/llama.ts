@@ -1,13 +1,17 @@
 /** Llama (1 to 3, SmolLM, TinyStories …): RMSNorm, rope with all its scalings, grouped heads, SwiGLU, tied or untied head. */
-import type { RopeConfig } from '../nn/rope'
-import { RopeTables } from '../nn/rope'
-import { Decoder } from '../nn/decoder'
-import type { DecoderLayer } from '../nn/decoder'
-import type { Network } from '../nn/network'
+import { attentionLinears, selfAttention } from '../nn/attention'
+import type { SelfAttentionParts } from '../nn/attention'
+import { gatedMlp, mlpLinears } from '../nn/mlp'
+import type { GatedMlpParts } from '../nn/mlp'
+import type { RopeConfig, RopeTables } from '../nn/rope'
+import type { StackLayer, StackParts } from '../nn/stack'
+import { embed, rmsNorm } from '../ops'
+import { tf } from '../tf'
 import type { BaseConfig, ConfigReader } from './config'
 import { readBase, readRope } from './config'
 import type { Family } from './family'
-import type { WeightLoader, WeightPlan, WeightSpec } from './weights'
+import type { WeightLoader, WeightPlan } from './weights'
+import { PlanBuilder } from './weights'
 
 /** A config of Llama and of the families that differ from it by little. */
 export interface LlamaConfig extends BaseConfig {
@@ -23,12 +27,14 @@ export interface LlamaConfig extends BaseConfig {
   readonly windows: readonly (number | undefined)[]
   /** Whether a layer has positions. */
   readonly hasRope: readonly boolean[]
+  /** Factors of the embedded tokens, of the scores, of what a block adds, and of what the head takes (Granite). */
+  readonly embeddingScale: number
+  readonly scoreScale: number
+  readonly residualScale: number
+  readonly headScale: number
 }
 
 export const LLAMA_TARGETS = ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'] as const
-
-/** Buffers that old checkpoints carry. */
-const IGNORE = [/\.rotary_emb\.inv_freq$/]
 
 /** What Llama's relatives read alike; each overrides what it has of its own. */
 export function readLlamaLike(
@@ -49,6 +55,10 @@ export function readLlamaLike(
     headNorm: false,
     windows: every(undefined),
     hasRope: every(true),
+    embeddingScale: 1,
+    scoreScale: 1 / Math.sqrt(base.headDim),
+    residualScale: 1,
+    headScale: 1,
     ...own,
     tied: base.tied,
   }
@@ -57,84 +67,128 @@ export function readLlamaLike(
 /** Every tensor of a Llama-like checkpoint. */
 export function llamaPlan(c: LlamaConfig): WeightPlan {
   const [q, kv] = [c.heads * c.headDim, c.kvHeads * c.headDim]
-  const specs: WeightSpec[] = [
-    { name: 'model.embed_tokens.weight', shape: [c.vocabulary, c.hiddenSize], ...(c.tied ? { aliases: ['lm_head.weight'] } : {}) }, // prettier-ignore
-    { name: 'model.norm.weight', shape: [c.hiddenSize] },
-  ]
-  if (!c.tied) specs.push({ name: 'lm_head.weight', shape: [c.vocabulary, c.hiddenSize] })
-  const linear = (module: string, out: number, inn: number, bias: boolean): void => {
-    specs.push({ name: `${module}.weight`, shape: [out, inn] })
-    if (bias) specs.push({ name: `${module}.bias`, shape: [out] })
-  }
+  const plan = new PlanBuilder()
+  plan.embeddingAndHead('model.embed_tokens', 'lm_head', c)
+  plan.vector('model.norm.weight', c.hiddenSize)
   for (let i = 0; i < c.layers; i++) {
     const at = `model.layers.${i}`
-    specs.push({ name: `${at}.input_layernorm.weight`, shape: [c.hiddenSize] })
-    specs.push({ name: `${at}.post_attention_layernorm.weight`, shape: [c.hiddenSize] })
-    linear(`${at}.self_attn.q_proj`, q, c.hiddenSize, c.qkvBias)
-    linear(`${at}.self_attn.k_proj`, kv, c.hiddenSize, c.qkvBias)
-    linear(`${at}.self_attn.v_proj`, kv, c.hiddenSize, c.qkvBias)
-    linear(`${at}.self_attn.o_proj`, c.hiddenSize, q, c.outputBias)
-    linear(`${at}.mlp.gate_proj`, c.intermediateSize, c.hiddenSize, c.mlpBias)
-    linear(`${at}.mlp.up_proj`, c.intermediateSize, c.hiddenSize, c.mlpBias)
-    linear(`${at}.mlp.down_proj`, c.hiddenSize, c.intermediateSize, c.mlpBias)
-    if (c.headNorm)
-      for (const norm of ['q_norm', 'k_norm'])
-        specs.push({ name: `${at}.self_attn.${norm}.weight`, shape: [c.headDim] })
+    plan.vector(`${at}.input_layernorm.weight`, c.hiddenSize)
+    plan.vector(`${at}.post_attention_layernorm.weight`, c.hiddenSize)
+    plan.linear(`${at}.self_attn.q_proj`, q, c.hiddenSize, c.qkvBias)
+    plan.linear(`${at}.self_attn.k_proj`, kv, c.hiddenSize, c.qkvBias)
+    plan.linear(`${at}.self_attn.v_proj`, kv, c.hiddenSize, c.qkvBias)
+    plan.linear(`${at}.self_attn.o_proj`, c.hiddenSize, q, c.outputBias)
+    plan.linear(`${at}.mlp.gate_proj`, c.intermediateSize, c.hiddenSize, c.mlpBias)
+    plan.linear(`${at}.mlp.up_proj`, c.intermediateSize, c.hiddenSize, c.mlpBias)
+    plan.linear(`${at}.mlp.down_proj`, c.hiddenSize, c.intermediateSize, c.mlpBias)
+    if (!c.headNorm) continue
+    plan.vector(`${at}.self_attn.q_norm.weight`, c.headDim)
+    plan.vector(`${at}.self_attn.k_norm.weight`, c.headDim)
   }
-  return { specs, ignore: IGNORE }
+  return plan.done()
 }
 
-async function buildLayer(c: LlamaConfig, i: number, rope: RopeTables, load: WeightLoader): Promise<DecoderLayer> {
-  const at = `model.layers.${i}`
-  const linear = (name: string): ReturnType<WeightLoader['linear']> => load.linear(`${at}.${name}`, i)
-  const norms = {
-    input: await load.vector(`${at}.input_layernorm.weight`),
-    post: await load.vector(`${at}.post_attention_layernorm.weight`),
-  }
-  const norm = c.headNorm
-    ? {
-        over: 'head' as const,
-        query: await load.vector(`${at}.self_attn.q_norm.weight`),
-        key: await load.vector(`${at}.self_attn.k_norm.weight`),
-        epsilon: c.epsilon,
-      }
-    : null
+/** Attention of a layer with Llama's names. */
+export async function llamaAttention(
+  c: LlamaConfig,
+  i: number,
+  rope: RopeTables,
+  load: WeightLoader,
+): Promise<SelfAttentionParts> {
+  const at = `model.layers.${i}.self_attn`
   const window = c.windows[i]
   return {
-    norms,
-    attention: {
-      layer: i,
-      heads: c.heads,
-      kvHeads: c.kvHeads,
-      headDim: c.headDim,
-      scale: 1 / Math.sqrt(c.headDim),
-      rope: c.hasRope[i] === false ? null : rope,
-      ...(window === undefined ? {} : { window }),
-      norm,
-      project: {
-        query: await linear('self_attn.q_proj'),
-        key: await linear('self_attn.k_proj'),
-        value: await linear('self_attn.v_proj'),
-      },
-      output: await linear('self_attn.o_proj'),
+    layer: i,
+    heads: c.heads,
+    kvHeads: c.kvHeads,
+    headDim: c.headDim,
+    scale: c.scoreScale,
+    rope: c.hasRope[i] === false ? null : rope,
+    ...(window === undefined ? {} : { window }),
+    ...(c.headNorm
+      ? {
+          norm: {
+            over: 'head',
+            query: await load.vector(`${at}.q_norm.weight`),
+            key: await load.vector(`${at}.k_norm.weight`),
+            epsilon: c.epsilon,
+          },
+        }
+      : {}),
+    project: {
+      query: await load.linear(`${at}.q_proj`, i),
+      key: await load.linear(`${at}.k_proj`, i),
+      value: await load.linear(`${at}.v_proj`, i),
     },
-    mlp: {
-      activation: 'silu',
-      project: { gate: await linear('mlp.gate_proj'), up: await linear('mlp.up_proj') },
-      down: await linear('mlp.down_proj'),
+    output: await load.linear(`${at}.o_proj`, i),
+  }
+}
+
+/** The gated feed-forward block of a layer with Llama's names. */
+export async function llamaMlp(
+  i: number,
+  load: WeightLoader,
+  activation: GatedMlpParts['activation'],
+): Promise<GatedMlpParts> {
+  const at = `model.layers.${i}.mlp`
+  return {
+    activation,
+    project: { gate: await load.linear(`${at}.gate_proj`, i), up: await load.linear(`${at}.up_proj`, i) },
+    down: await load.linear(`${at}.down_proj`, i),
+  }
+}
+
+/** Norm, attention, add; norm, feed-forward, add. */
+export function preNormLayer(
+  attention: SelfAttentionParts,
+  mlp: GatedMlpParts,
+  norms: { input: tf.Tensor1D; post: tf.Tensor1D },
+  c: Pick<LlamaConfig, 'epsilon' | 'residualScale'>,
+): StackLayer {
+  const add = (x: tf.Tensor2D, y: tf.Tensor2D): tf.Tensor2D =>
+    tf.add(x, c.residualScale === 1 ? y : tf.mul(y, c.residualScale))
+  return {
+    linears: [...attentionLinears(attention), ...mlpLinears(mlp)],
+    forward(x, pass) {
+      const middle = add(x, selfAttention(rmsNorm(x, norms.input, c.epsilon), attention, pass))
+      return add(middle, gatedMlp(rmsNorm(middle, norms.post, c.epsilon), mlp, pass))
     },
   }
 }
 
-/** Builds a network of pre-norm layers from a Llama-like checkpoint. */
-export async function buildLlamaLike(c: LlamaConfig, load: WeightLoader): Promise<Network> {
-  const rope = new RopeTables(c.rope)
-  const embedding = await load.matrix('model.embed_tokens.weight')
-  const layers: DecoderLayer[] = []
-  for (let i = 0; i < c.layers; i++) layers.push(await buildLayer(c, i, rope, load))
-  const finalNorm = await load.vector('model.norm.weight')
-  const head = c.tied ? embedding : await load.matrix('lm_head.weight')
-  return new Decoder({ hidden: c.hiddenSize, epsilon: c.epsilon, embedding, head, finalNorm, layers, ropes: [rope] })
+/** Embedding, last norm and head with Llama's names around a family's layers. */
+export async function llamaStack(
+  c: Pick<LlamaConfig, 'hiddenSize' | 'epsilon' | 'tied' | 'embeddingScale' | 'headScale'>,
+  layers: readonly StackLayer[],
+  load: WeightLoader,
+  normShift = 0,
+): Promise<StackParts> {
+  const table = await load.matrix('model.embed_tokens.weight')
+  const norm = await load.vector('model.norm.weight', normShift)
+  const head = c.tied ? table : await load.matrix('lm_head.weight')
+  const times = (x: tf.Tensor2D, factor: number): tf.Tensor2D => (factor === 1 ? x : tf.mul(x, factor))
+  return {
+    hidden: c.hiddenSize,
+    head,
+    layers,
+    embed: (ids) => times(embed(ids, table), c.embeddingScale),
+    finish: (x) => times(rmsNorm(x, norm, c.epsilon), c.headScale),
+  }
+}
+
+/** The parts of a network of pre-norm layers from a Llama-like checkpoint. */
+export async function buildLlamaLike(c: LlamaConfig, load: WeightLoader): Promise<StackParts> {
+  const rope = load.rope(c.rope)
+  const layers: StackLayer[] = []
+  for (let i = 0; i < c.layers; i++) {
+    const at = `model.layers.${i}`
+    const norms = {
+      input: await load.vector(`${at}.input_layernorm.weight`),
+      post: await load.vector(`${at}.post_attention_layernorm.weight`),
+    }
+    layers.push(preNormLayer(await llamaAttention(c, i, rope, load), await llamaMlp(i, load, 'silu'), norms, c))
+  }
+  return llamaStack(c, layers, load)
 }
 
 export const llama: Family<LlamaConfig> = {

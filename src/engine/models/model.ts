@@ -8,6 +8,7 @@ import type { ModelId, ModelRecord } from '../../shared/records'
 import type { Weights } from '../formats/checkpoint-index'
 import { openWeights } from '../formats/checkpoint-index'
 import type { Network } from '../nn/network'
+import { Stack } from '../nn/stack'
 import type { ChatTemplate } from '../tokenizer/chat-template'
 import { loadChatTemplate } from '../tokenizer/chat-template'
 import type { Tokenizer } from '../tokenizer'
@@ -122,7 +123,7 @@ export async function loadModel(
   const loader = new WeightLoader(weights, family.plan(config), options)
   let network: Network
   try {
-    network = await family.build(config, loader)
+    network = new Stack(await family.build(config, loader), loader)
   } catch (error) {
     loader.dispose()
     throw error

@@ -7,6 +7,9 @@ import type { Progress } from '../../shared/files'
 import { toFloat32 } from '../formats/safetensors'
 import type { Weights } from '../formats/checkpoint-index'
 import { Linear } from '../nn/linear'
+import type { RopeConfig } from '../nn/rope'
+import { RopeTables } from '../nn/rope'
+import type { Holdings } from '../nn/stack'
 import { FrozenMatrix } from '../ops'
 import { tf } from '../tf'
 
@@ -25,6 +28,43 @@ export interface WeightPlan {
   /** Names that files carry and nobody needs (buffers, unused heads). */
   readonly ignore: readonly RegExp[]
 }
+
+/** Writes a {@link WeightPlan} down, tensor by tensor. */
+export class PlanBuilder {
+  readonly #specs: WeightSpec[] = []
+
+  vector(name: string, size: number): void {
+    this.#specs.push({ name, shape: [size] })
+  }
+
+  matrix(name: string, rows: number, columns: number, aliases: readonly string[] = []): void {
+    this.#specs.push({ name, shape: [rows, columns], ...(aliases.length > 0 ? { aliases } : {}) })
+  }
+
+  /** `MODULE.weight` `[out, in]`, or `[in, out]` where `transposed`, and `MODULE.bias` `[out]`. */
+  linear(module: string, out: number, inn: number, bias: boolean, transposed = false): void {
+    this.matrix(`${module}.weight`, transposed ? inn : out, transposed ? out : inn)
+    if (bias) this.vector(`${module}.bias`, out)
+  }
+
+  /** The embedding table, and the head where it is not the table itself; a tied file may hold either name. */
+  embeddingAndHead(
+    embedding: string,
+    head: string,
+    c: { vocabulary: number; hiddenSize: number; tied: boolean },
+  ): void {
+    this.matrix(`${embedding}.weight`, c.vocabulary, c.hiddenSize, c.tied ? [`${head}.weight`] : [])
+    if (!c.tied) this.matrix(`${head}.weight`, c.vocabulary, c.hiddenSize)
+  }
+
+  /** @param ignore more names that files carry and nobody needs. */
+  done(ignore: readonly RegExp[] = []): WeightPlan {
+    return { specs: this.#specs, ignore: [...BUFFERS, ...ignore] }
+  }
+}
+
+/** Buffers that old checkpoints carry. */
+const BUFFERS = [/\.rotary_emb\.inv_freq$/]
 
 /** Most tensors named in a message; the rest is counted. */
 const MOST_NAMED = 12
@@ -94,12 +134,12 @@ export interface LoadOptions {
   signal?: AbortSignal
 }
 
-/** Reads planned tensors one by one onto the device; keeps track of what it made, so that a failed load leaves nothing behind. */
-export class WeightLoader {
+/** Reads planned tensors one by one onto the device and owns what it made, so that a failed load leaves nothing behind. */
+export class WeightLoader implements Holdings {
   readonly #weights: Weights
   readonly #names: Map<string, string>
   readonly #options: LoadOptions
-  readonly #made: { dispose(): void }[] = []
+  readonly #made: (Holdings | tf.Tensor)[] = []
   readonly #total: number
   #done = 0
 
@@ -141,7 +181,19 @@ export class WeightLoader {
     return new Linear(module, layer, weight, bias)
   }
 
-  /** Frees everything made so far; for a load that failed. */
+  /** Rotary tables, which are freed with the weights. */
+  rope(config: RopeConfig): RopeTables {
+    const tables = new RopeTables(config)
+    this.#made.push(tables)
+    return tables
+  }
+
+  /** Bytes of everything made so far. */
+  get bytes(): number {
+    return this.#made.reduce((sum, made) => sum + (made instanceof tf.Tensor ? 4 * made.size : made.bytes), 0)
+  }
+
+  /** Frees everything made so far. */
   dispose(): void {
     for (const made of this.#made) made.dispose()
   }

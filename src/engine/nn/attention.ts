@@ -1,6 +1,6 @@
 /**
- * Self-attention as decoders share it: four projections, optional norms of queries and keys, rope, grouped heads, a cache.
- * Refuses non-causal attention.
+ * Self-attention as decoders share it: projections (apart or in one), optional norms of queries and keys, rope, grouped heads,
+ * a cache. Refuses non-causal attention.
  */
 import { attention, rmsNorm, rope } from '../ops'
 import { tf } from '../tf'
@@ -16,6 +16,14 @@ export interface QueryKeyNorm {
   readonly epsilon: number
 }
 
+/**
+ * Three projections; or one whose output holds all queries, then all keys, then all values (`blocks`: Phi-3, GPT-2), or head by
+ * head a query, a key and a value (`heads`: GPT-NeoX).
+ */
+export type QueryKeyValue =
+  | { readonly query: Linear; readonly key: Linear; readonly value: Linear }
+  | { readonly fused: Linear; readonly order: 'blocks' | 'heads' }
+
 export interface SelfAttentionParts {
   readonly layer: number
   readonly heads: number
@@ -23,44 +31,52 @@ export interface SelfAttentionParts {
   readonly headDim: number
   /** Factor of the scores. */
   readonly scale: number
-  /** Null in layers without positions (SmolLM3's every fourth). */
+  /** Null in layers without rotary positions. */
   readonly rope: RopeTables | null
   readonly window?: number
   /** Soft cap of the scores (Gemma 2). */
   readonly cap?: number
-  readonly norm: QueryKeyNorm | null
-  /** Separate projections, or one that holds queries, keys and values one after the other. */
-  readonly project: { query: Linear; key: Linear; value: Linear } | { fused: Linear }
+  readonly norm?: QueryKeyNorm
+  readonly project: QueryKeyValue
   readonly output: Linear
 }
 
-function normalise(x: tf.Tensor2D, weight: tf.Tensor1D, norm: QueryKeyNorm, heads: number): tf.Tensor2D {
-  if (norm.over === 'projection') return rmsNorm(x, weight, norm.epsilon)
-  const [n, width] = x.shape
-  const flat = tf.reshape(x, [n * heads, width / heads]) as tf.Tensor2D
-  return tf.reshape(rmsNorm(flat, weight, norm.epsilon), [n, width])
+/** The linear layers in the order in which they compute. */
+export function attentionLinears({ project, output }: SelfAttentionParts): Linear[] {
+  return 'fused' in project ? [project.fused, output] : [project.query, project.key, project.value, output]
 }
 
-function projections(x: tf.Tensor2D, parts: SelfAttentionParts, pass: Pass): [tf.Tensor2D, tf.Tensor2D, tf.Tensor2D] {
-  const { project } = parts
-  if (!('fused' in project))
-    return [project.query.forward(x, pass), project.key.forward(x, pass), project.value.forward(x, pass)]
-  const kv = parts.kvHeads * parts.headDim
-  return tf.split(project.fused.forward(x, pass), [parts.heads * parts.headDim, kv, kv], 1) as [
-    tf.Tensor2D,
-    tf.Tensor2D,
-    tf.Tensor2D,
-  ]
+function normalise(x: tf.Tensor4D, weight: tf.Tensor1D, norm: QueryKeyNorm): tf.Tensor4D {
+  const width = norm.over === 'head' ? x.shape[3] : x.shape[2] * x.shape[3]
+  const flat = tf.reshape(x, [x.size / width, width]) as tf.Tensor2D
+  return tf.reshape(rmsNorm(flat, weight, norm.epsilon), x.shape)
+}
+
+/** Queries `[b, t, heads, d]`, keys and values `[b, t, kvHeads, d]`. */
+function projections(x: tf.Tensor2D, parts: SelfAttentionParts, pass: Pass): [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D] {
+  const { project, heads, kvHeads, headDim: d } = parts
+  const shaped = (t: tf.Tensor, count: number): tf.Tensor4D => tf.reshape(t, [pass.batch, pass.seq, count, d])
+  if (!('fused' in project)) {
+    const [q, k, v] = [project.query, project.key, project.value].map((linear) => linear.forward(x, pass))
+    return [shaped(q!, heads), shaped(k!, kvHeads), shaped(v!, kvHeads)]
+  }
+  const all = project.fused.forward(x, pass)
+  if (project.order === 'heads') {
+    const [q, k, v] = tf.split(shaped(tf.reshape(all, [-1, d]), 3 * heads).reshape([-1, heads, 3 * d]), 3, 2)
+    return [shaped(q!, heads), shaped(k!, heads), shaped(v!, heads)]
+  }
+  const [q, k, v] = tf.split(all, [heads * d, kvHeads * d, kvHeads * d], 1)
+  return [shaped(q!, heads), shaped(k!, kvHeads), shaped(v!, kvHeads)]
 }
 
 /** `[batch · seq, hidden]` → same. Differentiable in `x` and the adapters. */
 export function selfAttention(x: tf.Tensor2D, parts: SelfAttentionParts, pass: Pass): tf.Tensor2D {
-  const { heads, kvHeads, headDim, norm } = parts
-  const [query, key, value] = projections(x, parts, pass)
-  const split = (t: tf.Tensor2D, count: number): tf.Tensor4D => tf.reshape(t, [pass.batch, pass.seq, count, headDim])
-  let q = split(norm ? normalise(query, norm.query, norm, heads) : query, heads)
-  let k = split(norm ? normalise(key, norm.key, norm, kvHeads) : key, kvHeads)
-  let v = split(value, kvHeads)
+  const { heads, headDim, norm } = parts
+  let [q, k, v] = projections(x, parts, pass)
+  if (norm) {
+    q = normalise(q, norm.query, norm)
+    k = normalise(k, norm.key, norm)
+  }
   if (parts.rope) {
     const { cos, sin } = parts.rope.at(pass.past, pass.seq)
     q = rope(q, cos, sin)
@@ -68,13 +84,11 @@ export function selfAttention(x: tf.Tensor2D, parts: SelfAttentionParts, pass: P
   }
   const cache = pass.caches?.[parts.layer]
   if (cache) ({ keys: k, values: v } = cache.write(k, v, pass.past, pass.count ?? pass.seq))
-  const mixed = attention(q, k, v, { scale: parts.scale, past: pass.past, ...optional(parts) })
-  return parts.output.forward(tf.reshape(mixed, [pass.batch * pass.seq, heads * headDim]), pass)
-}
-
-function optional(parts: SelfAttentionParts): { window?: number; softcap?: number } {
-  return {
+  const mixed = attention(q, k, v, {
+    scale: parts.scale,
+    past: pass.past,
     ...(parts.window === undefined ? {} : { window: parts.window }),
     ...(parts.cap === undefined ? {} : { softcap: parts.cap }),
-  }
+  })
+  return parts.output.forward(tf.reshape(mixed, [pass.batch * pass.seq, heads * headDim]), pass)
 }

@@ -31,9 +31,4 @@ export class Linear implements LinearSpec {
   forward(x: tf.Tensor2D, pass: Pass): tf.Tensor2D {
     return linear(x, this.weight, this.bias, pass.lora?.(this.module) ?? null)
   }
-
-  dispose(): void {
-    this.weight.dispose()
-    this.bias?.dispose()
-  }
 }

@@ -1,11 +1,14 @@
-/** The gated feed-forward block: down(act(gate(x)) · up(x)). Refuses ungated blocks; families that have one write it themselves. */
-import { geglu, swiglu } from '../ops'
+/** Feed-forward blocks: gated, down(act(gate(x)) · up(x)), and plain, down(act(up(x))). Refuse other activations than are listed. */
+import { geglu, gelu, swiglu } from '../ops'
 import { tf } from '../tf'
 import type { Linear } from './linear'
 import type { Pass } from './network'
 
-/** `silu`: SwiGLU; the others: GEGLU with the exact or the tanh GELU. */
-export type GatedActivation = 'silu' | 'gelu' | 'gelu_tanh'
+/** `gelu` is exact, `gelu_tanh` its usual approximation. */
+export type Gelu = 'gelu' | 'gelu_tanh'
+
+/** `silu`: SwiGLU; the others: GEGLU. */
+export type GatedActivation = 'silu' | Gelu
 
 export interface GatedMlpParts {
   readonly activation: GatedActivation
@@ -14,13 +17,31 @@ export interface GatedMlpParts {
   readonly down: Linear
 }
 
+const kindOf = (activation: Gelu): 'exact' | 'tanh' => (activation === 'gelu' ? 'exact' : 'tanh')
+
+/** The linear layers in the order in which they compute. */
+export function mlpLinears({ project, down }: GatedMlpParts): Linear[] {
+  return 'fused' in project ? [project.fused, down] : [project.gate, project.up, down]
+}
+
 /** `[n, hidden]` → same. Differentiable in `x` and the adapters. */
 export function gatedMlp(x: tf.Tensor2D, parts: GatedMlpParts, pass: Pass): tf.Tensor2D {
+  const { project, activation, down } = parts
   const [gate, up] =
-    'fused' in parts.project
-      ? (tf.split(parts.project.fused.forward(x, pass), 2, 1) as [tf.Tensor2D, tf.Tensor2D])
-      : [parts.project.gate.forward(x, pass), parts.project.up.forward(x, pass)]
-  const mixed =
-    parts.activation === 'silu' ? swiglu(gate, up) : geglu(gate, up, parts.activation === 'gelu' ? 'exact' : 'tanh')
-  return parts.down.forward(mixed, pass)
+    'fused' in project
+      ? (tf.split(project.fused.forward(x, pass), 2, 1) as [tf.Tensor2D, tf.Tensor2D])
+      : [project.gate.forward(x, pass), project.up.forward(x, pass)]
+  const mixed = activation === 'silu' ? swiglu(gate, up) : geglu(gate, up, kindOf(activation))
+  return down.forward(mixed, pass)
+}
+
+export interface PlainMlpParts {
+  readonly activation: Gelu
+  readonly up: Linear
+  readonly down: Linear
+}
+
+/** `[n, hidden]` → same. Differentiable in `x` and the adapters. */
+export function plainMlp(x: tf.Tensor2D, { activation, up, down }: PlainMlpParts, pass: Pass): tf.Tensor2D {
+  return down.forward(gelu(up.forward(x, pass), kindOf(activation)), pass)
 }
