@@ -39,6 +39,7 @@ function runAll() {
   const subject = chooseSubject()
   console.log(`Training on ${subject.model} with ${subject.data}\n`)
   const tuned = tune(subject)
+  checkDawn()
   const bundled = existsSync(join(BUNDLED, 'config.json')) ? BUNDLED : null
   if (!bundled) record('bundled model', 'skipped', 'it is not there', BUNDLED_CHECKS)
   const found = findPython(ROOT)
@@ -123,6 +124,40 @@ function tune({ model, data, prompts }) {
   } catch (error) {
     record('train, evaluate, generate and export', 'failed', error.message)
     return null
+  }
+}
+
+/** Twenty steps on WebGPU in Node against the losses that PyTorch recorded; skipped where there is no adapter. */
+function checkDawn() {
+  const name = 'train --backend webgpu: 20 steps equal the recorded ones of PyTorch'
+  const model = join(ROOT, 'tests/golden/llama-gqa-tied')
+  const golden = JSON.parse(readFileSync(join(model, 'golden.json'), 'utf8'))
+  const data = join(work, 'golden.jsonl')
+  writeFileSync(data, golden.rows.map((row) => `${JSON.stringify(row)}\n`).join(''))
+  const { batch_size, grad_accum, lr, warmup_steps, steps } = golden.settings
+  const settings = ['--batch-size', batch_size, '--grad-accum', grad_accum, '--lr', lr, '--warmup-steps', warmup_steps]
+  const rest = [
+    '--steps',
+    steps,
+    '--no-shuffle',
+    '--eval-fraction',
+    0,
+    '--dropout',
+    0,
+    '--init-adapter',
+    join(model, 'adapter_init'),
+  ]
+  const places = ['--model', model, '--data', data, '--out', join(work, 'dawn')]
+  try {
+    const events = finetab('train', ...places, ...settings, ...rest, '--backend', 'webgpu').filter(
+      ({ event }) => event === 'step',
+    )
+    const differences = golden.runs[0].steps.map(({ loss }, i) => Math.abs(events[i].loss - loss) / loss)
+    const good = differences[0] < 1e-4 && differences.every((difference) => difference < 1e-3)
+    record(name, good ? 'passed' : 'failed', `largest relative difference ${Math.max(...differences).toExponential(1)}`)
+  } catch (error) {
+    const missing = error.message.includes('device.none')
+    record(name, missing ? 'skipped' : 'failed', missing ? 'there is no WebGPU adapter here' : error.message)
   }
 }
 

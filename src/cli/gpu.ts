@@ -34,12 +34,22 @@ export async function openGpu(needed: boolean): Promise<GPU | null> {
   Object.assign(globalThis, dawn.globals)
   const gpu = dawn.create([])
   const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' })
-  if (adapter) return gpu
+  if (adapter) {
+    exposeGpu(gpu)
+    return gpu
+  }
   if (!needed) return null
   throw noDevice(
     'No WebGPU adapter was found.',
     'Install a driver for your graphics card (Vulkan on Linux), or use --backend wasm.',
   )
+}
+
+/** TensorFlow.js looks for `navigator.gpu`; Node has no navigator before version 21. */
+function exposeGpu(gpu: GPU): void {
+  const scope = globalThis as { navigator?: object }
+  if (scope.navigator) Object.defineProperty(scope.navigator, 'gpu', { value: gpu, configurable: true })
+  else Object.defineProperty(scope, 'navigator', { value: { gpu }, configurable: true })
 }
 
 function loadDawn(): Dawn | null {

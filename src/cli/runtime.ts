@@ -11,11 +11,9 @@ import type { ModelFolder } from './model-folder'
 /** Opens the backend of a job: WebGPU where `auto` finds a graphics card, else wasm. */
 export async function openBackend(choice: Job['backend'], { output }: CommandContext): Promise<Device> {
   const gpu = choice === 'wasm' ? null : await openGpu(choice === 'webgpu')
-  const device = await openDevice(choice === 'auto' && !gpu ? 'wasm' : choice, {
-    gpu: gpu ?? undefined,
-    wasmPath: wasmFolder(),
-  })
-  output.note(`Runs on ${device.report.backend}: ${device.report.adapter}`)
+  const device = await openDevice(choice, { gpu: gpu ?? undefined, wasmPath: wasmFolder() })
+  const { backend, adapter, note } = device.report
+  output.note(`Runs on ${backend}: ${adapter}${choice === 'auto' && note ? `. ${note}` : ''}`)
   return device
 }
 

@@ -6,6 +6,7 @@
  *   OUT/checkpoint-last/, checkpoint-best/                 a PEFT adapter each, with optimizer.safetensors and checkpoint.json
  *   OUT/job.json, metrics.csv, trainer_state.json          settings, curve, and the curve as transformers' Trainer writes it
  */
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { checkpointAdapter } from '../engine'
 import { writePeft } from '../engine/formats/peft'
@@ -42,6 +43,10 @@ export async function storeCheckpoint(
   const adapter = writePeft(checkpointAdapter(checkpoint, note.model))
   const files = [...adapter, ...checkpointFiles(checkpoint, note)]
   for (const kind of kinds) await writeFolderSafely(join(out, `checkpoint-${kind}`), files)
+  // A best checkpoint that stands there while this run has none is an earlier run's.
+  if (checkpoint.meta.bestStep === null && !kinds.includes('best')) {
+    await rm(join(out, 'checkpoint-best'), { recursive: true, force: true })
+  }
   if (kinds.includes('best') || checkpoint.meta.bestStep === null) {
     for (const file of adapter) await writeFileSafely(join(out, file.name), file.bytes)
   }
@@ -80,6 +85,11 @@ export async function loadCheckpoint(out: string): Promise<{ checkpoint: Checkpo
     for (const name of header.tensors.keys()) tensors[prefix + name] = await readTensor(source, header, name)
   }
   return { checkpoint: { meta, tensors }, note }
+}
+
+/** Whether a folder holds a run that could be resumed. */
+export async function hasCheckpoint(out: string): Promise<boolean> {
+  return (await currentFolder(join(out, 'checkpoint-last'))) !== null
 }
 
 /** What the folder of an adapter says about how it was trained; null for adapters made elsewhere. */

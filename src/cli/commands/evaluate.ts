@@ -39,6 +39,7 @@ export async function evaluate(context: CommandContext): Promise<number> {
     )}\n`,
   )
   const total = await measure(model, adapter, rows.train, (row) => {
+    interrupt.signal.throwIfAborted()
     output.event('row', { index: row.index, loss: row.loss, tokens: row.tokens, correct: row.correct })
     output.result(`${tableRow([row.index + 1, row.loss, row.tokens, row.correct], COLUMNS)}\n`)
   })

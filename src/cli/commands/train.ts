@@ -24,7 +24,7 @@ import { openModelFolder } from '../model-folder'
 import { formatBytes } from '../output'
 import { loadModelFolder, openBackend, promptIds } from '../runtime'
 import type { RunNote } from '../session-folder'
-import { loadCheckpoint } from '../session-folder'
+import { hasCheckpoint, loadCheckpoint } from '../session-folder'
 import { readJobFile, resumedJob, settingText } from '../settings'
 import { runSession } from '../train-run'
 
@@ -41,9 +41,13 @@ export async function train(context: CommandContext): Promise<number> {
   const data = await readDataset(places.data, output, interrupt.signal)
   const evalData = places.evalData ? await readDataset(places.evalData, output, interrupt.signal) : null
   await prepareFolder(out)
+  if (!resumed && (await hasCheckpoint(out))) {
+    output.warn(`${out} holds an earlier run, which is replaced at the first checkpoint; --resume would go on with it.`)
+  }
 
   const device = await openBackend(places.backend, context)
   const model = await loadModelFolder(folder, context)
+  if (resumed) output.event('start', { job: stored, reasons: [], resumed_at: resumed.checkpoint.meta.step })
   const job = stored ?? (await chooseJob(given, model, data, device, context))
   const rows = await prepare(data.rows, data.mapping, model.tokenizer, model.chatTemplate, job, {
     evaluation: evalData ? { rows: evalData.rows, mapping: evalData.mapping } : undefined,
@@ -78,7 +82,7 @@ async function chooseJob(
   })
   const { change, reasons } = recommend(model.record, stats, device.report, new Set(Object.keys(given) as SettingKey[]))
   const job = completeJob({ ...change, ...given })
-  output.event('start', { job, reasons })
+  output.event('start', { job, reasons, resumed_at: 0 })
   output.note(`\n${stats.verdict}\n`)
   for (const { key, text } of reasons) {
     output.note(`  --${flagOf(key)} ${settingText(key, job[key])}: ${text}`)
