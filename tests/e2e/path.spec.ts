@@ -1,6 +1,6 @@
 /** A person's whole path with a real model: bring it, drop data, train, pause, reload, resume, compare, export, bring back. */
 import { readFileSync } from 'node:fs'
-import { expect, test } from '@playwright/test'
+import { expect, test, type Locator, type Page } from '@playwright/test'
 import { readZip } from '../../src/engine/formats/zip'
 import { readPeft } from '../../src/engine/formats/peft'
 import { bringData, bringModel, go, set, status } from './support'
@@ -43,13 +43,13 @@ for (const { backend, steps } of [
   })
 }
 
-async function answer(region: import('@playwright/test').Locator): Promise<string> {
+async function answer(region: Locator): Promise<string> {
   const text = (await region.innerText()).trim()
   expect(text.length).toBeGreaterThan(0)
   return text
 }
 
-async function exportAdapter(page: import('@playwright/test').Page): Promise<Uint8Array> {
+async function exportAdapter(page: Page): Promise<Uint8Array> {
   await page.getByRole('button', { name: 'Export' }).first().click()
   const download = page.waitForEvent('download')
   await page.getByRole('button', { name: 'PEFT adapter' }).click()

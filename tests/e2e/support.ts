@@ -1,5 +1,5 @@
 /** What the end-to-end tests share: real models and data where they are, and the steps that a person takes. */
-import { existsSync, mkdtempSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { expect, type Page } from '@playwright/test'
@@ -71,15 +71,13 @@ export function status(page: Page) {
   return page.getByRole('status', { name: 'Training status' })
 }
 
-/** Losses by step from the chart's table. */
-export async function lossTable(page: Page): Promise<Map<number, number>> {
-  const region = page.getByRole('region', { name: 'Loss chart' })
-  await region.getByRole('button', { name: 'Show as table' }).click()
-  const rows = await region.getByRole('row').allInnerTexts()
-  const losses = new Map<number, number>()
-  for (const row of rows.slice(1)) {
-    const [step, loss] = row.split(/\s+/)
-    if (loss && Number.isFinite(Number(loss))) losses.set(Number(step), Number(loss))
-  }
-  return losses
+/** Steps with their training and validation losses in full precision, from the CSV that the page offers. */
+export async function losses(page: Page): Promise<string[]> {
+  const download = page.waitForEvent('download')
+  await page.getByRole('button', { name: 'Download CSV' }).click()
+  const csv = readFileSync(await (await download).path(), 'utf8')
+  const [header, ...rows] = csv.trim().split('\n')
+  const names = (header as string).split(',')
+  const at = ['step', 'loss', 'evalLoss', 'gradNorm'].map((name) => names.indexOf(name))
+  return rows.map((row) => at.map((column) => row.split(',')[column]).join(' '))
 }

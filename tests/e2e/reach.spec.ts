@@ -1,0 +1,87 @@
+/** For everybody: axe finds nothing, the keyboard reaches everything, and nothing is asked of any other server. */
+import AxeBuilder from '@axe-core/playwright'
+import { expect, test, type Page } from '@playwright/test'
+import { go, set, status } from './support'
+
+const PLACES = ['Model', 'Data', 'Train', 'Try', 'Runs'] as const
+
+for (const colorScheme of ['light', 'dark'] as const) {
+  for (const width of [390, 1280]) {
+    test(`axe finds no violation at ${width} px, ${colorScheme}`, async ({ page }) => {
+      await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' })
+      await page.setViewportSize({ width, height: 860 })
+      await page.goto('./')
+      await page.goto('./#/data')
+      await page
+        .getByRole('button', { name: /^Use this/ })
+        .first()
+        .click()
+      for (const place of PLACES) {
+        await go(page, place)
+        await expect(page.getByRole('heading', { level: 1 })).toHaveText(place)
+        const { violations } = await new AxeBuilder({ page }).analyze()
+        expect(violations.map(({ id, nodes }) => `${place}: ${id} ${nodes[0]?.html}`)).toEqual([])
+        expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(width)
+      }
+    })
+  }
+}
+
+/** Presses Tab until the element with this name has the focus. */
+async function tabTo(page: Page, name: RegExp): Promise<void> {
+  for (let i = 0; i < 200; i++) {
+    await page.keyboard.press('Tab')
+    const focused = await page.evaluate(() => {
+      const element = document.activeElement as HTMLElement & { labels?: NodeListOf<HTMLLabelElement> }
+      return element?.getAttribute('aria-label') ?? element?.labels?.[0]?.innerText ?? element?.innerText ?? ''
+    })
+    if (name.test(focused.trim())) return
+  }
+  throw new Error(`the keyboard does not reach ${name}`)
+}
+
+test('the whole path by keyboard alone', async ({ page }) => {
+  await page.goto('./')
+  await tabTo(page, /^Data/)
+  await page.keyboard.press('Enter')
+  await tabTo(page, /^Use this/)
+  await page.keyboard.press('Enter')
+  await tabTo(page, /^Next: training/)
+  await page.keyboard.press('Enter')
+  await expect(page.getByRole('heading', { level: 1 })).toHaveText('Train')
+  await tabTo(page, /^Advanced/)
+  await page.keyboard.press('Enter')
+  await tabTo(page, /^Steps/)
+  await page.keyboard.press('Control+A')
+  await page.keyboard.type('6')
+  await page.keyboard.press('Tab')
+  await page.getByRole('button', { name: 'Start training' }).focus()
+  await page.keyboard.press('Enter')
+  await expect(status(page)).toContainText('Done', { timeout: 240_000 })
+  await tabTo(page, /^Try/)
+  await page.keyboard.press('Enter')
+  await tabTo(page, /^Prompt/)
+  await page.keyboard.type('Who are you?')
+  await tabTo(page, /^Generate/)
+  await page.keyboard.press('Enter')
+  await expect(page.getByRole('region', { name: 'Tuned model' })).toContainText('tokens/s', { timeout: 120_000 })
+})
+
+test('nothing is asked of any other server', async ({ page, baseURL }) => {
+  const elsewhere: string[] = []
+  page.on('request', (request) => {
+    if (!request.url().startsWith(baseURL as string) && !/^(data|blob):/.test(request.url()))
+      elsewhere.push(request.url())
+  })
+  await page.goto('./')
+  await go(page, 'Data')
+  await page
+    .getByRole('button', { name: /^Use this/ })
+    .first()
+    .click()
+  await go(page, 'Train')
+  await set(page, 'Steps', '2')
+  await page.getByRole('button', { name: 'Start training' }).click()
+  await expect(status(page)).toContainText('Done', { timeout: 240_000 })
+  expect(elsewhere).toEqual([])
+})
