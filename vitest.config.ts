@@ -30,6 +30,7 @@ export default defineConfig({
           name: 'browser',
           include: ['tests/engine/**/*.test.ts', 'tests/browser/**/*.test.ts'],
           setupFiles: ['tests/support/webgpu.ts'],
+          globalSetup: ['tests/support/hub-setup.ts'],
           testTimeout: 120_000,
           fileParallelism: false,
           browser: {

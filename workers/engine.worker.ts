@@ -11,6 +11,7 @@ import type { EngineApi } from '../src/shared/protocol'
 import type { RunRecord } from '../src/shared/records'
 import * as storage from '../src/storage'
 import { adapterOf, exportPeft, importPeft } from './adapters'
+import { fetchModel, findModel } from './fetch-model'
 import { promptIds } from './prompts'
 import { runJob, Wish } from './run-job'
 import { isBundled, openDataset } from './sources'
@@ -19,6 +20,7 @@ import { Workshop } from './workshop'
 const workshop = new Workshop()
 const generations = new Set<AbortController>()
 let training: Wish | null = null
+let fetching: AbortController | null = null
 
 const api: EngineApi = {
   openDevice: (choice) => workshop.device(choice),
@@ -36,6 +38,22 @@ const api: EngineApi = {
       await workshop.remove(id)
       throw error
     }
+  },
+
+  findHubModel: findModel,
+
+  async fetchHubModel(request, onProgress) {
+    if (fetching) throw new CodedError('usage', 'Another model is being fetched.', { fix: 'Pause it first, or wait.' })
+    const cancel = (fetching = new AbortController())
+    try {
+      return await fetchModel(workshop, request, onProgress, cancel.signal)
+    } finally {
+      fetching = null
+    }
+  },
+
+  async pauseFetch() {
+    fetching?.abort()
   },
 
   async openModel(id, onProgress) {

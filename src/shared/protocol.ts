@@ -89,6 +89,30 @@ export interface ExportResult {
   verification: string
 }
 
+/** A model on a hub. */
+export interface HubRequest {
+  /** `owner/name`, `owner/name@revision`, or the address of its page. */
+  name: string
+  /** Empty for Hugging Face. */
+  endpoint: string
+  /** For gated models; kept nowhere. Empty for none. */
+  token: string
+}
+/** What a hub has under a name, before anything large is fetched. */
+export interface HubListing {
+  id: ModelId
+  owner: string
+  name: string
+  commit: string
+  licence: string
+  gated: boolean
+  /** Bytes of the files that would be fetched. */
+  bytes: number
+  /** Whether it is stored here already, and else the bytes that an interrupted transfer left. */
+  stored: boolean
+  transferred: number
+}
+
 /** The engine worker: device, models, training, generation, export. */
 export interface EngineApi {
   /** Opens the device (again, if the choice differs) and tests its gradients. */
@@ -97,6 +121,12 @@ export interface EngineApi {
   listModels(): Promise<ModelRecord[]>
   /** Reads, checks and stores a local Hugging Face folder; nothing is stored if it is refused. */
   importModel(files: { path: string; file: File }[], onProgress: OnProgress): Promise<ModelRecord>
+  /** Looks a model up on a hub. */
+  findHubModel(request: HubRequest): Promise<HubListing>
+  /** Fetches a hub's model by ranges, checks and stores it; goes on with a transfer that was interrupted. */
+  fetchHubModel(request: HubRequest, onProgress: OnProgress): Promise<ModelRecord>
+  /** Ends the transfer under way; what came so far is kept for the next {@link EngineApi.fetchHubModel}. */
+  pauseFetch(): Promise<void>
   /** Loads a model onto the device unless it is there already. */
   openModel(id: ModelId, onProgress: OnProgress): Promise<ModelRecord>
   deleteModel(id: ModelId): Promise<void>

@@ -36,10 +36,21 @@ export async function getModel(id: ModelId): Promise<ModelRecord | null> {
   return (await db.get<StoredModel>(['model', id]))?.record ?? null
 }
 
+export interface StoreOptions {
+  onProgress?: OnProgress
+  signal?: AbortSignal
+  version?: string
+  parallel?: number
+  check?: (stored: FileSource) => Promise<void>
+}
+
 /** The files of a stored model. Its methods throw CodedError `file.missing` if the model or a file is gone. */
 export function modelSource(id: ModelId): FileSource {
   let opened: Promise<StoredModel> | null = null
-  const open = () => (opened ??= openStored(id))
+  return sourceOf(id, () => (opened ??= openStored(id)))
+}
+
+function sourceOf(id: ModelId, open: () => Promise<Pick<StoredModel, 'files' | 'place'>>): FileSource {
   return {
     list: async () => (await open()).files,
     async read(name, start = 0, end) {
@@ -55,18 +66,24 @@ export function modelSource(id: ModelId): FileSource {
  * Copies a model's files from anywhere and then lists it. What was copied stays after a failure only if `version` is
  * given: the same call then goes on where it stopped; without, or if the version differs, it starts anew.
  * @param parallel reads under way at once.
+ * @param check looks at what was stored before it is listed; what it refuses is removed.
  */
 export async function storeModel(
   record: ModelRecord,
   source: FileSource,
-  options: { onProgress?: OnProgress; signal?: AbortSignal; version?: string; parallel?: number } = {},
+  options: StoreOptions = {},
 ): Promise<ModelRecord> {
   const { id } = record
   return whileWriting('model', id, async () => {
+    let resumable = options.version !== undefined
     try {
       const place = await openTransfer(id, options.version)
       const files = (await source.list()).map(({ name, size }) => ({ name, size }))
       await copyParts(id, place, source, files, options)
+      await options.check?.(sourceOf(id, async () => ({ files, place }))).catch((error: unknown) => {
+        resumable = false
+        throw error
+      })
       await db.write((store) => {
         store.put({ record, files, place } satisfies StoredModel, ['model', id])
         store.delete(['transfer', id])
@@ -74,7 +91,7 @@ export async function storeModel(
       })
       return record
     } catch (error) {
-      if (options.version === undefined) await removeModel(id)
+      if (!resumable) await removeModel(id)
       throw error
     }
   })

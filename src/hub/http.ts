@@ -1,0 +1,252 @@
+/**
+ * Requests to a Hub: token to its own host only, broken and stalled ones tried again, statuses as errors for a person.
+ * Refuses to keep a token longer than the object that it was given to.
+ */
+import { CodedError } from '../shared/errors'
+
+export interface HttpOptions {
+  /** Sent to the endpoint's origin and to nobody else. */
+  token?: string
+  /** ms before the first retry; doubled each time. */
+  delay?: number
+  /** ms without a byte after which a request counts as stalled. */
+  stall?: number
+  /** How often a request is sent at most. */
+  tries?: number
+}
+
+/** Statuses that may pass: too many requests, and the server's own troubles. */
+const PASSING = new Set([408, 425, 429, 500, 502, 503, 504])
+const MOST_REDIRECTS = 5
+
+/** A failure that another try may mend. */
+class Passing extends Error {
+  readonly after: number
+  readonly report: CodedError
+
+  constructor(report: CodedError, after = 0) {
+    super(report.message)
+    this.report = report
+    this.after = after
+  }
+}
+
+export class Http {
+  readonly #origin: string
+  readonly #token: string
+  readonly #delay: number
+  readonly #stall: number
+  readonly #tries: number
+
+  constructor(endpoint: string, { token = '', delay = 500, stall = 30_000, tries = 5 }: HttpOptions = {}) {
+    this.#origin = new URL(endpoint).origin
+    this.#token = token
+    this.#delay = delay
+    this.#stall = stall
+    this.#tries = tries
+  }
+
+  async json(url: URL, signal?: AbortSignal): Promise<unknown> {
+    const bytes = await this.#retry(url, signal, (attempt) => this.#read(url, {}, null, attempt))
+    try {
+      return JSON.parse(new TextDecoder().decode(bytes))
+    } catch (error) {
+      throw failure(url, 'The answer is not JSON.', 'Check that the address is that of a model hub.', error)
+    }
+  }
+
+  /** Bytes `start` to `end` of a file; goes on from the last byte that came where a connection breaks. */
+  async range(url: URL, start: number, end: number, signal?: AbortSignal): Promise<Uint8Array> {
+    const result = new Uint8Array(end - start)
+    let got = 0
+    if (result.length === 0) return result
+    await this.#retry(url, signal, (attempt) => {
+      const from = start + got
+      return this.#read(url, { range: `bytes=${from}-${end - 1}` }, { from, end }, attempt, (chunk) => {
+        result.set(chunk, got)
+        got += chunk.length
+      })
+    })
+    return result
+  }
+
+  async #retry<T>(url: URL, signal: AbortSignal | undefined, attempt: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    for (let tried = 1; ; tried++) {
+      const stop = new AbortController()
+      const relay = () => stop.abort(signal?.reason)
+      signal?.throwIfAborted()
+      signal?.addEventListener('abort', relay)
+      try {
+        return await attempt(stop.signal)
+      } catch (error) {
+        signal?.throwIfAborted()
+        const passing = error instanceof Passing ? error : error instanceof CodedError ? null : unreachable(url, error)
+        if (!passing) throw error
+        if (tried >= this.#tries) throw passing.report
+        await pause(Math.max(passing.after, this.#delay * 2 ** (tried - 1)), signal)
+      } finally {
+        signal?.removeEventListener('abort', relay)
+        stop.abort()
+      }
+    }
+  }
+
+  /** One try: the whole answer, or its part from..end handed to `take` piece by piece. */
+  async #read(
+    url: URL,
+    headers: Record<string, string>,
+    wanted: { from: number; end: number } | null,
+    signal: AbortSignal,
+    take?: (chunk: Uint8Array) => void,
+  ): Promise<Uint8Array> {
+    const clock = new Stall(this.#stall)
+    const response = await this.#fetch(url, headers, AbortSignal.any([signal, clock.signal]))
+    try {
+      // A server that knows no ranges sends the file from its start.
+      let skip = wanted && response.status === 200 ? wanted.from : 0
+      if (wanted && response.status === 206) checkRange(url, response, wanted.from)
+      let left = wanted ? wanted.end - wanted.from : Number.POSITIVE_INFINITY
+      const chunks: Uint8Array[] = []
+      const reader = response.body?.getReader()
+      while (reader && left > 0) {
+        const { done, value } = await reader.read()
+        if (done) break
+        clock.touch()
+        const skipped = Math.min(skip, value.length)
+        skip -= skipped
+        const chunk = value.subarray(skipped, Math.min(value.length, skipped + left))
+        left -= chunk.length
+        if (take) take(chunk)
+        else chunks.push(chunk)
+      }
+      if (wanted && left > 0) throw new Passing(failure(url, `The file ended ${left} bytes early.`, RETRY))
+      return concat(chunks)
+    } finally {
+      clock.stop()
+      await response.body?.cancel().catch(() => {})
+    }
+  }
+
+  async #fetch(start: URL, headers: Record<string, string>, signal: AbortSignal): Promise<Response> {
+    let url = start
+    for (let hop = 0; hop <= MOST_REDIRECTS; hop++) {
+      const own = url.origin === this.#origin && this.#token !== ''
+      const all = own ? { ...headers, authorization: `Bearer ${this.#token}` } : headers
+      // Node lets each hop be looked at. A browser hides where a manual redirect goes; it takes the token off itself
+      // when following to another origin (Fetch standard, "HTTP-redirect fetch"; Chromium 119, Firefox 111, Safari 16.4).
+      const response = await fetch(url, {
+        headers: all,
+        redirect: own ? 'manual' : 'follow',
+        signal,
+        credentials: 'omit',
+      })
+      if (response.type === 'opaqueredirect') {
+        return checked(url, await fetch(url, { headers: all, redirect: 'follow', signal, credentials: 'omit' }))
+      }
+      const location = response.status >= 300 && response.status < 400 ? response.headers.get('location') : null
+      if (location === null) return checked(url, response)
+      await response.body?.cancel()
+      url = new URL(location, url)
+    }
+    throw failure(start, 'The address leads in circles.', 'Check the endpoint.')
+  }
+}
+
+const RETRY = 'Check your connection and go on: what has come so far is kept.'
+
+/** Aborts when it has not been touched for a while. */
+class Stall {
+  readonly #abort = new AbortController()
+  readonly #limit: number
+  readonly signal = this.#abort.signal
+  #timer: ReturnType<typeof setTimeout> | undefined
+
+  constructor(limit: number) {
+    this.#limit = limit
+    this.touch()
+  }
+
+  touch(): void {
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => this.#abort.abort(new Error('no data came any more')), this.#limit)
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer)
+  }
+}
+
+function checked(url: URL, response: Response): Response {
+  const { status, headers } = response
+  if (status === 200 || status === 206) return response
+  void response.body?.cancel().catch(() => {})
+  const code = headers.get('x-error-code') ?? ''
+  if (code === 'RepoNotFound') {
+    throw failure(
+      url,
+      'There is no such model, or it is private.',
+      'Check owner and name; a private model needs a token.',
+    )
+  }
+  if (status === 401 || status === 403) {
+    throw failure(
+      url,
+      code === 'GatedRepo' ? 'This model asks you to accept its conditions first.' : 'The hub refused access.',
+      'If the model is gated, accept its conditions on its page and give an access token; if not, check its name.',
+    )
+  }
+  if (status === 404) {
+    const what =
+      code === 'RevisionNotFound' ? 'There is no such revision of this model.' : 'There is no such model or file.'
+    throw failure(url, what, 'Check owner, name and revision.')
+  }
+  const what = status === 429 ? 'The hub asks for a pause: too many requests.' : `The hub answered with ${status}.`
+  const report = failure(url, what, 'Wait a little and go on: what has come so far is kept.')
+  if (!PASSING.has(status)) throw report
+  const after = Number(headers.get('retry-after'))
+  throw new Passing(report, Number.isFinite(after) ? Math.min(after, 60) * 1000 : 0)
+}
+
+function checkRange(url: URL, response: Response, from: number): void {
+  // Servers of other origins may hide this header; where it is shown it must be right.
+  const told = /^bytes (\d+)-/.exec(response.headers.get('content-range') ?? '')
+  if (told && Number(told[1]) !== from) {
+    throw failure(url, 'The hub sent another part of the file than was asked for.', 'Try another endpoint.')
+  }
+}
+
+function unreachable(url: URL, cause: unknown): Passing {
+  const why = cause instanceof Error ? cause.message : String(cause)
+  return new Passing(failure(url, `The hub could not be reached: ${why}.`, RETRY, cause))
+}
+
+/** A failed request. The address goes in without its query, which in signed links is a secret. */
+export function failure(url: URL, what: string, fix: string, cause?: unknown): CodedError {
+  return new CodedError('hub.request', what, { where: url.origin + url.pathname, fix, cause })
+}
+
+function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      signal?.removeEventListener('abort', abort)
+      resolve()
+    }, ms)
+    const abort = () => {
+      clearTimeout(timer)
+      reject(signal?.reason as Error)
+    }
+    signal?.addEventListener('abort', abort, { once: true })
+  })
+}
+
+function concat(chunks: readonly Uint8Array[]): Uint8Array {
+  const [only] = chunks
+  if (chunks.length === 1 && only) return only
+  const result = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0))
+  let at = 0
+  for (const chunk of chunks) {
+    result.set(chunk, at)
+    at += chunk.length
+  }
+  return result
+}
