@@ -214,6 +214,11 @@ function words(bytes: Uint8Array): Uint16Array {
   return new Uint16Array(even.buffer, even.byteOffset, even.byteLength >> 1)
 }
 
+/** Bytes that a tensor of this type and shape takes. */
+export function byteLength(dtype: TensorData['dtype'], shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, SIZES[dtype] as number)
+}
+
 /** What a file to be written will hold. */
 export interface SafetensorsPlan {
   /** Length, header and padding: the bytes before the first tensor. */
@@ -241,7 +246,7 @@ export function planSafetensors(
   let at = 0
   for (const name of order) {
     const { dtype, shape } = tensors[name]!
-    const bytes = shape.reduce((product, size) => product * size, width(dtype))
+    const bytes = byteLength(dtype, shape)
     entries.push([name, { dtype, shape, data_offsets: [at, at + bytes] }])
     at += bytes
   }
@@ -262,8 +267,7 @@ export function writeSafetensors(
 ): Uint8Array {
   const { head, order, size } = planSafetensors(tensors, metadata)
   for (const [name, { dtype, shape, bytes }] of Object.entries(tensors)) {
-    if (shape.reduce((product, one) => product * one, SIZES[dtype] as number) !== bytes.length)
-      throw new Error(`the bytes of ${name} do not fit its shape`)
+    if (byteLength(dtype, shape) !== bytes.length) throw new Error(`the bytes of ${name} do not fit its shape`)
   }
   const file = new Uint8Array(size)
   file.set(head)
