@@ -12,9 +12,27 @@ import { ensureModules, ROOT } from './setup.mjs'
 const STEPS = 60
 const GREEDY_TOKENS = 24
 const BUNDLED = join(ROOT, 'public/models/stories-3m')
+/** Turns for the bundled model's chat template: one answer, several, and a system message. */
+const CHATS = [
+  [
+    ['user', 'How is the engineer?'],
+    ['assistant', 'The engineer is well, Captain. All decks are calm.'],
+  ],
+  [
+    ['user', ' Hello! '],
+    ['assistant', 'Hello.'],
+    ['user', 'Count to three.'],
+    ['assistant', '1, 2, 3'],
+  ],
+  [
+    ['system', 'You are a cat.'],
+    ['user', 'Who are you?'],
+    ['assistant', 'Meow! I am a cat, of course…'],
+  ],
+]
 /** Checks in check.py of a tuned model and of a bundled one: what is skipped where there is no Python. */
 const TUNED_CHECKS = 5
-const BUNDLED_CHECKS = 2
+const BUNDLED_CHECKS = 3
 const TEXTS = [
   'Once upon a time there was a little girl named Lily.',
   'Who are you?  I am  "nobody",\n\tshe said – 12 times!',
@@ -181,7 +199,12 @@ function bundledLogits(model) {
     record('logits of the bundled model', 'failed', run.stderr.trim())
     return null
   }
-  return { model, rows, texts: TEXTS, ...JSON.parse(readFileSync(output, 'utf8')) }
+  const chat = join(work, 'chat.jsonl')
+  const messages = CHATS.map((turns) => turns.map(([role, content]) => ({ role, content })))
+  writeFileSync(chat, messages.map((turns) => `${JSON.stringify({ messages: turns })}\n`).join(''))
+  const chatRows = finetab('evaluate', '--model', model, '--data', chat, '--backend', 'wasm')
+  const measured = { chat, chat_rows: chatRows.filter(({ event }) => event === 'row') }
+  return { model, rows, texts: TEXTS, ...measured, ...JSON.parse(readFileSync(output, 'utf8')) }
 }
 
 /** Runs a command with --json; its events. */

@@ -65,7 +65,24 @@ def row_loss(model, ids, labels):
     return torch.nn.functional.cross_entropy(logits, torch.tensor(labels[1:]), ignore_index=-100).item()
 
 
-def compare_rows(model, tokenizer, eos, data, measured):
+def encode_chat(tokenizer, row, _eos):
+    """Turns through the model's template; labels are the answers, each with the end token that follows it."""
+    turns = row["messages"]
+
+    def tokens(upto, prompt):
+        text = tokenizer.apply_chat_template(turns[:upto], tokenize=False, add_generation_prompt=prompt)
+        return tokenizer(text, add_special_tokens=False).input_ids
+
+    ids = tokens(len(turns), False)
+    labels = [-100] * len(ids)
+    for i, turn in enumerate(turns):
+        if turn["role"] == "assistant":
+            start, end = len(tokens(i, True)), len(tokens(i + 1, False))
+            labels[start:end] = ids[start:end]
+    return ids, labels
+
+
+def compare_rows(model, tokenizer, eos, data, measured, encode=encode):
     rows = read_rows(data)
     if len(measured) != len(rows):
         raise AssertionError(f"{len(measured)} rows were evaluated, the file has {len(rows)}")
@@ -177,6 +194,11 @@ def check_bundled(work):
             if expected != ids:
                 raise AssertionError(f"{text!r}: {ids} instead of {expected}")
         return f"{len(work['texts'])} texts"
+
+    @check(f"{name}: per-row losses of chat rows equal transformers' with its template")
+    def _():
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        return compare_rows(load_base(folder), tokenizer, None, work["chat"], work["chat_rows"], encode_chat)
 
 
 def main():
