@@ -5,6 +5,7 @@ import type { StepEvent } from '../../src/engine'
 import { logits } from '../../src/engine/ops'
 import { DEFAULT_SAMPLING } from '../../src/shared/protocol'
 import { tf } from '../../src/engine/tf'
+import { onWebGPU } from '../support/backends'
 import { backprop, forward, trainingPass } from '../../src/engine/train/backprop'
 import { countLabels, packBatch, uploadBatch } from '../../src/engine/train/batch'
 import {
@@ -18,7 +19,25 @@ import {
   type Golden,
 } from '../support/golden'
 
-const CASES = ['llama-gqa-tied', 'llama-untied-llama3-rope', 'mistral', 'qwen2', 'qwen3', 'smollm3']
+/** The first two are compared over whole runs on every backend; the others, in a browser, over their first steps, to save time. */
+const CASES = [
+  'llama-gqa-tied',
+  'llama-untied-llama3-rope',
+  'mistral',
+  'qwen2',
+  'qwen3',
+  'smollm3',
+  'gemma2',
+  'gemma3-text',
+  'phi',
+  'phi3',
+  'gpt2',
+  'gpt-neox',
+  'olmo2',
+  'granite',
+]
+const WHOLE = CASES.slice(0, 2)
+const FIRST_STEPS = 3
 
 /** Largest difference over the largest wanted value. */
 function relativeError(actual: Float32Array, wanted: Float32Array): number {
@@ -119,14 +138,15 @@ describe.each(CASES)('%s', (name) => {
       })
       expect(session.trainableParameters).toBe(run.parameters)
       const steps: StepEvent[] = []
-      for await (const event of session.run()) if (event.kind === 'step') steps.push(event)
-      expect(steps.length).toBe(run.steps.length)
-      run.steps.forEach((wanted, i) => {
+      const most = onWebGPU() && !WHOLE.includes(name) ? FIRST_STEPS : run.steps.length
+      while (steps.length < most) steps.push((await session.advance()).event)
+      run.steps.slice(0, most).forEach((wanted, i) => {
         const step = steps[i]!
         expect(step.learningRate).toBeCloseTo(wanted.lr, 12)
         expect(Math.abs(step.loss / wanted.loss - 1), `loss of step ${i + 1}`).toBeLessThan(i === 0 ? 1e-4 : 1e-3)
         expect(Math.abs(step.gradNorm / wanted.grad_norm - 1), `norm of step ${i + 1}`).toBeLessThan(2e-3)
       })
+      if (most < run.steps.length) return session.dispose()
       const after = await session.adapter.toPeft(name)
       for (const [key, tensor] of Object.entries(after.tensors)) {
         const wanted = tensors.get(`${run.name}/after/${key}`)

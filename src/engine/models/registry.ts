@@ -3,14 +3,35 @@ import { CodedError } from '../../shared/errors'
 import type { BaseConfig } from './config'
 import { ConfigReader } from './config'
 import type { Family } from './family'
+import { gemma2, gemma3 } from './gemma'
+import { gptNeox } from './gpt-neox'
+import { gpt2 } from './gpt2'
+import { granite } from './granite'
 import { llama } from './llama'
 import { mistral } from './mistral'
+import { olmo2 } from './olmo2'
+import { phi } from './phi'
+import { phi3 } from './phi3'
 import { qwen2 } from './qwen2'
 import { qwen3 } from './qwen3'
 import { smollm3 } from './smollm3'
 
 /** Every family; a new one is one file and one entry here. */
-const FAMILIES: readonly Family[] = [llama, mistral, qwen2, qwen3, smollm3] as unknown as readonly Family[]
+const FAMILIES = [
+  llama,
+  mistral,
+  qwen2,
+  qwen3,
+  smollm3,
+  gemma2,
+  gemma3,
+  phi,
+  phi3,
+  gpt2,
+  gptNeox,
+  olmo2,
+  granite,
+] as unknown as readonly Family[]
 
 /** All `model_type`s that load. */
 export const SUPPORTED_MODEL_TYPES: readonly string[] = FAMILIES.flatMap((family) => family.modelTypes)

@@ -165,6 +165,21 @@ export class WeightLoader implements Holdings {
     return matrix
   }
 
+  /** A head with a bias as one `[out, in + 1]` matrix, the bias in the last column. */
+  async matrixWithBias(module: string, biasName: string): Promise<FrozenMatrix> {
+    const { values, shape } = await this.#read(`${module}.weight`)
+    const { values: bias } = await this.#read(biasName)
+    const [rows = 0, columns = 0] = shape
+    const joined = new Float32Array(rows * (columns + 1))
+    for (let r = 0; r < rows; r++) {
+      joined.set(values.subarray(r * columns, (r + 1) * columns), r * (columns + 1))
+      joined[r * (columns + 1) + columns] = bias[r] as number
+    }
+    const matrix = FrozenMatrix.from(joined, rows, columns + 1)
+    this.#made.push(matrix)
+    return matrix
+  }
+
   /** A vector; `shift` is added to it (Gemma's norms hold weight - 1). */
   async vector(name: string, shift = 0): Promise<tf.Tensor1D> {
     const { values } = await this.#read(name)
