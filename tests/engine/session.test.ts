@@ -1,8 +1,15 @@
 /** A run's promises: repeatable, resumable at any step with the same numbers, leak-free, stopping when it should. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createSession, type Model, type SessionEvent, type SessionOutcome, type TrainSession } from '../../src/engine'
+import {
+  checkpointAdapter,
+  createSession,
+  type Model,
+  type SessionEvent,
+  type SessionOutcome,
+  type TrainSession,
+} from '../../src/engine'
 import { CodedError } from '../../src/shared/errors'
-import type { Job } from '../../src/shared/job'
+import { defaultJob, type Job } from '../../src/shared/job'
 import type { Checkpoint, EncodedRow } from '../../src/shared/records'
 import { tf } from '../../src/engine/tf'
 import { encodedRows, goldenJob, goldenModel, inOrder, readGolden, type Golden } from '../support/golden'
@@ -209,5 +216,34 @@ describe('a run', () => {
     const session = await createSession({ model, job, batches: inOrder(bad, 2), evalRows: [], samplePrompt: null })
     await expect(session.advance()).rejects.toMatchObject({ code: 'data.no-trained-tokens' })
     session.dispose()
+  })
+
+  it('adapts every linear layer of a family with other names, and says so in what PEFT reads', async () => {
+    const gpt2 = await goldenModel('gpt2')
+    const job = goldenJob(golden, { targets: defaultJob().targets, steps: 1 })
+    const session = await createSession({
+      model: gpt2,
+      job,
+      batches: inOrder(rows, 2),
+      evalRows: [],
+      samplePrompt: null,
+    })
+    expect(session.adapter.config.target_modules).toEqual(['c_attn', 'c_proj', 'c_fc'])
+    await session.advance()
+    const { config, tensors } = checkpointAdapter(await session.checkpoint(), 'gpt2')
+    expect(config).toMatchObject({ fan_in_fan_out: true, target_modules: ['c_attn', 'c_proj', 'c_fc'] })
+    expect(Object.keys(tensors)).toContain('base_model.model.transformer.h.0.attn.c_attn.lora_A.weight')
+    session.dispose()
+    const long = { index: 0, inputIds: new Int32Array(200).fill(7), labels: new Int32Array(200).fill(7) }
+    const other = await createSession({
+      model: gpt2,
+      job,
+      batches: inOrder([long], 1),
+      evalRows: [],
+      samplePrompt: null,
+    })
+    await expect(other.advance()).rejects.toMatchObject({ code: 'job.invalid', fix: expect.stringContaining('128') })
+    other.dispose()
+    gpt2.dispose()
   })
 })

@@ -3,6 +3,7 @@
  * Refuses what it cannot compute exactly (DoRA, trained biases, extra modules) and adapters that do not fit, naming every bad tensor.
  */
 import { CodedError } from '../../shared/errors'
+import { LORA_TARGETS } from '../../shared/job'
 import type { TensorData } from '../../shared/records'
 import type { PeftAdapter, PeftConfig } from '../formats/peft'
 import { patternValue } from '../formats/peft'
@@ -109,6 +110,11 @@ export class Adapter {
   }
 }
 
+/** The targets that PEFT keys stand for: the last parts of their modules' names, in order of appearance. */
+export function targetsOf(keys: readonly string[]): string[] {
+  return [...new Set(keys.flatMap((key) => /([^.]+)\.lora_[AB]\.weight$/.exec(key)?.[1] ?? []))]
+}
+
 function matches(spec: LinearSpec, targets: readonly string[]): boolean {
   return targets.some((target) => spec.module === target || spec.module.endsWith(`.${target}`))
 }
@@ -147,7 +153,9 @@ export function peftConfig(settings: LoraSettings, baseName: string, fanInFanOut
  * @throws CodedError `job.invalid` where the model has none of the targets.
  */
 export function createAdapter(model: Model, settings: LoraSettings, seed: number): Adapter {
-  const specs = model.network.linears.filter((spec) => matches(spec, settings.targets))
+  // The whole list means all linear layers, whatever a family calls them.
+  const targets = LORA_TARGETS.every((target) => settings.targets.includes(target)) ? model.targets : settings.targets
+  const specs = model.network.linears.filter((spec) => matches(spec, targets))
   if (specs.length === 0)
     throw new CodedError('job.invalid', `This model has none of the layers ${settings.targets.join(', ')}.`, {
       where: 'targets',
@@ -166,7 +174,7 @@ export function createAdapter(model: Model, settings: LoraSettings, seed: number
       b: variable(new Float32Array(spec.out * rank), [spec.out, rank]),
     }
   })
-  const present = settings.targets.filter((target) => specs.some((spec) => matches(spec, [target])))
+  const present = targets.filter((target) => specs.some((spec) => matches(spec, [target])))
   return new Adapter(peftConfig({ ...settings, targets: present }, model.record.name, model.fanInFanOut), modules)
 }
 

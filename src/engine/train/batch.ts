@@ -2,13 +2,17 @@
  * Rows of tokens as the padded tensors of one micro-batch. Refuses attention masks: padding stands on the right of causal models,
  * where no trained token ever sees it.
  */
+import { CodedError } from '../../shared/errors'
 import type { EncodedRow } from '../../shared/records'
+import type { Model } from '../models/model'
 import { tf } from '../tf'
 
 /** A micro-batch on the host. All positions are `row · seq + column`. */
 export interface Batch {
   readonly rows: number
   readonly seq: number
+  /** Tokens of the longest row that go in; `seq` without its padding. */
+  readonly longest: number
   /** Ids `[rows · seq]`, padded with 0. */
   readonly ids: Int32Array
   /** Positions whose output is looked at, padded to `slots` with 0. */
@@ -70,6 +74,7 @@ export function packBatch(rows: readonly EncodedRow[], exact: boolean): Batch {
   return {
     rows: rows.length,
     seq,
+    longest,
     ids,
     positions: Int32Array.from({ length: slots }, (_, i) => positions[i] ?? 0),
     targets: Int32Array.from({ length: slots }, (_, i) => targets[i] ?? IGNORED),
@@ -91,6 +96,19 @@ export function countLabels(row: EncodedRow): number {
   let count = 0
   for (let t = 1; t < row.labels.length; t++) if ((row.labels[t] as number) >= 0) count++
   return count
+}
+
+/** @throws CodedError `job.invalid` where a row is longer than the model has positions. */
+export function checkPositions(batch: Batch, model: Pick<Model, 'network'>): void {
+  if (batch.longest <= model.network.positions) return
+  throw new CodedError(
+    'job.invalid',
+    `An example of ${batch.longest} tokens is longer than the model's ${model.network.positions} positions.`,
+    {
+      where: 'maxLength',
+      fix: `Set the maximum length to ${model.network.positions} or less.`,
+    },
+  )
 }
 
 /** A batch on the device. */

@@ -7,7 +7,7 @@ import type { Job, SettingKey } from '../../shared/job'
 import type { Checkpoint, TensorData } from '../../shared/records'
 import type { PeftAdapter } from '../formats/peft'
 import { parsePeftConfig } from '../formats/peft'
-import { peftConfig } from '../adapters/lora'
+import { peftConfig, targetsOf } from '../adapters/lora'
 
 /** Prefix of the adapter's tensors in a checkpoint. */
 export const ADAPTER = 'adapter/'
@@ -45,7 +45,7 @@ export function checkpointAdapter(checkpoint: Checkpoint, baseName: string): Pef
     if (name.startsWith(ADAPTER)) tensors[name.slice(ADAPTER.length)] = tensor
   }
   const { job, adapterConfig } = checkpoint.meta
-  const targets = job.targets.filter((target) => Object.keys(tensors).some((key) => key.includes(`.${target}.lora_`)))
+  const targets = targetsOf(Object.keys(tensors))
   const config = adapterConfig
     ? parsePeftConfig(adapterConfig)
     : peftConfig({ rank: job.rank, alpha: job.alpha, dropout: job.dropout, targets }, baseName)

@@ -5,7 +5,7 @@ import type { Model } from '../models/model'
 import { crossEntropy } from '../ops'
 import { tf } from '../tf'
 import { breathe } from './breathe'
-import { countLabels, packBatch, uploadBatch } from './batch'
+import { checkPositions, countLabels, packBatch, uploadBatch } from './batch'
 import { lookedAt, trainingPass } from './backprop'
 
 /** What a row came to: mean loss in nats over its `tokens` labels, of which `correct` were the likeliest token. */
@@ -49,6 +49,7 @@ function* groups(rows: readonly EncodedRow[]): Generator<EncodedRow[]> {
 async function evaluateGroup(model: Model, adapter: Adapter | null, rows: readonly EncodedRow[]): Promise<RowResult[]> {
   const { network } = model
   const batch = packBatch(rows, tf.getBackend() !== 'webgpu')
+  checkPositions(batch, model)
   const on = uploadBatch(batch)
   const pass = trainingPass(adapter, batch)
   let x = tf.tidy(() => network.embed(on.ids, pass))

@@ -18,7 +18,7 @@ import { sumSquares } from '../ops'
 import { mixSeed } from '../random'
 import { tf } from '../tf'
 import { backprop } from './backprop'
-import { countLabels, packBatch } from './batch'
+import { checkPositions, countLabels, packBatch } from './batch'
 import { ADAPTER, checkpointAdapter, checkSameJob } from './checkpoint'
 import type { SessionEvent, SessionOutcome, StepEvent } from './events'
 import { runLoop } from './loop'
@@ -75,7 +75,8 @@ export class TrainSession {
     this.#batches = input.batches
     if (checkpoint) checkSameJob(checkpoint.meta.job, job)
     this.adapter = startAdapter(input)
-    this.#adapterConfig = checkpoint?.meta.adapterConfig ?? (input.initAdapter && { ...input.initAdapter.config })
+    const isPlain = !input.initAdapter && !model.fanInFanOut
+    this.#adapterConfig = checkpoint?.meta.adapterConfig ?? (isPlain ? undefined : { ...this.adapter.config })
     this.#optimiser = new AdamW(this.adapter.variables, {
       beta1: job.adamBeta1,
       beta2: job.adamBeta2,
@@ -194,6 +195,7 @@ export class TrainSession {
       return await withGuard(async () => {
         for (const [m, rows] of micro.entries()) {
           const batch = packBatch(rows, tf.getBackend() !== 'webgpu')
+          checkPositions(batch, this.model)
           const seed = mixSeed(this.job.seed, step, m)
           const part = backprop(this.model.network, this.adapter, batch, 1 / labels, seed)
           lossSum = plus(lossSum, part.lossSum)
