@@ -5,7 +5,7 @@ import type { Progress } from '../shared/files'
 import { MetricBuffer } from '../shared/metrics'
 import type { ExportRequest, ExportResult } from '../shared/protocol'
 import type { ModelId, RunId, RunRecord } from '../shared/records'
-import { deleteRun, getMetrics, listRuns, updateRun } from '../storage'
+import { deleteRun, getMetrics, listRuns, updateRun, whenRunIsFree } from '../storage'
 import { device } from './device.svelte'
 
 class Runs {
@@ -14,6 +14,7 @@ class Runs {
   error = $state.raw<ErrorReport | null>(null)
   exporting = $state.raw<Progress | null>(null)
   importing = $state(false)
+  readonly #awaited = new Set<RunId>()
 
   async refresh(): Promise<void> {
     try {
@@ -23,6 +24,19 @@ class Runs {
       this.error = toReport(error)
     } finally {
       this.loaded = true
+    }
+    this.#awaitOthers()
+  }
+
+  /** Runs at work in another tab, or in this one before it was reloaded, show their new state once they are let go of. */
+  #awaitOthers(): void {
+    for (const { id, status } of this.list) {
+      if ((status !== 'running' && status !== 'preparing') || this.#awaited.has(id)) continue
+      this.#awaited.add(id)
+      void whenRunIsFree(id).then(() => {
+        this.#awaited.delete(id)
+        return this.refresh()
+      })
     }
   }
 

@@ -9,7 +9,7 @@ import { completeJob } from '../shared/job'
 import { MetricBuffer } from '../shared/metrics'
 import type { TrainEvent } from '../shared/protocol'
 import type { RunRecord } from '../shared/records'
-import { getMetrics, getRun, updateRun } from '../storage'
+import { getMetrics, getRun, updateRun, whenRunIsFree } from '../storage'
 import { diagnose } from './advice'
 import { datasets } from './datasets.svelte'
 import { device } from './device.svelte'
@@ -92,6 +92,14 @@ class Training {
     this.metrics = new MetricBuffer()
     this.version++
     this.#speak(true)
+    if (run.status === 'running' || run.status === 'preparing') void this.#awaitOther(run.id)
+  }
+
+  /** A run that another tab (or this one before it was reloaded) is at work on is shown anew once that lets go of it. */
+  async #awaitOther(id: string): Promise<void> {
+    await whenRunIsFree(id)
+    const run = await getRun(id)
+    if (run && !this.live && this.run?.id === id) await this.show(run)
   }
 
   /** Starts a new run with the draft as it stands. */
