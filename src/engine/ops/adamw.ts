@@ -4,6 +4,7 @@
  */
 import { tf } from '../tf'
 import { dispatch, emptyTensor, onGPU, spread, type Binding } from './gpu'
+import { heapTensor, hostNumber, onHeap, views } from './heap'
 import { elementMain, ROW_THREADS, totalWGSL } from './reduce'
 
 /** Everything an update depends on. What changes between steps may be a scalar on the device, so that a recorded step can be replayed. */
@@ -63,7 +64,34 @@ export function adamwUpdateReference(
  */
 export function adamwUpdate(param: tf.Variable, grad: tf.Tensor, m: tf.Variable, v: tf.Variable, h: AdamHyper): void {
   if (onGPU()) adamwProgram(param, grad, m, v, h)
+  else if (onHeap()) adamwHeap(param, grad, m, v, h)
   else adamwUpdateReference(param, grad, m, v, h)
+}
+
+/**
+ * The wasm form: moments in place, in f64. The parameter gets new memory, because that backend's products keep packed copies
+ * of their right factor by tensor and would not see a change in place.
+ */
+function adamwHeap(param: tf.Variable, grad: tf.Tensor, m: tf.Variable, v: tf.Variable, h: AdamHyper): void {
+  const [rate, step, clip] = [hostNumber(h.learningRate), hostNumber(h.step), hostNumber(h.clip)]
+  const next = heapTensor(param.shape as [number])
+  const [p, g, first, second, out] = views(param, grad, m, v, next) as [
+    Float32Array,
+    Float32Array,
+    Float32Array,
+    Float32Array,
+    Float32Array,
+  ]
+  const shrink = 1 - rate * h.weightDecay
+  const pace = rate / (1 - h.beta1 ** step)
+  const rootScale = 1 / Math.sqrt(1 - h.beta2 ** step)
+  for (let i = 0; i < p.length; i++) {
+    const slope = g[i]! * clip
+    const a = (first[i] = h.beta1 * first[i]! + (1 - h.beta1) * slope)
+    const b = (second[i] = h.beta2 * second[i]! + (1 - h.beta2) * slope * slope)
+    out[i] = p[i]! * shrink - (pace * a) / (Math.sqrt(b) * rootScale + h.epsilon)
+  }
+  assign(param, next)
 }
 
 /** The webgpu form: parameter and moments are overwritten in their own buffers, in one pass. */
@@ -126,7 +154,18 @@ export function sumSquaresReference(grads: tf.Tensor[]): tf.Scalar {
 
 /** Sum over all elements of all gradients of their squares; its root is the global norm. */
 export function sumSquares(grads: tf.Tensor[]): tf.Scalar {
-  return onGPU() ? sumSquaresProgram(grads) : sumSquaresReference(grads)
+  if (onGPU()) return sumSquaresProgram(grads)
+  return onHeap() ? sumSquaresHeap(grads) : sumSquaresReference(grads)
+}
+
+/** The wasm form: one pass, summed in f64. */
+function sumSquaresHeap(grads: tf.Tensor[]): tf.Scalar {
+  let sum = 0
+  for (const grad of grads) {
+    const values = views(grad)[0]!
+    for (let i = 0; i < values.length; i++) sum += values[i]! * values[i]!
+  }
+  return tf.scalar(sum)
 }
 
 /** Elements that one workgroup sums. */

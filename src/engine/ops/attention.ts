@@ -3,9 +3,11 @@
  * Refuses non-causal masks; padding on the right needs none.
  */
 import { tf } from '../tf'
+import { attentionHeapBackward, attentionHeapForward } from './attention-heap'
 import { attentionBackward, attentionForward } from './attention-program'
 import { onGPU } from './gpu'
 import { differentiable } from './gradient'
+import { onHeap } from './heap'
 
 export interface AttentionOptions {
   /** Factor of the scores, usually 1/sqrt(d). */
@@ -125,6 +127,19 @@ function groupGradient(
   return [tf.matMul(dS, k), tf.matMul(tf.transpose(dS), q), dV]
 }
 
+/** The wasm form. */
+function attentionHeap(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, options: AttentionOptions): tf.Tensor4D {
+  checkAttention(q, k, v, options)
+  return differentiable<tf.Tensor4D>({
+    inputs: [q, k, v],
+    forward: (save) => {
+      save([q, k, v])
+      return attentionHeapForward(q, k, v, options)
+    },
+    backward: (dy, saved) => attentionHeapBackward(dy, saved as [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D], options),
+  })
+}
+
 /** The webgpu form: keeps the result and one number a query for the backward pass. */
 function attentionProgram(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, options: AttentionOptions): tf.Tensor4D {
   checkAttention(q, k, v, options)
@@ -147,5 +162,6 @@ function attentionProgram(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, option
  * Query head i reads key head floor(i / (h/kv)).
  */
 export function attention(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, options: AttentionOptions): tf.Tensor4D {
-  return onGPU() ? attentionProgram(q, k, v, options) : attentionReference(q, k, v, options)
+  if (onGPU()) return attentionProgram(q, k, v, options)
+  return onHeap() ? attentionHeap(q, k, v, options) : attentionReference(q, k, v, options)
 }

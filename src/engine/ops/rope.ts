@@ -5,6 +5,7 @@
 import { tf } from '../tf'
 import { dispatch, emptyTensor, onGPU, spread } from './gpu'
 import { differentiable } from './gradient'
+import { heapTensor, onHeap, views } from './heap'
 import { elementMain } from './reduce'
 
 function rotate(x: tf.Tensor4D, cos: tf.Tensor2D, sin: tf.Tensor2D, direction: 1 | -1): tf.Tensor4D {
@@ -36,7 +37,31 @@ export function ropeReference(x: tf.Tensor4D, cos: tf.Tensor2D, sin: tf.Tensor2D
  * tables; channels from `rot` on pass through. x `[b, t, heads, d]`, cos and sin `[t, rot/2]`, rot ≤ d.
  */
 export function rope(x: tf.Tensor4D, cos: tf.Tensor2D, sin: tf.Tensor2D): tf.Tensor4D {
-  return onGPU() ? ropeProgram(x, cos, sin) : ropeReference(x, cos, sin)
+  if (onGPU()) return ropeProgram(x, cos, sin)
+  return onHeap() ? ropeHeap(x, cos, sin) : ropeReference(x, cos, sin)
+}
+
+/** The wasm form: one pass over memory. */
+function ropeHeap(x: tf.Tensor4D, cos: tf.Tensor2D, sin: tf.Tensor2D): tf.Tensor4D {
+  const [, time, heads, d] = x.shape
+  const half = cos.shape[1]
+  const run = (input: tf.Tensor4D, sign: number): tf.Tensor4D => {
+    const output = heapTensor<tf.Rank.R4>(x.shape)
+    const [from, to, c, s] = views(input, output, cos, sin) as [Float32Array, Float32Array, Float32Array, Float32Array]
+    for (let head = 0; head < from.length / d; head++) {
+      const turn = (Math.floor(head / heads) % time) * half
+      const base = head * d
+      for (let i = 0; i < half; i++) {
+        const [first, second] = [from[base + i]!, from[base + half + i]!]
+        const [cosine, sine] = [c[turn + i]!, s[turn + i]! * sign]
+        to[base + i] = first * cosine - second * sine
+        to[base + half + i] = second * cosine + first * sine
+      }
+      for (let i = 2 * half; i < d; i++) to[base + i] = from[base + i]!
+    }
+    return output
+  }
+  return differentiable<tf.Tensor4D>({ inputs: [x], forward: () => run(x, 1), backward: (dy) => [run(dy, -1)] })
 }
 
 /** The webgpu form: one thread a pair or a channel that passes through. */
