@@ -82,6 +82,7 @@ class Training {
     this.metrics = new MetricBuffer(columns ?? undefined)
     this.version++
     this.#speak(true)
+    if (run.status === 'running' || run.status === 'preparing') void this.#awaitOther(run.id)
   }
 
   /** Takes a run that was deleted off the page. */
@@ -92,7 +93,6 @@ class Training {
     this.metrics = new MetricBuffer()
     this.version++
     this.#speak(true)
-    if (run.status === 'running' || run.status === 'preparing') void this.#awaitOther(run.id)
   }
 
   /** A run that another tab (or this one before it was reloaded) is at work on is shown anew once that lets go of it. */
