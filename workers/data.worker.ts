@@ -13,6 +13,7 @@ import * as storage from '../src/storage'
 import { allDatasets, cameWithPage, changeDataset, modelSource, openDataset } from './sources'
 
 let importing: AbortController | null = null
+let counting: AbortController | null = null
 let reader: { id: ModelId; opened: Promise<{ tokenizer: Tokenizer; template: ChatTemplate }> } | null = null
 
 const api: DataApi = {
@@ -62,10 +63,13 @@ const api: DataApi = {
   },
 
   async stats({ datasetId, mapping, modelId, maxLength, trainOn }, split, onProgress) {
+    // Who asks again no longer wants the last answer.
+    counting?.abort()
+    const { signal } = (counting = new AbortController())
     const { tokenizer, template } = await openReader(modelId)
     const { record, rows } = await openDataset(datasetId)
     const options = { maxLength, trainOn, ...split }
-    return datasetStats(rows, mapping, tokenizer, template, options, { total: record.rows, onProgress })
+    return datasetStats(rows, mapping, tokenizer, template, options, { total: record.rows, onProgress, signal })
   },
 }
 

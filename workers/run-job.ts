@@ -78,6 +78,7 @@ async function work(workshop: Workshop, run: RunRecord, tell: OnTrainEvent, wish
     wish.signal.throwIfAborted()
     const rows = await encodeRows(run, model, onProgress, wish.signal)
     const checkpoint = (await storage.loadCheckpoint(run.id, 'last')) ?? undefined
+    if (checkpoint) refuseOtherRows(run, rows)
     const { batchSize, shuffle, seed } = job
     const session = await workshop.alone(async () =>
       createSession({
@@ -111,6 +112,15 @@ async function encodeRows(
   const evaluation = held ? { rows: held.rows, mapping: held.record.mapping } : undefined
   const options = { evaluation, total: record.rows, onProgress, signal }
   return prepare(rows, dataset.mapping, model.tokenizer, model.chatTemplate, job, options)
+}
+
+/** A checkpoint's place in the stream of rows means nothing in another set of rows. */
+function refuseOtherRows(run: RunRecord, rows: { train: EncodedRow[]; eval: EncodedRow[] }): void {
+  if (rows.train.length === run.trainRows && rows.eval.length === run.evalRows) return
+  throw new CodedError('checkpoint.mismatch', 'The dataset has changed since this run was started.', {
+    where: `${run.dataset.name}: ${rows.train.length} rows to train on instead of ${run.trainRows}`,
+    fix: 'Start a new run with the dataset as it is now; the adapter of this one can still be used and exported.',
+  })
 }
 
 /** A session under way: what of it is told and what is kept. */

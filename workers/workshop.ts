@@ -95,8 +95,15 @@ export class Workshop {
 
   /** Every model at hand; bundled ones first. */
   async records(): Promise<ModelRecord[]> {
-    const own = (await bundledModels()).map(({ id }) => this.record(`bundled:${id}`))
-    return [...(await Promise.all(own)), ...(await storage.listModels())]
+    const own = await Promise.allSettled((await bundledModels()).map(({ id }) => this.record(`bundled:${id}`)))
+    const all = [
+      ...own.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : [])),
+      ...(await storage.listModels()),
+    ]
+    // One that was not published whole must not hide the others.
+    const broken = own.find((one) => one.status === 'rejected')
+    if (all.length === 0 && broken) throw broken.reason
+    return all
   }
 
   /** Takes a model off the device. @throws CodedError `usage` while it is at work. */

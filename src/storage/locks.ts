@@ -22,6 +22,11 @@ export async function withRunLock<T>(id: string, work: () => Promise<T>): Promis
   })
 }
 
+/** Whether this page has locks at all: Web Locks, like OPFS, exist only in secure contexts (https or localhost). */
+export function hasLocks(): boolean {
+  return globalThis.navigator?.locks !== undefined
+}
+
 /** Runs work if no tab holds the run's lock; else does nothing and gives null. */
 export async function ifRunIsFree<T>(id: string, work: () => Promise<T>): Promise<T | null> {
   return withLock<T | null>(runLock(id), 0, work, () => null)
@@ -49,9 +54,8 @@ async function withLock<T>(
   work: () => Promise<T>,
   otherwise: () => T | Promise<T>,
 ): Promise<T> {
-  // Web Locks, like OPFS, exist only in secure contexts (https or localhost).
-  const locks = globalThis.navigator?.locks
-  if (!locks) return work()
+  if (!hasLocks()) return work()
+  const { locks } = navigator
   if (patience === 0) return locks.request(name, { ifAvailable: true }, (lock) => (lock ? work() : otherwise()))
   if (patience === null) return locks.request(name, work)
   let held = false

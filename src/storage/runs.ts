@@ -14,7 +14,7 @@ import type {
   TensorData,
 } from '../shared/records'
 import { openDatabase, range, read, type Key } from './database'
-import { ifRunIsFree } from './locks'
+import { hasLocks, ifRunIsFree } from './locks'
 import { PART_BYTES } from './parts'
 
 /** A PEFT adapter as it is kept: its configuration and its tensors by file key. */
@@ -153,8 +153,11 @@ export async function loadImportedAdapter(id: RunId): Promise<StoredAdapter | nu
   return kept && { config: kept.head, tensors: kept.tensors }
 }
 
+/** ms: a run at work writes its record about once a second. Without locks, a longer silence is the only sign of an end. */
+const SILENCE = 60_000
+
 async function settle(record: RunRecord): Promise<RunRecord> {
-  if (!isAtWork(record)) return record
+  if (!isAtWork(record) || (!hasLocks() && Date.now() - record.updatedAt < SILENCE)) return record
   const settled = await ifRunIsFree(record.id, () =>
     updateRun(record.id, (now) =>
       isAtWork(now) ? { status: 'paused', step: now.checkpoints.find((c) => c.kind === 'last')?.step ?? 0 } : {},

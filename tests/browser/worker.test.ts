@@ -248,6 +248,16 @@ describe('a run', () => {
     expect((await follow(id)).run).toMatchObject({ status: 'done', error: null })
   })
 
+  it('does not go on with another set of rows', async () => {
+    const set = await data().importDataset({ name: 'set.jsonl', text: pairs(20) }, () => {})
+    const { id } = await begin({ data: set.id })
+    await follow(id, (event) => event.kind === 'metrics' && void engine().pause())
+    await storage.putDataset(set, (JSON.parse(`[${pairs(19).replaceAll('\n', ',')}]`) as object[]).slice(0, 19), [])
+    const { run } = await follow(id)
+    expect(run).toMatchObject({ status: 'failed', error: { code: 'checkpoint.mismatch' } })
+    expect(run.checkpoints.length).toBeGreaterThan(0)
+  })
+
   it('is refused where its job is not valid', async () => {
     await expect(begin({ rank: 0 })).rejects.toMatchObject({ code: 'job.invalid' })
     await expect(begin({ data: 'local:none' })).rejects.toMatchObject({ code: 'file.missing' })
