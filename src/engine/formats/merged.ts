@@ -5,6 +5,7 @@
 import type { FileSource } from '../../shared/files'
 import type { TensorData } from '../../shared/records'
 import { openWeights, type Weights } from './checkpoint-index'
+import { setJsonField } from './json-edit'
 import { mergeWeights } from './merge'
 import { bytesFile, jsonFile, type OutFile } from './out-file'
 import type { PeftAdapter } from './peft'
@@ -41,35 +42,39 @@ export async function mergedFolder(
   options: MergedOptions,
 ): Promise<OutFile[]> {
   const names = new Set((await source.list()).map((file) => file.name))
-  const config = await readJson(source, 'config.json')
+  const configText = await readText(source, 'config.json')
+  const config = JSON.parse(configText) as Json
   const weights = renameTiedHead(mergeWeights(await openWeights(source), adapter), config)
   const files = weightFiles(weights, options)
-  const dtype =
-    options.dtype === 'same'
-      ? {}
-      : { [config.dtype === undefined ? 'torch_dtype' : 'dtype']: TORCH_NAMES[options.dtype] }
-  files.push(jsonFile('config.json', { ...config, ...dtype }))
-  const generation = names.has('generation_config.json')
-    ? await readJson(source, 'generation_config.json')
-    : generationConfig(config)
-  if (generation.eos_token_id === undefined && options.eosIds?.length)
-    generation.eos_token_id = options.eosIds.length === 1 ? options.eosIds[0] : [...options.eosIds]
-  files.push(jsonFile('generation_config.json', generation))
+  const typeField = config.dtype === undefined ? 'torch_dtype' : 'dtype'
+  const typed = options.dtype === 'same' ? configText : setJsonField(configText, typeField, TORCH_NAMES[options.dtype])
+  files.push(bytesFile('config.json', typed))
 
-  const tokenizer = names.has('tokenizer_config.json') ? await readJson(source, 'tokenizer_config.json') : {}
+  let generation = names.has('generation_config.json')
+    ? await readText(source, 'generation_config.json')
+    : JSON.stringify(generationConfig(config), null, 2)
+  if (options.eosIds?.length && (JSON.parse(generation) as Json).eos_token_id === undefined)
+    generation = setJsonField(
+      generation,
+      'eos_token_id',
+      options.eosIds.length === 1 ? options.eosIds[0] : options.eosIds,
+    )
+  files.push(bytesFile('generation_config.json', generation))
+
+  let tokenizer = names.has('tokenizer_config.json') ? await readText(source, 'tokenizer_config.json') : '{}\n'
   // Loaders that rebuild a tokenizer by its class do not always read tokenizer.json as it stands, and training did.
-  if (names.has('tokenizer.json')) tokenizer.tokenizer_class = 'PreTrainedTokenizerFast'
+  if (names.has('tokenizer.json')) tokenizer = setJsonField(tokenizer, 'tokenizer_class', 'PreTrainedTokenizerFast')
   if (options.chatTemplate !== undefined) {
-    tokenizer.chat_template = options.chatTemplate
+    tokenizer = setJsonField(tokenizer, 'chat_template', options.chatTemplate)
     files.push(bytesFile('chat_template.jinja', options.chatTemplate))
   }
-  files.push(jsonFile('tokenizer_config.json', tokenizer))
+  files.push(bytesFile('tokenizer_config.json', tokenizer))
   for (const name of COPIED) if (names.has(name)) files.push(bytesFile(name, await source.read(name)))
   return files
 }
 
-async function readJson(source: FileSource, name: string): Promise<Json> {
-  return JSON.parse(new TextDecoder().decode(await source.read(name))) as Json
+async function readText(source: FileSource, name: string): Promise<string> {
+  return new TextDecoder().decode(await source.read(name))
 }
 
 function generationConfig(config: Json): Json {
