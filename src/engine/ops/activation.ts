@@ -2,7 +2,6 @@
 import { tf } from '../tf'
 import { dispatch, emptyTensor, onGPU, spread, widest, type Binding } from './gpu'
 import { differentiable } from './gradient'
-import { heapTensor, onHeap, views } from './heap'
 import { elementMain } from './reduce'
 
 /** `exact`: x·Φ(x) with erf ("gelu"); `tanh`: the approximation named "gelu_new" and "gelu_pytorch_tanh". */
@@ -87,35 +86,7 @@ export function swigluReference(gate: tf.Tensor2D, up: tf.Tensor2D): tf.Tensor2D
 
 /** `[n, d], [n, d] → [n, d]`: silu(gate) · up (Shazeer 2020). */
 export function swiglu(gate: tf.Tensor2D, up: tf.Tensor2D): tf.Tensor2D {
-  if (onGPU()) return activationProgram([gate, up], 'silu')
-  return onHeap() ? swigluHeap(gate, up) : swigluReference(gate, up)
-}
-
-/** The wasm form: its sigmoid, then one pass over memory. */
-function swigluHeap(gate: tf.Tensor2D, up: tf.Tensor2D): tf.Tensor2D {
-  return differentiable<tf.Tensor2D>({
-    inputs: [gate, up],
-    forward: (save) => {
-      save([gate, up])
-      const [sigmoid, y] = [tf.sigmoid(gate), heapTensor<tf.Rank.R2>(gate.shape)]
-      const [s, to, g, u] = views(sigmoid, y, gate, up) as [Float32Array, Float32Array, Float32Array, Float32Array]
-      for (let i = 0; i < to.length; i++) to[i] = g[i]! * s[i]! * u[i]!
-      return y
-    },
-    backward: (dy, saved) => {
-      const [gate, up] = saved as [tf.Tensor2D, tf.Tensor2D]
-      const sigmoid = tf.sigmoid(gate)
-      const [dGate, dUp] = [heapTensor<tf.Rank.R2>(gate.shape), heapTensor<tf.Rank.R2>(gate.shape)]
-      const [s, g, u] = views(sigmoid, gate, up) as [Float32Array, Float32Array, Float32Array]
-      const [slope, toGate, toUp] = views(dy, dGate, dUp) as [Float32Array, Float32Array, Float32Array]
-      for (let i = 0; i < slope.length; i++) {
-        const silu = g[i]! * s[i]!
-        toGate[i] = slope[i]! * u[i]! * (s[i]! + silu * (1 - s[i]!))
-        toUp[i] = slope[i]! * silu
-      }
-      return [dGate, dUp]
-    },
-  })
+  return onGPU() ? activationProgram([gate, up], 'silu') : swigluReference(gate, up)
 }
 
 type Curve = GeluKind | 'silu'

@@ -1,91 +1,94 @@
 /**
- * Attention on the wasm backend: heads are copied, masked and transposed straight in its memory, products stay its own.
+ * Attention on the wasm backend, group by group over windows of memory that nothing copies; products and softmax stay its own.
  * Refuses batched matMul, which that backend runs without its fast kernels.
  */
 import { tf } from '../tf'
 import type { AttentionOptions } from './attention'
-import { heapTensor, views } from './heap'
+import { free, heapTensor, multiplyWindows, runKernel, views, type Window } from './heap'
 
 const HIDDEN = -1e30
 
-/** One (batch, key head) group: where its queries and keys lie. */
-interface Group {
-  batch: number
-  /** First query head, and how many there are. */
-  head: number
-  heads: number
-  kv: number
+/** Sizes of one (batch, key head) group, and how many groups there are. */
+interface Sizes {
+  groups: number
+  /** Query rows of a group: its heads one below the other. */
+  rows: number
+  t: number
+  s: number
+  d: number
 }
 
-function groupsOf(q: tf.Tensor4D, k: tf.Tensor4D): Group[] {
-  const [b, , h] = q.shape
-  const kv = k.shape[2]
-  const heads = h / kv
-  return Array.from({ length: b * kv }, (_, i) => ({
-    batch: Math.floor(i / kv),
-    head: (i % kv) * heads,
-    heads,
-    kv: i % kv,
-  }))
+function sizesOf(q: tf.Tensor4D, k: tf.Tensor4D): Sizes {
+  const [b, t, h, d] = q.shape
+  const [, s, kv] = k.shape
+  return { groups: b * kv, rows: (h / kv) * t, t, s, d }
 }
 
-/** Copies `heads` heads of one batch row of `x` [b, length, all, d] to `[heads·length, d]`, or back when `into` is x. */
-function copyHeads(x: tf.Tensor4D, matrix: tf.Tensor, batch: number, head: number, heads: number, back: boolean): void {
-  const [, length, all, d] = x.shape
-  const [wide, narrow] = views(x, matrix) as [Float32Array, Float32Array]
-  for (let h = 0; h < heads; h++) {
-    for (let i = 0; i < length; i++) {
-      const far = ((batch * length + i) * all + head + h) * d
-      const near = (h * length + i) * d
-      if (back) for (let c = 0; c < d; c++) wide[far + c] = narrow[near + c]!
-      else for (let c = 0; c < d; c++) narrow[near + c] = wide[far + c]!
-    }
-  }
+/** `[b, length, heads, d]` with each head's rows together, so that a group is one window. */
+function byHead(x: tf.Tensor4D): tf.Tensor4D {
+  return tf.transpose(x, [0, 2, 1, 3])
 }
 
-function takeHeads(x: tf.Tensor4D, batch: number, head: number, heads: number): tf.Tensor2D {
-  const matrix = heapTensor<tf.Rank.R2>([heads * x.shape[1], x.shape[3]])
-  copyHeads(x, matrix, batch, head, heads, false)
-  return matrix
+/** The same with every head as `[d, length]`. */
+function byHeadTransposed(x: tf.Tensor4D): tf.Tensor4D {
+  return tf.transpose(x, [0, 2, 3, 1])
 }
 
-/** One head of keys or values as `[d, length]`. */
-function takeTransposed(x: tf.Tensor4D, batch: number, head: number): tf.Tensor2D {
-  const [, length, all, d] = x.shape
-  const matrix = heapTensor<tf.Rank.R2>([d, length])
-  const [from, to] = views(x, matrix) as [Float32Array, Float32Array]
-  for (let i = 0; i < length; i++) {
-    const at = ((batch * length + i) * all + head) * d
-    for (let c = 0; c < d; c++) to[c * length + i] = from[at + c]!
-  }
-  return matrix
+function group(tensor: tf.TensorInfo, index: number, rows: number, columns: number): Window {
+  return { tensor, offset: index * rows * columns, rows, columns }
 }
 
-/** Scales, bends and masks raw scores `[heads·t, s]` in place; returns the slope of the bend where there is one. */
-function finishScores(scores: tf.Tensor2D, t: number, options: AttentionOptions): tf.Tensor2D | null {
-  const { scale, past, window = Infinity, softcap } = options
-  const [rows, s] = scores.shape
-  const slope = softcap === undefined ? null : heapTensor<tf.Rank.R2>([rows, s])
+function whole(tensor: tf.TensorInfo): Window {
+  const [rows, columns] = tensor.shape as [number, number]
+  return { tensor, offset: 0, rows, columns }
+}
+
+/** Writes a product into group `index` of `into` and frees it. */
+function keep(product: tf.TensorInfo, into: tf.Tensor, index: number): void {
+  const [from, to] = views(product, into) as [Float32Array, Float32Array]
+  to.set(from, index * from.length)
+  free(product)
+}
+
+/** First and last key that query row `row` sees. */
+function reach(row: number, t: number, { past, window }: AttentionOptions): [first: number, last: number] {
+  const last = past + (row % t)
+  return [window === undefined ? 0 : Math.max(0, last - window + 1), last]
+}
+
+/** Bends and masks scores `[rows, s]` in place; returns the slope of the bend where there is one. */
+function finishScores(scores: tf.TensorInfo, { rows, t, s }: Sizes, options: AttentionOptions): Float32Array | null {
   const z = views(scores)[0]!
-  const bent = slope ? views(slope)[0]! : null
+  const { softcap } = options
+  const slope = softcap === undefined ? null : new Float32Array(rows * s)
   for (let row = 0; row < rows; row++) {
-    const last = past + (row % t)
-    const first = Math.max(0, last - window + 1)
+    const [first, last] = reach(row, t, options)
     const base = row * s
-    z.fill(HIDDEN, base, base + first)
-    for (let j = first; j <= last; j++) {
-      const raw = z[base + j]! * scale
-      if (!bent) {
-        z[base + j] = raw
-        continue
-      }
-      const turn = Math.tanh(raw / softcap!)
-      z[base + j] = softcap! * turn
-      bent[base + j] = 1 - turn * turn
+    if (first > 0) z.fill(HIDDEN, base, base + first)
+    if (last + 1 < s) z.fill(HIDDEN, base + last + 1, base + s)
+    if (!slope) continue
+    for (let at = base + first; at <= base + last; at++) {
+      const turn = Math.tanh(z[at]! / softcap!)
+      z[at] = softcap! * turn
+      slope[at] = 1 - turn * turn
     }
-    z.fill(HIDDEN, base + last + 1, base + s)
   }
   return slope
+}
+
+/** Probabilities of one group (to be freed), and the slope of their softcap. */
+function probabilities(
+  q: tf.Tensor,
+  kT: tf.Tensor,
+  index: number,
+  sizes: Sizes,
+  options: AttentionOptions,
+): { p: tf.TensorInfo; slope: Float32Array | null } {
+  const scores = multiplyWindows(group(q, index, sizes.rows, sizes.d), group(kT, index, sizes.d, sizes.s))
+  const slope = finishScores(scores, sizes, options)
+  const p = runKernel('Softmax', { logits: scores }, { dim: 1 })
+  free(scores)
+  return { p, slope }
 }
 
 /** `[b, t, h, d]` result. */
@@ -95,15 +98,15 @@ export function attentionHeapForward(
   v: tf.Tensor4D,
   options: AttentionOptions,
 ): tf.Tensor4D {
-  const y = heapTensor<tf.Rank.R4>(q.shape)
-  for (const { batch, head, heads, kv } of groupsOf(q, k)) {
-    tf.tidy(() => {
-      const scores = tf.matMul(takeHeads(q, batch, head, heads), takeTransposed(k, batch, kv)) as tf.Tensor2D
-      finishScores(scores, q.shape[1], options)
-      copyHeads(y, tf.matMul(tf.softmax(scores), takeHeads(v, batch, kv, 1)), batch, head, heads, true)
-    })
+  const sizes = sizesOf(q, k)
+  const [qs, kT, vs] = [byHead(tf.mul(q, options.scale)), byHeadTransposed(k), byHead(v)]
+  const y = heapTensor<tf.Rank.R4>(qs.shape)
+  for (let i = 0; i < sizes.groups; i++) {
+    const { p } = probabilities(qs, kT, i, sizes, options)
+    keep(multiplyWindows(whole(p), group(vs, i, sizes.s, sizes.d)), y, i)
+    free(p)
   }
-  return y
+  return byHead(y)
 }
 
 /** Gradients of q, k and v; probabilities are computed again. */
@@ -112,53 +115,54 @@ export function attentionHeapBackward(
   [q, k, v]: [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D],
   options: AttentionOptions,
 ): [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D] {
-  const [dq, dk, dv] = [q, k, v].map((x) => heapTensor<tf.Rank.R4>(x.shape)) as [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D]
-  for (const { batch, head, heads, kv } of groupsOf(q, k)) {
-    tf.tidy(() => {
-      const qs = takeHeads(q, batch, head, heads)
-      const dys = takeHeads(dy, batch, head, heads)
-      const scores = tf.matMul(qs, takeTransposed(k, batch, kv)) as tf.Tensor2D
-      const slope = finishScores(scores, q.shape[1], options)
-      const p = tf.softmax(scores)
-      const dp = tf.matMul(dys, takeTransposed(v, batch, kv)) as tf.Tensor2D
-      const { pT, dsT } = scoreGradient(p, dp, slope, options.scale)
-      copyHeads(dq, tf.matMul(dp, takeHeads(k, batch, kv, 1)), batch, head, heads, true)
-      copyHeads(dk, tf.matMul(dsT, qs), batch, kv, 1, true)
-      copyHeads(dv, tf.matMul(pT, dys), batch, kv, 1, true)
-    })
+  const sizes = sizesOf(q, k)
+  const { rows, s, d } = sizes
+  const [qs, ks, kT, vT, dys] = [
+    byHead(tf.mul(q, options.scale)),
+    byHead(k),
+    byHeadTransposed(k),
+    byHeadTransposed(v),
+    byHead(dy),
+  ]
+  const [dq, dk, dv] = [heapTensor<tf.Rank.R4>(qs.shape), heapTensor<tf.Rank.R4>(ks.shape), heapTensor<tf.Rank.R4>(ks.shape)] // prettier-ignore
+  const [pT, dsT] = [heapTensor<tf.Rank.R2>([s, rows]), heapTensor<tf.Rank.R2>([s, rows])]
+  for (let i = 0; i < sizes.groups; i++) {
+    const { p, slope } = probabilities(qs, kT, i, sizes, options)
+    const ds = multiplyWindows(group(dys, i, rows, d), group(vT, i, d, s))
+    scoreGradient({ p, ds, pT, dsT }, slope, sizes, options)
+    keep(multiplyWindows(whole(ds), group(ks, i, s, d)), dq, i)
+    keep(multiplyWindows(whole(dsT), group(qs, i, rows, d)), dk, i)
+    keep(multiplyWindows(whole(pT), group(dys, i, rows, d)), dv, i)
+    free(p, ds)
   }
-  return [dq, dk, dv]
+  // the queries were scaled already, their gradient was not
+  return [byHead(tf.mul(dq, options.scale)), byHead(dk), byHead(dv)]
 }
 
-/** Turns `dp` into the gradient of the raw scores in place; also gives its and p's transposes. */
+/** Turns the probabilities' gradient `ds` into that of the scores, in place; fills both transposes. */
 function scoreGradient(
-  p: tf.Tensor2D,
-  dp: tf.Tensor2D,
-  slope: tf.Tensor2D | null,
-  scale: number,
-): { pT: tf.Tensor2D; dsT: tf.Tensor2D } {
-  const [rows, s] = p.shape
-  const [pT, dsT] = [heapTensor<tf.Rank.R2>([s, rows]), heapTensor<tf.Rank.R2>([s, rows])]
-  const [chance, gradient, chanceT, gradientT] = views(p, dp, pT, dsT) as [
-    Float32Array,
-    Float32Array,
-    Float32Array,
-    Float32Array,
-  ]
-  const bent = slope ? views(slope)[0]! : null
+  tensors: { p: tf.TensorInfo; ds: tf.TensorInfo; pT: tf.Tensor2D; dsT: tf.Tensor2D },
+  slope: Float32Array | null,
+  { rows, t, s }: Sizes,
+  options: AttentionOptions,
+): void {
+  const [p, ds] = views(tensors.p, tensors.ds) as [Float32Array, Float32Array]
+  const [pT, dsT] = views(tensors.pT, tensors.dsT) as [Float32Array, Float32Array]
+  pT.fill(0)
+  dsT.fill(0)
   for (let row = 0; row < rows; row++) {
+    const [first, last] = reach(row, t, options)
     const base = row * s
     let along = 0
-    for (let j = 0; j < s; j++) along += chance[base + j]! * gradient[base + j]!
-    for (let j = 0; j < s; j++) {
+    for (let at = base + first; at <= base + last; at++) along += p[at]! * ds[at]!
+    for (let j = first; j <= last; j++) {
       const at = base + j
-      const share = chance[at]!
-      // hidden keys have share 0, and their slope was never written
-      const ds = share === 0 ? 0 : share * (gradient[at]! - along) * scale * (bent ? bent[at]! : 1)
-      gradient[at] = ds
-      gradientT[j * rows + row] = ds
-      chanceT[j * rows + row] = share
+      const gradient = p[at]! * (ds[at]! - along) * (slope ? slope[at]! : 1)
+      ds[at] = gradient
+      dsT[j * rows + row] = gradient
+      pT[j * rows + row] = p[at]!
     }
+    ds.fill(0, base, base + first)
+    ds.fill(0, base + last + 1, base + s)
   }
-  return { pT, dsT }
 }

@@ -6,7 +6,10 @@ import { tf } from '../tf'
 
 /** The parts of tfjs-backend-wasm 4.22.0 that this file reaches into. */
 interface Backend {
-  makeOutput(shape: number[], dtype: tf.DataType): tf.TensorInfo
+  wasm: { tfjs: { disposeData(id: number): void } }
+  dataIdMap: { get(id: object): { id: number; memoryOffset: number }; delete(id: object): void }
+  makeOutput(shape: number[], dtype: tf.DataType, memoryOffset?: number): tf.TensorInfo
+  disposeData(id: object): void
   typedArrayFromHeap(tensor: tf.TensorInfo): Float32Array
 }
 
@@ -25,11 +28,54 @@ export function heapTensor<R extends tf.Rank>(shape: tf.ShapeMap[R]): tf.Tensor<
 }
 
 /** Views of f32 tensors. Take them after the last allocation, and drop them before the next. */
-export function views(...tensors: tf.Tensor[]): Float32Array[] {
+export function views(...tensors: tf.TensorInfo[]): Float32Array[] {
   return tensors.map((tensor) => backend().typedArrayFromHeap(tensor))
 }
 
 /** A number that may lie on the device; reading it is free on this backend. */
 export function hostNumber(value: number | tf.Scalar): number {
   return typeof value === 'number' ? value : value.dataSync()[0]!
+}
+
+/** A `[rows, columns]` window onto contiguous memory of `tensor`, from element `offset` on; nothing is copied. Give it back with {@link endWindow}. */
+function openWindow(tensor: tf.TensorInfo, offset: number, rows: number, columns: number): tf.TensorInfo {
+  const { memoryOffset } = backend().dataIdMap.get(tensor.dataId)
+  return backend().makeOutput([rows, columns], 'float32', memoryOffset + 4 * offset)
+}
+
+/** Forgets a window and what the backend's products cached for it; the memory stays its owner's. */
+function endWindow(window: tf.TensorInfo): void {
+  const { id } = backend().dataIdMap.get(window.dataId)
+  backend().wasm.tfjs.disposeData(id)
+  backend().dataIdMap.delete(window.dataId)
+}
+
+/** Frees what {@link multiplyWindows} or {@link runKernel} returned. */
+export function free(...results: tf.TensorInfo[]): void {
+  for (const result of results) backend().disposeData(result.dataId)
+}
+
+/** Runs a kernel of the backend without the engine around it; the result is the caller's to {@link free}. */
+export function runKernel(name: string, inputs: tf.NamedTensorInfoMap, attrs: Record<string, unknown>): tf.TensorInfo {
+  const { kernelFunc } = tf.getKernel(name, 'wasm')
+  return kernelFunc({ inputs, backend: backend(), attrs: attrs as tf.NamedAttrMap }) as tf.TensorInfo
+}
+
+/** A matrix inside a tensor's memory. */
+export interface Window {
+  tensor: tf.TensorInfo
+  /** First element. */
+  offset: number
+  rows: number
+  columns: number
+}
+
+/** `[m, k] · [k, n]` of two windows; the result is the caller's to {@link free}. */
+export function multiplyWindows(left: Window, right: Window): tf.TensorInfo {
+  const a = openWindow(left.tensor, left.offset, left.rows, left.columns)
+  const b = openWindow(right.tensor, right.offset, right.rows, right.columns)
+  const product = runKernel('BatchMatMul', { a, b }, { transposeA: false, transposeB: false })
+  endWindow(a)
+  endWindow(b)
+  return product
 }

@@ -2,7 +2,6 @@
 import { tf } from '../tf'
 import { dispatch, emptyTensor, onGPU, spread } from './gpu'
 import { differentiable } from './gradient'
-import { heapTensor, onHeap, views } from './heap'
 import { ROW_THREADS, rowMain, totalWGSL } from './reduce'
 
 /** `[n, d] → [n, d]`: x / sqrt(mean(x²) + eps) · weight (Zhang & Sennrich 2019). Plain TensorFlow.js, any backend. */
@@ -21,61 +20,6 @@ export function rmsNormReference(x: tf.Tensor2D, weight: tf.Tensor1D, eps: numbe
       const dNormal = tf.mul(dy, weight)
       const along = tf.mean(tf.mul(dNormal, normal), 1, true)
       return [tf.mul(tf.sub(dNormal, tf.mul(normal, along)), r)]
-    },
-  })
-}
-
-/** The wasm form of both norms: two passes over each row, sums in f64. */
-function normHeap(
-  x: tf.Tensor2D,
-  weight: tf.Tensor1D,
-  bias: tf.Tensor1D | null,
-  eps: number,
-  centred: boolean,
-): tf.Tensor2D {
-  const [rows, d] = x.shape
-  /** Calls back with each row's start, mean (0 unless centred) and inverse root. */
-  const eachRow = (values: Float32Array, run: (base: number, mean: number, r: number) => void): void => {
-    for (let base = 0; base < rows * d; base += d) {
-      let [sum, square] = [0, 0]
-      if (centred) for (let c = 0; c < d; c++) sum += values[base + c]!
-      const mean = sum / d
-      for (let c = 0; c < d; c++) square += (values[base + c]! - mean) ** 2
-      run(base, mean, 1 / Math.sqrt(square / d + eps))
-    }
-  }
-  return differentiable<tf.Tensor2D>({
-    inputs: [x],
-    forward: (save) => {
-      save([x])
-      const y = heapTensor<tf.Rank.R2>([rows, d])
-      const [from, to, w] = views(x, y, weight) as [Float32Array, Float32Array, Float32Array]
-      const shift = bias ? views(bias)[0]! : null
-      eachRow(from, (base, mean, r) => {
-        for (let c = 0; c < d; c++) to[base + c] = (from[base + c]! - mean) * r * w[c]! + (shift ? shift[c]! : 0)
-      })
-      return y
-    },
-    backward: (dy, saved) => {
-      const dx = heapTensor<tf.Rank.R2>([rows, d])
-      const [from, to, w, g] = views(saved[0]!, dx, weight, dy) as [
-        Float32Array,
-        Float32Array,
-        Float32Array,
-        Float32Array,
-      ]
-      eachRow(from, (base, mean, r) => {
-        let [plain, along] = [0, 0] // means of the normalised row's gradient, and of it times the row
-        for (let c = 0; c < d; c++) {
-          const slope = g[base + c]! * w[c]!
-          if (centred) plain += slope / d
-          along += (slope * (from[base + c]! - mean) * r) / d
-        }
-        for (let c = 0; c < d; c++) {
-          to[base + c] = (g[base + c]! * w[c]! - plain - (from[base + c]! - mean) * r * along) * r
-        }
-      })
-      return [dx]
     },
   })
 }
@@ -150,8 +94,7 @@ function backwardBody(centred: boolean): string {
 
 /** `[n, d] → [n, d]`: x / sqrt(mean(x²) + eps) · weight. */
 export function rmsNorm(x: tf.Tensor2D, weight: tf.Tensor1D, eps: number): tf.Tensor2D {
-  if (onGPU()) return normProgram(x, weight, null, eps, false)
-  return onHeap() ? normHeap(x, weight, null, eps, false) : rmsNormReference(x, weight, eps)
+  return onGPU() ? normProgram(x, weight, null, eps, false) : rmsNormReference(x, weight, eps)
 }
 
 /** `[n, d] → [n, d]`: (x − mean) / sqrt(variance + eps) · weight + bias (Ba et al. 2016). Plain TensorFlow.js, any backend. */
@@ -184,6 +127,5 @@ export function layerNormReference(
 
 /** `[n, d] → [n, d]`: (x − mean) / sqrt(variance + eps) · weight + bias. */
 export function layerNorm(x: tf.Tensor2D, weight: tf.Tensor1D, bias: tf.Tensor1D | null, eps: number): tf.Tensor2D {
-  if (onGPU()) return normProgram(x, weight, bias, eps, true)
-  return onHeap() ? normHeap(x, weight, bias, eps, true) : layerNormReference(x, weight, bias, eps)
+  return onGPU() ? normProgram(x, weight, bias, eps, true) : layerNormReference(x, weight, bias, eps)
 }
