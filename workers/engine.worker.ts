@@ -27,13 +27,15 @@ const api: EngineApi = {
   listModels: () => workshop.records(),
 
   async importModel(files, onProgress) {
-    const folder = onlyModelFiles(await folderOf(pickedSource(files), 'config.json'))
+    const folder = await folderOf(pickedSource(files), 'config.json')
+    const needed = onlyModelFiles(folder)
+    const bytes = (await needed.list()).reduce((sum, { size }) => sum + size, 0)
     const id = `local:${newId()}`
     const name = files[0]?.path.includes('/') ? (files[0].path.split('/')[0] as string) : 'My model'
     // Loading it is the one check that sees every number; what passes is then on the device already.
     const record = await workshop.loadFrom(id, name, folder, onProgress)
     try {
-      return await storage.storeModel({ ...record, addedAt: Date.now() }, folder, { onProgress })
+      return await storage.storeModel({ ...record, bytes, addedAt: Date.now() }, needed, { onProgress })
     } catch (error) {
       await workshop.remove(id)
       throw error

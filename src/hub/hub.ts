@@ -58,6 +58,7 @@ export class Hub {
         fix: 'Choose a repository with config.json, tokenizer.json and safetensors files.',
       })
     }
+    if (!files.some((file) => file.name.endsWith('.safetensors'))) throw noSafetensors(name, told.files)
     return {
       ...name,
       ...{ id: `hub:${name.owner}/${name.name}@${told.commit}`, commit: told.commit },
@@ -116,6 +117,17 @@ export async function verifyFiles(
       fix: 'Delete it and fetch it again; if it stays so, the endpoint is not to be trusted.',
     })
   }
+}
+
+function noSafetensors({ owner, name }: HubName, files: readonly HubFile[]): CodedError {
+  const pickle = files.find((file) => /\.(bin|pt|pth|ckpt|pkl)$/.test(file.name))
+  const what = pickle
+    ? 'This repository has its weights only as a pickle file, which can run code when it is opened.'
+    : 'This repository has no safetensors file.'
+  return new CodedError(pickle ? 'model.pickle' : 'model.config', what, {
+    where: `${owner}/${name}${pickle ? `/${pickle.name}` : ''}`,
+    fix: 'Choose a repository, or a revision of it, with safetensors files; many have one made by a conversion bot under refs/pr.',
+  })
 }
 
 /** What is needed of the hub's answer; null where it is something else. */

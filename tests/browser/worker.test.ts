@@ -89,6 +89,13 @@ describe('a model folder', () => {
     expect((await storage.listModels()).length).toBe(before)
   })
 
+  it('with pickled weights is refused', async () => {
+    const files = (await goldenModel()).filter(({ path }) => !path.endsWith('.safetensors'))
+    const pickle = { path: 'tiny-llama/pytorch_model.bin', file: fileOf('x', 'pytorch_model.bin') }
+    await expect(engine().importModel([...files, pickle], () => {})).rejects.toMatchObject({ code: 'model.pickle' })
+    await expect(engine().importModel(files, () => {})).rejects.toMatchObject({ code: 'file.missing' })
+  })
+
   it('that is none is refused', async () => {
     const file = fileOf('x', 'cat.txt')
     await expect(engine().importModel([{ path: 'photos/cat.txt', file }], () => {})).rejects.toMatchObject({

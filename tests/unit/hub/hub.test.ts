@@ -100,9 +100,23 @@ describe('a model', () => {
     await expect(hub().find(name)).rejects.toMatchObject({ code: 'hub.request', what: expect.stringMatching(what) })
   })
 
-  it('that is none is refused', async () => {
+  it('that is none, or that could run code, is refused', async () => {
+    const { 'model.safetensors': _, ...rest } = server.files
+    server.files = rest
+    await expect(hub().find('me/tiny')).rejects.toMatchObject({
+      code: 'model.pickle',
+      where: 'me/tiny/pytorch_model.bin',
+    })
+    delete server.files['pytorch_model.bin']
+    await expect(hub().find('me/tiny')).rejects.toMatchObject({
+      code: 'model.config',
+      what: expect.stringContaining('safetensors'),
+    })
     delete server.files['config.json']
-    await expect(hub().find('me/tiny')).rejects.toMatchObject({ code: 'model.config' })
+    await expect(hub().find('me/tiny')).rejects.toMatchObject({
+      code: 'model.config',
+      what: expect.stringContaining('config.json'),
+    })
   })
 
   it('is compared with the hashes that the hub names', async () => {
