@@ -20,8 +20,34 @@ export function encodeChat(example: ChatExample, tokenizer: Tokenizer, template:
   const messages = adapt(example.messages, template)
   const answers = messages.flatMap((message, i) => (isLearnt(example, message, i) ? [i] : []))
   const rendered = render(template, messages, answers, example.tools)
-  const labelled = labelTokens(rendered, tokenizer)
-  return labelled
+  return labelTokens(rendered, tokenizer, template)
+}
+
+/**
+ * The ids of a rendered chat, for training and for prompts alike. Some tokenizers do not see their own special tokens inside a text
+ * (added tokens that are looked for after a normaliser has put a space before the text). A template of the model's own is taken as
+ * transformers takes it, whatever comes out; a built-in one is ours, so its special tokens are put in by id.
+ */
+export function encodeRendered(text: string, tokenizer: Tokenizer, template: ChatTemplate): number[] {
+  return sections(text, tokenizer, template).flatMap((section) => section.ids)
+}
+
+interface Section {
+  text: string
+  ids: number[]
+}
+
+function sections(text: string, tokenizer: Tokenizer, template: ChatTemplate): Section[] {
+  const whole = tokenizer.encode(text, { addSpecialTokens: false })
+  const { eosId } = tokenizer
+  const end = eosId === null ? undefined : tokenizer.tokenOf(eosId)
+  if (template.builtIn === null || !end || !text.includes(end)) return [{ text, ids: whole }]
+  const parts = text.split(end)
+  if (whole.filter((id) => id === eosId).length >= parts.length - 1) return [{ text, ids: whole }]
+  return parts.flatMap((part, i): Section[] => [
+    ...(i > 0 ? [{ text: end, ids: [eosId as number] }] : []),
+    ...(part === '' ? [] : [{ text: part, ids: tokenizer.encode(part, { addSpecialTokens: false }) }]),
+  ])
 }
 
 function isLearnt(example: ChatExample, message: ChatMessage, index: number): boolean {
@@ -66,12 +92,12 @@ function render(
   }
 }
 
-function labelTokens(rendered: RenderedChat, tokenizer: Tokenizer): LabelledIds {
-  const whole = tokenizer.encode(rendered.text, { addSpecialTokens: false })
-  const offsets = tokenOffsets(whole, rendered.text, tokenizer)
-  const cut = offsets
-    ? { ids: whole, ranges: rendered.spans.map((span) => rangeByOffsets(span, offsets)) }
-    : (rangesByPrefix(whole, rendered, tokenizer) ?? inSegments(rendered, tokenizer))
+function labelTokens(rendered: RenderedChat, tokenizer: Tokenizer, template: ChatTemplate): LabelledIds {
+  const parts = sections(rendered.text, tokenizer, template)
+  const whole = parts.flatMap((part) => part.ids)
+  const offsets = allOffsets(parts, tokenizer)
+  const encode = (text: string) => encodeRendered(text, tokenizer, template)
+  const cut = cutAnswers(rendered, whole, offsets, encode, template.builtIn !== null)
   const { ids, ranges } = cut
   const learnt = new Array<boolean>(ids.length).fill(false)
   const endId = firstSpecial(rendered.tail, tokenizer)
@@ -84,14 +110,52 @@ function labelTokens(rendered: RenderedChat, tokenizer: Tokenizer): LabelledIds 
   return { ids, learnt }
 }
 
+/**
+ * The ids with the ranges of the answers. Where an answer shares its first token with what stands before it, that token is learnt
+ * with it; but where the template is ours, the two are tokenised apart, so that training sees what a prompt will look like.
+ */
+function cutAnswers(
+  rendered: RenderedChat,
+  whole: number[],
+  offsets: number[] | undefined,
+  encode: Encode,
+  ours: boolean,
+): Cut {
+  if (!offsets) return rangesByPrefix(whole, rendered, encode) ?? inSegments(rendered, encode)
+  const borders = ours ? new Set(offsets) : undefined
+  if (borders && rendered.spans.some((span) => !borders.has(span.start))) return inSegments(rendered, encode)
+  return { ids: whole, ranges: rendered.spans.map((span) => rangeByOffsets(span, offsets)) }
+}
+
 /** Where each token's text begins, with the text's length at the end; undefined where tokens do not spell the text out. */
-function tokenOffsets(ids: readonly number[], text: string, tokenizer: Tokenizer): number[] | undefined {
-  const offsets = [0]
+function allOffsets(parts: readonly Section[], tokenizer: Tokenizer): number[] | undefined {
+  const offsets: number[] = []
   let at = 0
-  for (const piece of tokenizer.pieces(ids)) {
-    if (!text.startsWith(piece, at)) return undefined
-    at += piece.length
+  for (const part of parts) {
+    const own = part.ids.length === 1 && parts.length > 1 ? [0] : tokenOffsets(part.ids, part.text, tokenizer)
+    if (!own) return undefined
+    for (const offset of own) offsets.push(at + offset)
+    at += part.text.length
+  }
+  return [...offsets, at]
+}
+
+/**
+ * Offsets within one section. A space that the tokenizer puts before a text, or takes from it, belongs to its first token; a token for
+ * an unknown character stands for one character. Every other character must be spelt out.
+ */
+function tokenOffsets(ids: readonly number[], text: string, tokenizer: Tokenizer): number[] | undefined {
+  const offsets: number[] = []
+  let at = 0
+  const pieces = tokenizer.pieces(ids)
+  for (const [i, piece] of pieces.entries()) {
     offsets.push(at)
+    const first = at === 0
+    if (text.startsWith(piece, at)) at += piece.length
+    else if (first && text.startsWith(` ${piece}`)) at += piece.length + 1
+    else if (first && piece.startsWith(' ') && text.startsWith(piece.slice(1))) at += piece.length - 1
+    else if (tokenizer.specialIds.has(ids[i] as number)) at += (text.codePointAt(at) ?? 0) > 0xffff ? 2 : 1
+    else return undefined
   }
   return at === text.length ? offsets : undefined
 }
@@ -100,6 +164,13 @@ interface Range {
   start: number
   end: number
 }
+
+interface Cut {
+  ids: number[]
+  ranges: Range[]
+}
+
+type Encode = (text: string) => number[]
 
 /** Tokens that share a character with the span; a token without text belongs to the character that the next ones complete. */
 function rangeByOffsets(span: Span, offsets: readonly number[]): Range {
@@ -113,13 +184,9 @@ function rangeByOffsets(span: Span, offsets: readonly number[]): Range {
 }
 
 /** Boundaries by tokenising what comes before them, where that gives the very beginning of the whole. */
-function rangesByPrefix(
-  ids: number[],
-  rendered: RenderedChat,
-  tokenizer: Tokenizer,
-): { ids: number[]; ranges: Range[] } | undefined {
+function rangesByPrefix(ids: number[], rendered: RenderedChat, encode: Encode): Cut | undefined {
   const boundary = (at: number): number | undefined => {
-    const before = tokenizer.encode(rendered.text.slice(0, at), { addSpecialTokens: false })
+    const before = encode(rendered.text.slice(0, at))
     return before.every((id, i) => ids[i] === id) ? before.length : undefined
   }
   const ranges: Range[] = []
@@ -133,11 +200,11 @@ function rangesByPrefix(
 }
 
 /** The last resort, exact by construction: what lies between boundaries is tokenised apart, as generation itself would. */
-function inSegments(rendered: RenderedChat, tokenizer: Tokenizer): { ids: number[]; ranges: Range[] } {
+function inSegments(rendered: RenderedChat, encode: Encode): Cut {
   const ids: number[] = []
   const ranges: Range[] = []
   const add = (text: string) => {
-    if (text !== '') for (const id of tokenizer.encode(text, { addSpecialTokens: false })) ids.push(id)
+    if (text !== '') for (const id of encode(text)) ids.push(id)
   }
   let at = 0
   for (const span of rendered.spans) {
