@@ -40,7 +40,6 @@ async function answer(request) {
       return (await cache.match('./', { ignoreVary: true })) ?? Response.error()
     }
   }
-  // A range is answered with the whole file, which servers may do and the page expects.
   const kept = await cache.match(request.url, { ignoreVary: true, ignoreSearch: true })
   return kept ?? fetch(request)
 }

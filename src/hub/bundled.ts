@@ -67,13 +67,9 @@ export function bundledSource(base: string, model: BundledModel): FileSource {
   const wholes = new Map<string, Promise<Uint8Array>>()
 
   const fetchHead = async (name: string, size: number): Promise<Uint8Array> => {
-    const response = await request(new URL(name, folder), { range: `bytes=0-${HEAD - 1}` })
+    const response = await request(new URL(name, folder), { cache: 'no-store' })
     if (!response) throw missing(name)
-    const bytes = new Uint8Array(await response.arrayBuffer())
-    // Static servers need not know ranges: this is then the whole file, and the answer to all further reads.
-    if (response.status !== 206) wholes.set(name, Promise.resolve(checked(name, bytes, size)))
-    else checked(name, bytes, HEAD)
-    return bytes
+    return start(response, Math.min(HEAD, size))
   }
   const fetchWhole = async (name: string, size: number): Promise<Uint8Array> => {
     const response = await request(new URL(name, folder))
@@ -101,6 +97,25 @@ export function bundledSource(base: string, model: BundledModel): FileSource {
   }
 }
 
+/**
+ * The first bytes of a body; the rest is not fetched. A Range header would be the usual way, but servers that compress on the
+ * fly (and the browser's cache behind them) count its bytes in the compressed file.
+ */
+async function start(response: Response, length: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(length)
+  const reader = (response.body as ReadableStream<Uint8Array>).getReader()
+  let filled = 0
+  while (filled < length) {
+    const { done, value } = await reader.read()
+    if (done) break
+    const part = value.subarray(0, length - filled)
+    bytes.set(part, filled)
+    filled += part.length
+  }
+  await reader.cancel()
+  return bytes.subarray(0, filled)
+}
+
 /** A promise that is made once and forgotten if it fails. */
 async function once<T>(kept: Map<string, Promise<T>>, key: string, make: () => Promise<T>): Promise<T> {
   const promise = kept.get(key) ?? make()
@@ -114,10 +129,10 @@ async function once<T>(kept: Map<string, Promise<T>>, key: string, make: () => P
 }
 
 /** A file of the page itself; null where the server has none. */
-async function request(url: URL, headers: Record<string, string> = {}): Promise<Response | null> {
+async function request(url: URL, init: RequestInit = {}): Promise<Response | null> {
   let response: Response
   try {
-    response = await fetch(url, { headers })
+    response = await fetch(url, init)
   } catch (error) {
     throw new CodedError('hub.request', 'The page could not fetch one of its own files.', {
       where: url.pathname,
