@@ -28,7 +28,6 @@ const PACKAGES = {
   uplot: ['ui'],
   '@huggingface/tokenizers': ['engine'],
   '@huggingface/jinja': ['engine'],
-  papaparse: ['data'],
 }
 
 function restrictions(room) {

@@ -1,7 +1,7 @@
 /** Builds the page as a static folder that works under any base path. */
 import { svelte } from '@sveltejs/vite-plugin-svelte'
 import { defineConfig } from 'vite'
-import { offlineFiles } from './scripts/offline-files'
+import { offlineFiles } from './scripts/offline-files.ts'
 
 export default defineConfig({
   base: './',
@@ -19,7 +19,6 @@ export default defineConfig({
       'client-zip',
       'comlink',
       'idb-keyval',
-      'papaparse',
       'pure-rand/generator/xoroshiro128plus',
       'pure-rand/distribution/uniformInt',
       'uplot',
