@@ -39,8 +39,8 @@ const device = { backend: 'webgpu', software: false } as DeviceReport
 
 describe('recommend', () => {
   it.each([
-    [656_000, 5e-3],
-    [3_200_000, 3e-3],
+    [656_000, 1e-2],
+    [3_200_000, 5e-3],
     [30_000_000, 1e-3],
     [135_000_000, 5e-4],
   ])('gives a model of %i parameters the rate %d', (parameters, rate) => {
@@ -83,6 +83,18 @@ describe('recommend', () => {
     expect((short.batchSize ?? 4) * (short.gradAccum ?? 1)).toBe(16)
     expect((long.batchSize ?? 4) * (long.gradAccum ?? 1)).toBe(16)
     expect((long.batchSize ?? 4) * 1000).toBeLessThanOrEqual(4096)
+  })
+
+  it('rests a step on enough tokens to learn, and a small set on enough steps', () => {
+    const size = (rows: number, perRow: number) => {
+      const { change } = recommend(model(1e6), facts(rows, 60, 80, rows * perRow))
+      return [(change.batchSize ?? 4) * (change.gradAccum ?? 1), change.epochs ?? 3]
+    }
+    expect(size(90, 16)).toEqual([16, 20])
+    expect(size(90, 300)).toEqual([4, 7])
+    expect(size(600, 40)).toEqual([8, 3])
+    expect(size(600, 3)).toEqual([16, 4])
+    expect(size(20_000, 40)).toEqual([16, 1])
   })
 
   it('raises the rank when there is much to learn', () => {
