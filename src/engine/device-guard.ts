@@ -8,6 +8,8 @@ interface Watched {
   device: GPUDevice
   /** Why the device was lost; null while it is there. */
   lost: string | null
+  /** What it complained of outside any guarded work; null if nothing. */
+  complaint: string | null
 }
 
 let watched: Watched | null = null
@@ -18,10 +20,13 @@ export function watchDevice(device: GPUDevice | null): void {
     watched = null
     return
   }
-  const entry: Watched = { device, lost: null }
+  const entry: Watched = { device, lost: null, complaint: null }
   watched = entry
   void device.lost.then((info) => {
     entry.lost = info.message || info.reason
+  })
+  device.addEventListener('uncapturederror', ({ error }) => {
+    entry.complaint ??= error.message
   })
 }
 
@@ -33,6 +38,10 @@ export function lostError(reason: string): CodedError {
   })
 }
 
+function invalidError(message: string): CodedError {
+  return new CodedError('internal', `A GPU operation was invalid: ${message}`, { where: 'WebGPU device' })
+}
+
 /**
  * Runs work that ends by reading a result back, inside error scopes.
  * @throws CodedError `device.out-of-memory`, `device.lost`, `internal` (an invalid dispatch), or what the work throws.
@@ -41,6 +50,7 @@ export async function withGuard<T>(work: () => Promise<T>): Promise<T> {
   const current = watched
   if (!current) return work()
   if (current.lost !== null) throw lostError(current.lost)
+  if (current.complaint !== null) throw invalidError(current.complaint)
   const { device } = current
   device.pushErrorScope('out-of-memory')
   device.pushErrorScope('validation')
@@ -64,7 +74,6 @@ export async function withGuard<T>(work: () => Promise<T>): Promise<T> {
   await Promise.resolve()
   if (current.lost !== null) throw lostError(current.lost)
   if (failure !== null) throw failure
-  if (invalid)
-    throw new CodedError('internal', `A GPU operation was invalid: ${invalid.message}`, { where: 'WebGPU device' })
+  if (invalid) throw invalidError(invalid.message)
   return result as T
 }

@@ -5,6 +5,7 @@
 import { CodedError } from '../shared/errors'
 import type { GenerateResult, Sampling } from '../shared/protocol'
 import type { Adapter } from './adapters/lora'
+import { withGuard } from './device-guard'
 import type { Model } from './models/model'
 import { LayerCache } from './nn/cache'
 import type { Pass } from './nn/network'
@@ -113,7 +114,8 @@ export async function* generate(
         reason = 'cancelled'
         break
       }
-      const id = sampleToken(await decoding.advance(next), seen, sampling, random)
+      const scores = await withGuard(() => decoding.advance(next))
+      const id = sampleToken(scores, seen, sampling, random)
       if (model.endIds.has(id)) {
         reason = 'end'
         break

@@ -41,18 +41,22 @@ function weightBytes(shape: ModelShape, backend: DeviceReport['backend']): numbe
  * Bytes of activations at the peak: one hidden state a layer for the whole micro-batch, and the larger of
  * one layer recomputed under the tape with its gradients, and one chunk of logits.
  */
-function activationBytes(shape: ModelShape, job: Pick<Job, 'batchSize' | 'rank'>, length: number): number {
+function activationBytes(
+  shape: ModelShape,
+  job: Pick<Job, 'batchSize' | 'rank'>,
+  length: number,
+  backend: DeviceReport['backend'],
+): number {
   const n = job.batchSize * length
   const [q, kv] = [shape.heads * shape.headDim, shape.kvHeads * shape.headDim]
   const { hiddenSize: h, intermediateSize: f } = shape
   const states = (shape.layers + 1) * n * h
   // Kept by the tape: norms' and projections' inputs and outputs, rope's outputs, and each projection's low-rank product.
   const kept = n * (6 * h + 3 * q + 4 * kv + 3 * f + 7 * job.rank)
-  // In flight at once in the backward pass: gradients of gate, up and their product, or of one attention group.
-  const flowing = Math.max(
-    n * (3 * f + 2 * h),
-    n * (3 * q + 2 * kv) + 3 * (shape.heads / shape.kvHeads) * length * length,
-  )
+  // In flight at once in the backward pass: gradients of gate, up and their product, or of attention, which on wasm holds the
+  // scores of one group of heads about eight times over and on webgpu never.
+  const scores = backend === 'webgpu' ? 0 : 8 * (shape.heads / shape.kvHeads) * length * length
+  const flowing = Math.max(n * (3 * f + 2 * h), n * (3 * q + 2 * kv) + scores)
   const logits = Math.min(3 * 2 ** 22, 3 * n * shape.vocabulary) + 3 * n * h
   return FLOAT * (states + Math.max(kept + flowing, logits))
 }
@@ -74,7 +78,7 @@ function parts(shape: ModelShape, job: Job, length: number, device: DeviceReport
   // The adapter with its gradients (twice while micro-batches add up), and two moments.
   const adapter = trainable * (job.gradAccum > 1 ? 3 : 2)
   const optimiser = 2 * trainable
-  const activations = activationBytes(shape, job, length)
+  const activations = activationBytes(shape, job, length, device.backend)
   const total = weights + adapter + optimiser + activations
   return {
     weights,

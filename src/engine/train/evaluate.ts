@@ -1,6 +1,7 @@
 /** Loss and token accuracy over rows, reduced token by token. Refuses to hold more than one batch of rows on the device. */
 import type { EncodedRow } from '../../shared/records'
 import type { Adapter } from '../adapters/lora'
+import { withGuard } from '../device-guard'
 import type { Model } from '../models/model'
 import { crossEntropy } from '../ops'
 import { tf } from '../tf'
@@ -93,7 +94,7 @@ export async function evaluate(
   const results: RowResult[] = []
   for (const group of groups(rows)) {
     signal?.throwIfAborted()
-    for (const result of await evaluateGroup(model, adapter, group)) {
+    for (const result of await withGuard(() => evaluateGroup(model, adapter, group))) {
       results.push(result)
       onRow?.(result, results.length)
     }

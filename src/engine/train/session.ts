@@ -154,7 +154,10 @@ export class TrainSession {
 
   /** All state, so that a session made from it goes on with the same numbers. Forces a sync with the device. */
   async checkpoint(): Promise<Checkpoint> {
-    const { tensors } = await this.adapter.toPeft(this.model.record.name)
+    const [{ tensors }, moments] = await withGuard(async () => [
+      await this.adapter.toPeft(this.model.record.name),
+      await this.#optimiser.save(),
+    ])
     const named = Object.fromEntries(Object.entries(tensors).map(([key, tensor]) => [ADAPTER + key, tensor]))
     const meta: CheckpointMeta = {
       version: 1,
@@ -170,7 +173,7 @@ export class TrainSession {
       marks: [...this.marks],
       ...(this.#adapterConfig ? { adapterConfig: this.#adapterConfig } : {}),
     }
-    return { meta, tensors: { ...named, ...(await this.#optimiser.save()) } }
+    return { meta, tensors: { ...named, ...moments } }
   }
 
   dispose(): void {
