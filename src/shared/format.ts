@@ -11,7 +11,7 @@ export function figure(value: number): string {
   if (value === 0) return '0'
   const size = Math.abs(value)
   if (size < 0.001) return value.toExponential(2).replace(/\.?0+e/, 'e')
-  if (size >= 1000) return Math.round(Number(value.toPrecision(3))).toLocaleString('en-GB')
+  if (size >= 999.5) return Math.round(Number(value.toPrecision(3))).toLocaleString('en-GB')
   return value.toPrecision(3)
 }
 

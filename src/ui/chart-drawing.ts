@@ -2,7 +2,6 @@
  * The strokes of a run's charts: screen, frame, labels at the traces' ends, marks. Refuses to know where numbers come from.
  */
 import type uPlot from 'uplot'
-import type { RunMark } from '../shared/records'
 
 export const TOKENS = [
   'ink',
@@ -33,14 +32,6 @@ export function palette(host: HTMLElement): Palette {
   return colours as Palette
 }
 
-/** What a mark is called on the chart and how its line looks; checkpoints and old bests are in the table only. */
-export const MARKS: Partial<Record<RunMark['kind'], { name: string; colour: keyof Palette; dash: number[] }>> = {
-  'early-stop': { name: 'stopped early', colour: 'ink', dash: [] },
-  resume: { name: 'resumed', colour: 'ink-soft', dash: [2, 3] },
-  skipped: { name: 'skipped', colour: 'poor', dash: [1, 2] },
-  paused: { name: 'paused', colour: 'ink-soft', dash: [6, 3] },
-}
-
 export interface Pen {
   context: CanvasRenderingContext2D
   ratio: number
@@ -67,6 +58,13 @@ export function tickNames(splits: readonly (number | null)[]): string[] {
   }
   const decimals = Math.max(0, ...values.map((value) => String(value ?? 0).split('.')[1]?.length ?? 0))
   return values.map((value) => (value === null ? '' : value.toFixed(Math.min(4, decimals))))
+}
+
+/** Draws without leaving a trace in the pen: uPlot remembers what it set and does not set it again. */
+export function apart(chart: uPlot, draw: () => void): void {
+  chart.ctx.save()
+  draw()
+  chart.ctx.restore()
 }
 
 export function penOf(chart: uPlot): Pen {

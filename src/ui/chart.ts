@@ -5,9 +5,8 @@
 import uPlot from 'uplot'
 import 'uplot/dist/uPlot.min.css'
 import { duration, figure } from '../shared/format'
-import type { RunMark } from '../shared/records'
 import {
-  drawDiamond,
+  apart,
   drawFrame,
   drawLabels,
   drawScreen,
@@ -15,7 +14,6 @@ import {
   isNarrow,
   lastOf,
   logSplits,
-  MARKS,
   palette,
   penOf,
   place,
@@ -24,34 +22,20 @@ import {
   tickNames,
   type Label,
   type Palette,
-  type Pen,
 } from './chart-drawing'
-import { nearest, reach, type Axis, type Curves } from './curves'
+import { drawEvidence, drawMarks, type View } from './chart-marks'
+import { reach } from './curves'
 
-/** A stretch of steps, both ends included, that shows something. */
-export interface Evidence {
-  from: number
-  to: number
-  text: string
-}
+export type { Evidence, View } from './chart-marks'
 
-export interface View {
-  curves: Curves
-  axis: Axis
-  log: boolean
-  live: boolean
-  /** What x would reach at the end of the run, in units of the axis; 0 where that is not known. */
-  whole: number
-  marks: readonly RunMark[]
-  evidence: readonly Evidence[]
-  zoom: readonly [number, number] | null
-}
 export interface Hooks {
   oncursor: (index: number | null) => void
   onzoom: (range: [number, number]) => void
 }
 
 const SMALL = 84
+/** Steps are whole: no division falls between two. */
+const WHOLE = Array.from({ length: 8 }, (_, power) => [1, 2, 5].map((unit) => unit * 10 ** power)).flat()
 let made = 0
 
 /** One run's charts in a host element: made once, fed with {@link update}, gone with {@link destroy}. */
@@ -153,14 +137,20 @@ export class ScopeCharts {
     ]
     big.hooks = {
       ...big.hooks,
-      draw: [(chart) => this.#drawLoss(chart, colours)],
+      draw: [(chart) => apart(chart, () => this.#drawLoss(chart, colours))],
     }
     const rate = this.#options(colours, SMALL, false, false)
     rate.series = [{}, { stroke: colours['ink-soft'], width: 1.5, points: { show: false } }]
-    rate.hooks = { ...rate.hooks, draw: [(chart) => this.#drawSmall(chart, colours, 'learning rate', 1)] }
+    rate.hooks = {
+      ...rate.hooks,
+      draw: [(chart) => apart(chart, () => this.#drawSmall(chart, colours, 'learning rate', 1))],
+    }
     const norm = this.#options(colours, SMALL + 26, false, true)
     norm.series = [{}, { stroke: colours['ink-soft'], width: 1.25, points: { show: false } }]
-    norm.hooks = { ...norm.hooks, draw: [(chart) => this.#drawSmall(chart, colours, 'gradient norm', 1)] }
+    norm.hooks = {
+      ...norm.hooks,
+      draw: [(chart) => apart(chart, () => this.#drawSmall(chart, colours, 'gradient norm', 1))],
+    }
     this.#charts = [big, rate, norm].map((options) => new uPlot(options, [[], []], this.#host))
   }
 
@@ -192,6 +182,7 @@ export class ScopeCharts {
       axes: [
         {
           ...line,
+          ...(this.#view.axis === 'step' ? { incrs: WHOLE } : {}),
           size: bottom ? 30 : 0,
           show: true,
           gap: 5,
@@ -215,10 +206,11 @@ export class ScopeCharts {
       series: [],
       hooks: {
         drawClear: [
-          (chart) => {
-            drawScreen(chart, colours)
-            if (height > SMALL + 30) this.#drawEvidence(chart, colours)
-          },
+          (chart) =>
+            apart(chart, () => {
+              drawScreen(chart, colours)
+              if (height > SMALL + 30) drawEvidence(chart, this.#view, colours)
+            }),
         ],
         drawAxes: [(chart) => drawFrame(chart, colours, this.#splits.get(chart) ?? [])],
         setCursor: [(chart) => this.#cursor(chart)],
@@ -264,7 +256,7 @@ export class ScopeCharts {
   #drawLoss(chart: uPlot, colours: Palette): void {
     const { curves, live } = this.#view
     const pen = penOf(chart)
-    this.#drawMarks(chart, pen, colours)
+    drawMarks(chart, this.#view, colours)
     const end = lastOf(curves.smoothed)
     const valid = lastOf(curves.valid)
     const labels: Label[] = []
@@ -283,28 +275,6 @@ export class ScopeCharts {
       labels.push({ ...at, text: 'validation', value: figure(valid.value), colour: colours.valid })
     }
     drawLabels(chart, pen, labels, colours)
-  }
-
-  /** A band behind the steps that the diagnosis speaks of, with its words at the foot. */
-  #drawEvidence(chart: uPlot, colours: Palette): void {
-    const { curves, evidence } = this.#view
-    const pen = penOf(chart)
-    const { bbox } = chart
-    const along = (step: number) => chart.valToPos(curves.x[nearest(curves.step, step)] ?? 0, 'x', true)
-    for (const { from, to, text } of evidence) {
-      const left = Math.max(bbox.left, along(from))
-      const right = Math.min(bbox.left + bbox.width, Math.max(along(to), left + 2 * pen.ratio))
-      if (!(right > left)) continue
-      pen.context.fillStyle = colours['fair-wash']
-      pen.context.fillRect(left, bbox.top, right - left, bbox.height)
-      pen.context.fillStyle = colours.fair
-      pen.context.font = `${12 * pen.ratio}px system-ui, sans-serif`
-      pen.context.textBaseline = 'bottom'
-      const width = pen.context.measureText(text).width
-      const start = Math.max(bbox.left, Math.min(left, bbox.left + bbox.width - width - 10 * pen.ratio))
-      pen.context.textAlign = 'left'
-      pen.context.fillText(text, start + 5 * pen.ratio, bbox.top + bbox.height - 5 * pen.ratio)
-    }
   }
 
   #drawSmall(chart: uPlot, colours: Palette, name: string, series: number): void {
@@ -333,45 +303,5 @@ export class ScopeCharts {
     pen.context.fillStyle = colours.ink
     pen.context.font = `600 ${12 * pen.ratio}px system-ui, sans-serif`
     if (last) pen.context.fillText(figure(last.value), left, bbox.top + 19 * pen.ratio)
-  }
-
-  #drawMarks(chart: uPlot, pen: Pen, colours: Palette): void {
-    const { curves, marks } = this.#view
-    const { bbox } = chart
-    const { context, ratio } = pen
-    let free = bbox.left
-    for (const mark of marks) {
-      const style = MARKS[mark.kind]
-      if (!style) continue
-      const index = nearest(curves.step, mark.step)
-      const x = chart.valToPos(curves.x[index] ?? Number.NaN, 'x', true)
-      if (!(x >= bbox.left && x <= bbox.left + bbox.width)) continue
-      context.save()
-      context.strokeStyle = context.fillStyle = colours[style.colour]
-      context.lineWidth = ratio
-      context.setLineDash(style.dash.map((n) => n * ratio))
-      context.beginPath()
-      context.moveTo(x, bbox.top)
-      context.lineTo(x, bbox.top + bbox.height)
-      context.stroke()
-      context.setLineDash([])
-      context.font = `${12 * ratio}px system-ui, sans-serif`
-      context.textBaseline = 'top'
-      const width = context.measureText(style.name).width
-      const toLeft = x + width + 10 * ratio > bbox.left + bbox.width
-      const from = toLeft ? x - width - 5 * ratio : x + 5 * ratio
-      if (from >= free || toLeft) {
-        context.textAlign = 'left'
-        halo(pen, style.name, from, bbox.top + 5 * ratio, colours)
-        free = from + width + 8 * ratio
-      }
-      context.restore()
-    }
-    const best = marks.findLast(({ kind }) => kind === 'best')
-    const index = best ? nearest(curves.step, best.step) : -1
-    const value = curves.valid[index]
-    if (best && typeof value === 'number') {
-      drawDiamond(pen, place(chart, curves.x[index], value), colours.valid, bbox.left + bbox.width)
-    }
   }
 }

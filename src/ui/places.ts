@@ -39,6 +39,7 @@ export const PLACE_LIST: readonly PlaceInfo[] = [
     state: () => {
       const { chosen } = datasets
       if (!chosen) return datasets.loaded ? 'add examples' : ''
+      if (chosen.mapping.format === 'unknown') return `${counted(chosen.rows, 'row')} · say what they are`
       const tone = preview.stats ? { good: 'good', fair: 'fair', poor: 'needs mending' }[preview.stats.tone] : ''
       return [counted(chosen.rows, 'row'), tone].filter(Boolean).join(' · ')
     },
@@ -55,7 +56,7 @@ export const PLACE_LIST: readonly PlaceInfo[] = [
       if (run?.status === 'paused') return `paused at step ${training.step}`
       if (run?.status === 'done') return 'done'
       if (run?.status === 'failed') return 'failed'
-      return models.chosen && datasets.chosen ? 'ready' : 'not yet'
+      return preview.request ? 'ready' : 'not yet'
     },
     done: () => runs.list.some((run) => run.status === 'done'),
   },
