@@ -1,5 +1,12 @@
 import { describe, expect, it } from 'vitest'
-import { encodeExample, type ChatExample, type EncodedExample, type Example } from '../../../src/data'
+import {
+  encodeExample,
+  encodePrompt,
+  mapRow,
+  type ChatExample,
+  type EncodedExample,
+  type Example,
+} from '../../../src/data'
 import type { ChatTemplate } from '../../../src/engine/tokenizer/chat-template'
 import type { Tokenizer } from '../../../src/engine/tokenizer'
 import { byteModel, CHATML } from './support'
@@ -176,5 +183,35 @@ describe('chats', () => {
     expect(prefix).toEqual(exact)
     const segments = encodeExample(chat('a', '\nline'), deaf, template as ChatTemplate, options)
     expect(learnt(segments, tokenizer)).toEqual(['\nline<|im_end|>'])
+  })
+})
+
+describe('prompts', () => {
+  const turns = (content: string, answer: string) => [
+    { role: 'user', content },
+    { role: 'assistant', content: answer },
+  ]
+  const said = (value: string, answer: string) => [
+    { from: 'human', value },
+    { from: 'gpt', value: answer },
+  ]
+  it.each([
+    ['alpaca', { instruction: 'instruction', output: 'output' }, { instruction: 'Why?', output: 'So.' }],
+    ['label', { text: 'text', label: 'label' }, { text: 'Why?', label: 'So.' }],
+    ['pair', { prompt: 'prompt', completion: 'completion' }, { prompt: 'Why?', completion: 'So.' }],
+    ['chat', { messages: 'messages' }, { messages: turns('Why?', 'So.') }],
+    ['sharegpt', { conversations: 'c' }, { c: said('Why?', 'So.') }],
+    ['text', { text: 'text' }, { text: 'Why? So.' }],
+  ] as const)('of %s rows are the very tokens that training began with', async (format, columns, row) => {
+    for (const own of [undefined, CHATML]) {
+      for (const systemPrompt of [undefined, 'Be brief.']) {
+        const { tokenizer, template } = await byteModel(own)
+        const mapping = { format, columns, ...(systemPrompt ? { systemPrompt } : {}) }
+        const trained = encodeExample(mapRow(row, mapping), tokenizer, template, options)
+        const asked = encodePrompt('Why?', mapping, tokenizer, template)
+        expect([...trained.inputIds.slice(0, asked.length)]).toEqual(asked)
+        if (format !== 'text') expect(trained.labels.findIndex((label) => label !== -100)).toBe(asked.length)
+      }
+    }
   })
 })
