@@ -30,17 +30,17 @@ export const BUILT_IN_TEMPLATES: {
   plain: {
     label: 'Plain',
     help: 'Turns begin with "User:" and "Assistant:", answers end with the end token. Suits base models: they know the words already.',
-    source: `{{ bos }}{% for message in messages %}{% if message['role'] == 'system' %}{{ message['content'] }}{% elif message['role'] == 'user' %}User: {{ message['content'] }}{% elif message['role'] == 'assistant' %}Assistant: {{ message['content'] }}{{ eos_token }}{% else %}{{ message['role'] | capitalize }}: {{ message['content'] }}{% endif %}{% if not loop.last or add_generation_prompt %}{{ '\\n\\n' }}{% endif %}{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}`,
+    source: `{% for message in messages %}{% if message['role'] == 'system' %}{{ message['content'] }}{% elif message['role'] == 'user' %}User: {{ message['content'] }}{% elif message['role'] == 'assistant' %}Assistant: {{ message['content'] }}{{ eos_token }}{% else %}{{ message['role'] | capitalize }}: {{ message['content'] }}{% endif %}{% if not loop.last or add_generation_prompt %}{{ '\\n\\n' }}{% endif %}{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}`,
   },
   chatml: {
     label: 'ChatML',
     help: 'Turns stand between <|im_start|> and <|im_end|>. Right for models that have these tokens, costly for those that do not.',
-    source: `{{ bos }}{% for message in messages %}<|im_start|>{{ message['role'] }}{{ '\\n' }}{{ message['content'] }}<|im_end|>{{ '\\n' }}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant{{ '\\n' }}{% endif %}`,
+    source: `{% for message in messages %}<|im_start|>{{ message['role'] }}{{ '\\n' }}{{ message['content'] }}<|im_end|>{{ '\\n' }}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant{{ '\\n' }}{% endif %}`,
   },
   alpaca: {
     label: 'Alpaca',
     help: 'Headings "### Instruction:" and "### Response:", answers end with the end token. Suits single questions and answers.',
-    source: `{{ bos }}{% for message in messages %}{% if message['role'] == 'system' %}{{ message['content'] }}{% elif message['role'] == 'assistant' %}### Response:{{ '\\n' }}{{ message['content'] }}{{ eos_token }}{% else %}### Instruction:{{ '\\n' }}{{ message['content'] }}{% endif %}{% if not loop.last or add_generation_prompt %}{{ '\\n\\n' }}{% endif %}{% endfor %}{% if add_generation_prompt %}### Response:{{ '\\n' }}{% endif %}`,
+    source: `{% for message in messages %}{% if message['role'] == 'system' %}{{ message['content'] }}{% elif message['role'] == 'assistant' %}### Response:{{ '\\n' }}{{ message['content'] }}{{ eos_token }}{% else %}### Instruction:{{ '\\n' }}{{ message['content'] }}{% endif %}{% if not loop.last or add_generation_prompt %}{{ '\\n\\n' }}{% endif %}{% endfor %}{% if add_generation_prompt %}### Response:{{ '\\n' }}{% endif %}`,
   },
 }
 
@@ -62,8 +62,8 @@ export async function loadChatTemplate(
   if (own.length === 0) {
     const builtIn = choice ?? (knowsChatml(tokenizer) ? 'chatml' : 'plain')
     const begins = tokenizer.bosId !== null && tokenizer.encode('')[0] === tokenizer.bosId
-    const text = BUILT_IN_TEMPLATES[builtIn].source
-    return new Template([{ name: 'default', text }], { ...variables, bos: begins ? variables.bos_token : '' }, builtIn)
+    const text = (begins ? '{{ bos_token }}' : '') + BUILT_IN_TEMPLATES[builtIn].source
+    return new Template([{ name: 'default', text }], variables, builtIn)
   }
   return new Template(own, variables, null)
 }

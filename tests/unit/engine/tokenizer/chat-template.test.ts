@@ -95,11 +95,11 @@ describe('built-in templates', () => {
   })
 
   it('opens every answer with a literal beginning of the whole chat', async () => {
-    const source = memoryFolder({ 'tokenizer.json': TOKENIZER })
+    const source = memoryFolder({ 'tokenizer.json': TOKENIZER, 'tokenizer_config.json': JSON.stringify(golden.tokens) })
     const tokenizer = await loadTokenizer(source)
     for (const name of ['plain', 'chatml', 'alpaca'] as const) {
       const template = await loadChatTemplate(source, tokenizer, name)
-      expect(template.source).toBe(BUILT_IN_TEMPLATES[name].source)
+      expect(template.source).toBe(`{{ bos_token }}${BUILT_IN_TEMPLATES[name].source}`)
       const long = [...CHAT, ...CHAT.slice(1)]
       const whole = template.render(long, { addGenerationPrompt: false })
       for (const answer of [2, 4]) {

@@ -1,0 +1,140 @@
+/**
+ * The page that travels with an exported model: what it is made of, how it was trained, how well it does and how to load it. Refuses to
+ * claim anything that was not measured or said.
+ */
+import { SETTING_LIST, type Job } from '../../shared/job'
+
+export type ExportKind = 'peft' | 'merged' | 'gguf' | 'gguf-lora' | 'mlx'
+
+export interface CardInput {
+  /** Of the tuned model. */
+  name: string
+  kind: ExportKind
+  base: { name: string; family: string; parameters: number; licence?: string }
+  data: { name: string; description?: string; trainRows: number; evalRows: number }
+  job: Job
+  results: {
+    steps: number
+    lastLoss: number | null
+    bestStep: number | null
+    bestEvalLoss: number | null
+    evaluations: readonly { step: number; evalLoss: number }[]
+  }
+  /** What reading the export back and comparing it found, in one sentence. */
+  verification?: string
+}
+
+/** Evaluations shown; the first, the last and those between, evenly. */
+const MOST_ROWS = 12
+
+const LIBRARY: { readonly [K in ExportKind]: string } = {
+  peft: 'peft',
+  merged: 'transformers',
+  gguf: 'gguf',
+  'gguf-lora': 'gguf',
+  mlx: 'mlx',
+}
+
+/** README.md with the header that model hubs read. */
+export function modelCard(input: CardInput): string {
+  const { base, data, results } = input
+  const sections = [
+    frontMatter(input),
+    `# ${oneLine(input.name)}`,
+    `${WHAT[input.kind]} of ${oneLine(base.name)} (${base.family}, ${base.parameters.toLocaleString('en')} parameters), fine-tuned with LoRA in Finetab.`,
+    `## Data\n\n${oneLine(data.name)}: ${data.trainRows.toLocaleString('en')} examples to learn from, ${data.evalRows.toLocaleString('en')} kept for validation.${data.description ? ` ${oneLine(data.description)}` : ''}`,
+    `## Results\n\n${resultText(results)}`,
+    `## Settings\n\n${settingsTable(input.job)}`,
+    `## Use\n\n${USE[input.kind](oneLine(base.name))}`,
+    input.verification ? `The files were read back after writing: ${input.verification}` : '',
+    `## Licence\n\n${base.licence ? `The base model is under ${oneLine(base.licence)}; what is made from it is bound by that.` : "The base model's licence applies; it was not stated in its files."}`,
+  ]
+  return `${sections.filter(Boolean).join('\n\n')}\n`
+}
+
+function frontMatter({ base, kind }: CardInput): string {
+  const lines = [
+    `base_model: ${JSON.stringify(base.name)}`,
+    ...(base.licence ? [`license: ${JSON.stringify(base.licence)}`] : []),
+    `library_name: ${LIBRARY[kind]}`,
+    'pipeline_tag: text-generation',
+    'tags:',
+    '  - finetab',
+    '  - lora',
+  ]
+  return `---\n${lines.join('\n')}\n---`
+}
+
+function resultText(results: CardInput['results']): string {
+  const { steps, lastLoss, bestStep, bestEvalLoss, evaluations } = results
+  const sentences = [
+    `${steps} steps${lastLoss === null ? '' : `; training loss at the end ${lastLoss.toFixed(4)}`}.`,
+    bestEvalLoss === null || bestStep === null
+      ? 'No validation loss was measured.'
+      : `Best validation loss ${bestEvalLoss.toFixed(4)} at step ${bestStep}.`,
+  ]
+  if (evaluations.length === 0) return sentences.join(' ')
+  const last = evaluations.length - 1
+  const shown = Math.min(MOST_ROWS, evaluations.length)
+  const rows = Array.from({ length: shown }, (_, i) => evaluations[Math.round((i * last) / Math.max(1, shown - 1))]!)
+  const table = [
+    '| step | validation loss |',
+    '| ---: | ---: |',
+    ...rows.map(({ step, evalLoss }) => `| ${step} | ${evalLoss.toFixed(4)} |`),
+  ]
+  return `${sentences.join(' ')}\n\n${table.join('\n')}`
+}
+
+function settingsTable(job: Job): string {
+  const rows = SETTING_LIST.filter(([, setting]) => !setting.hidden).map(([key, setting]) => {
+    const value = job[key]
+    const text = value === 0 && setting.zero ? setting.zero : Array.isArray(value) ? value.join(', ') : String(value)
+    return `| ${setting.label} | ${oneLine(text)}${setting.unit && value !== 0 ? ` ${setting.unit}` : ''} |`
+  })
+  return ['| setting | value |', '| --- | --- |', ...rows].join('\n')
+}
+
+/** Text from outside, kept from breaking the page's form. */
+function oneLine(text: string): string {
+  return text
+    .replace(/\s+/g, ' ')
+    .replace(/[|<>]/g, (char) => ({ '|': '\\|', '<': '&lt;', '>': '&gt;' })[char]!)
+    .trim()
+}
+
+const WHAT: { readonly [K in ExportKind]: string } = {
+  peft: 'A LoRA adapter',
+  merged: 'A fine-tuned copy',
+  gguf: 'A fine-tuned copy in GGUF',
+  'gguf-lora': 'A LoRA adapter in GGUF',
+  mlx: 'A LoRA adapter for mlx-lm',
+}
+
+const code = (language: string, text: string) => `\`\`\`${language}\n${text}\n\`\`\``
+
+const USE: { readonly [K in ExportKind]: (base: string) => string } = {
+  peft: (base) =>
+    code(
+      'python',
+      [
+        'from peft import PeftModel',
+        'from transformers import AutoModelForCausalLM',
+        '',
+        `model = AutoModelForCausalLM.from_pretrained(${JSON.stringify(base)})`,
+        'model = PeftModel.from_pretrained(model, ".")',
+      ].join('\n'),
+    ),
+  merged: () =>
+    code(
+      'python',
+      [
+        'from transformers import AutoModelForCausalLM, AutoTokenizer',
+        '',
+        'model = AutoModelForCausalLM.from_pretrained(".")',
+        'tokenizer = AutoTokenizer.from_pretrained(".")',
+      ].join('\n'),
+    ),
+  gguf: () => code('sh', 'ollama create my-model -f Modelfile   # or open the .gguf file in llama.cpp or LM Studio'),
+  'gguf-lora': () => code('sh', 'llama-cli -m BASE.gguf --lora adapter.gguf   # BASE is the same base model as GGUF'),
+  mlx: (base) => code('sh', `mlx_lm.generate --model ${JSON.stringify(base)} --adapter-path . --prompt "…"`),
+}
