@@ -8,7 +8,15 @@ import { createSession, type Model, type TrainSession } from '../src/engine'
 import { CodedError, toReport } from '../src/shared/errors'
 import type { Progress } from '../src/shared/files'
 import type { OnTrainEvent } from '../src/shared/protocol'
-import type { EncodedRow, RunId, RunMark, RunRecord, RunStatus } from '../src/shared/records'
+import type {
+  Checkpoint,
+  CheckpointKind,
+  EncodedRow,
+  RunId,
+  RunMark,
+  RunRecord,
+  RunStatus,
+} from '../src/shared/records'
 import * as storage from '../src/storage'
 import { adapterOf } from './adapters'
 import { samplePrompt } from './prompts'
@@ -33,18 +41,29 @@ export class Wish {
   }
 }
 
+export interface RunOptions {
+  /** ms after which a checkpoint is made even where none is due: on a slow device twenty steps are many minutes. */
+  saveEvery?: number
+}
+
 /**
  * Trains a run from its last checkpoint, or its start, until it ends, fails or is asked to end.
  * @returns its record; a run that fails is returned with its error.
  * @throws CodedError `run.locked`, `run.missing`, `usage`: then the run was not touched.
  */
-export async function runJob(workshop: Workshop, id: RunId, tell: OnTrainEvent, wish: Wish): Promise<RunRecord> {
+export async function runJob(
+  workshop: Workshop,
+  id: RunId,
+  tell: OnTrainEvent,
+  wish: Wish,
+  { saveEvery = 30_000 }: RunOptions = {},
+): Promise<RunRecord> {
   return storage.withRunLock(id, async () => {
     await startable(id)
     const began = await storage.updateRun(id, { status: 'preparing', error: null })
     let ended: RunRecord
     try {
-      ended = await work(workshop, began, tell, wish)
+      ended = await work(workshop, began, tell, wish, saveEvery)
     } catch (error) {
       ended = await settle(began, wish, error)
     }
@@ -69,7 +88,13 @@ async function startable(id: RunId): Promise<void> {
   }
 }
 
-async function work(workshop: Workshop, run: RunRecord, tell: OnTrainEvent, wish: Wish): Promise<RunRecord> {
+async function work(
+  workshop: Workshop,
+  run: RunRecord,
+  tell: OnTrainEvent,
+  wish: Wish,
+  saveEvery: number,
+): Promise<RunRecord> {
   const { job } = run
   const onProgress = ({ stage, done, total }: Progress) => tell({ kind: 'stage', stage, done, total })
   onProgress({ stage: 'Opening the device', done: 0, total: 0, unit: 'items' })
@@ -93,7 +118,7 @@ async function work(workshop: Workshop, run: RunRecord, tell: OnTrainEvent, wish
     )
     try {
       const counts = { trainRows: rows.train.length, evalRows: rows.eval.length, backend }
-      return await new Journey(workshop, run.id, session, tell).go(counts, wish, checkpoint !== undefined)
+      return await new Journey(workshop, run.id, session, tell, saveEvery).go(counts, wish, checkpoint !== undefined)
     } finally {
       session.dispose()
     }
@@ -129,19 +154,22 @@ class Journey {
   readonly #id: RunId
   readonly #session: TrainSession
   readonly #tell: OnTrainEvent
+  readonly #saveEvery: number
   /** Rows of the session's metrics that were sent, and that are in storage. */
   #sent: number
   #kept: number
   #sentAt = 0
   #keptAt = performance.now()
+  #savedAt = performance.now()
   #lastLoss: number | null = null
   readonly #window: { time: number; tokens: number; stepTime: number }[] = []
 
-  constructor(workshop: Workshop, id: RunId, session: TrainSession, tell: OnTrainEvent) {
+  constructor(workshop: Workshop, id: RunId, session: TrainSession, tell: OnTrainEvent, saveEvery: number) {
     this.#workshop = workshop
     this.#id = id
     this.#session = session
     this.#tell = tell
+    this.#saveEvery = saveEvery
     this.#sent = this.#kept = session.metrics.length
   }
 
@@ -173,15 +201,18 @@ class Journey {
       if (event.kind === 'stage' || event.kind === 'sample' || event.kind === 'mark') this.#tell(event)
       else if (event.kind === 'step') this.#measure(event)
       else if (event.kind === 'checkpoint') {
-        await storage.saveCheckpoint(this.#id, event.kinds, event.checkpoint)
-        if (event.kinds.includes('last')) this.#kept = this.#session.metrics.length
+        await this.#save(event.kinds, event.checkpoint)
       }
       this.#send(false)
       await this.#keep(false)
       // Only here: what is due after a step (evaluation, checkpoint) has either not begun or is done.
-      if (event.kind === 'step' && wish.asked) {
+      if (event.kind !== 'step') continue
+      if (wish.asked) {
         await events.return(undefined as never)
         return this.#leave(wish.asked)
+      }
+      if (performance.now() - this.#savedAt >= this.#saveEvery) {
+        await this.#save(['last'], await this.#workshop.alone(() => this.#session.checkpoint()))
       }
     }
   }
@@ -192,9 +223,7 @@ class Journey {
     const mark: RunMark = { step, kind: 'paused', text }
     marks.push(mark)
     this.#tell({ kind: 'mark', mark })
-    const checkpoint = await this.#workshop.alone(() => this.#session.checkpoint())
-    await storage.saveCheckpoint(this.#id, ['last'], checkpoint)
-    this.#kept = this.#session.metrics.length
+    await this.#save(['last'], await this.#workshop.alone(() => this.#session.checkpoint()))
     return this.#end(asked === 'pause' ? 'paused' : 'stopped')
   }
 
@@ -202,6 +231,13 @@ class Journey {
     this.#send(true)
     await this.#keep(true)
     return storage.updateRun(this.#id, { status })
+  }
+
+  async #save(kinds: readonly CheckpointKind[], checkpoint: Checkpoint): Promise<void> {
+    await storage.saveCheckpoint(this.#id, kinds, checkpoint)
+    if (!kinds.includes('last')) return
+    this.#kept = this.#session.metrics.length
+    this.#savedAt = performance.now()
   }
 
   #measure(event: { loss: number; tokens: number; stepTime: number }): void {
