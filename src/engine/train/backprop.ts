@@ -4,6 +4,7 @@
  */
 import type { Adapter } from '../adapters/lora'
 import type { Network, Pass } from '../nn/network'
+import { takeRows } from '../nn/rows'
 import { crossEntropyWithGrad } from '../ops'
 import { tf } from '../tf'
 import type { Batch, DeviceBatch } from './batch'
@@ -28,7 +29,7 @@ export function trainingPass(adapter: Adapter | null, batch: Batch, dropoutSeed?
 
 /** What the head sees: the last norm of the looked-at positions only, `[slots, hidden]`. */
 export function lookedAt(network: Network, x: tf.Tensor2D, on: DeviceBatch): tf.Tensor2D {
-  return network.finish(tf.gather(x, on.positions))
+  return network.finish(takeRows(x, on.positions, false))
 }
 
 /** The layers' inputs `[rows · seq, hidden]` in order, and after them the last layer's output. */
@@ -83,7 +84,7 @@ function headGradient(
   scale: number,
 ): { lossSum: tf.Scalar; dy: tf.Tensor2D } {
   return tf.tidy(() => {
-    const chosen = tf.gather(x, on.positions)
+    const chosen = takeRows(x, on.positions, false)
     const { loss, dHidden } = crossEntropyWithGrad(
       network.finish(chosen),
       network.head,
@@ -93,9 +94,8 @@ function headGradient(
     )
     const { value, grads } = tf.engine().gradients(() => network.finish(chosen), [chosen], dHidden)
     value.dispose()
-    // Each position has one place at most, so scattering is gathering from the gradient with a row of zeros at its end.
-    const zero = tf.fill([1, network.hidden], 0) as tf.Tensor2D
-    const dy = tf.gather(tf.concat([grads[0] as tf.Tensor2D, zero], 0), on.places)
+    // Each position has one place at most, so scattering is gathering, with zeros where there is none.
+    const dy = takeRows(grads[0] as tf.Tensor2D, on.places, true)
     return { lossSum: tf.sum(loss) as tf.Scalar, dy }
   })
 }

@@ -5,6 +5,7 @@
 import { CodedError } from '../../shared/errors'
 import type { EncodedRow } from '../../shared/records'
 import type { Model } from '../models/model'
+import type { RowNumbers } from '../nn/rows'
 import { tf } from '../tf'
 
 /** A micro-batch on the host. All positions are `row · seq + column`. */
@@ -114,20 +115,26 @@ export function checkPositions(batch: Batch, model: Pick<Model, 'network'>): voi
 /** A batch on the device. */
 export interface DeviceBatch {
   readonly ids: tf.Tensor1D
-  readonly positions: tf.Tensor1D
+  readonly positions: RowNumbers
   readonly targets: tf.Tensor1D
-  readonly places: tf.Tensor1D
+  readonly places: RowNumbers
   dispose(): void
 }
 
 /** Uploads a batch; the caller disposes it. */
 export function uploadBatch(batch: Batch): DeviceBatch {
-  const up = (values: Int32Array): tf.Tensor1D => tf.keep(tf.tensor1d(values, 'int32'))
-  const tensors = {
-    ids: up(batch.ids),
-    positions: up(batch.positions),
-    targets: up(batch.targets),
-    places: up(batch.places),
+  const made: tf.Tensor[] = []
+  const up = (values: Int32Array): tf.Tensor1D => {
+    const tensor = tf.keep(tf.tensor1d(values, 'int32'))
+    made.push(tensor)
+    return tensor
   }
-  return { ...tensors, dispose: () => Object.values(tensors).forEach((tensor) => tensor.dispose()) }
+  const numbers = (host: Int32Array): RowNumbers => ({ host, device: up(host) })
+  return {
+    ids: up(batch.ids),
+    positions: numbers(batch.positions),
+    targets: up(batch.targets),
+    places: numbers(batch.places),
+    dispose: () => tf.dispose(made),
+  }
 }
