@@ -1,5 +1,5 @@
 /** The table of row formats: what each is called and which columns it needs; recogniser and mapping form both read it. Refuses to look at rows. */
-import type { RowFormat } from './records'
+import type { Mapping, RowFormat } from './records'
 
 export interface RoleInfo {
   name: string
@@ -107,4 +107,28 @@ export const FORMATS: readonly FormatInfo[] = [
 /** The entry of one format; undefined for `unknown`. */
 export function formatInfo(format: RowFormat): FormatInfo | undefined {
   return FORMATS.find((info) => info.format === format)
+}
+
+/**
+ * For a person who says so: preference rows as their better answers, rated rows as their good answers, to be learnt like any others.
+ * Other mappings come back as they are.
+ */
+export function asSupervised(mapping: Mapping): Mapping {
+  const { prompt, input, chosen, completion, messages, label } = mapping.columns
+  const { systemPrompt } = mapping
+  const made = (format: RowFormat, roles: Record<string, string | undefined>): Mapping => ({
+    format,
+    columns: Object.fromEntries(
+      Object.entries(roles).filter((entry): entry is [string, string] => entry[1] !== undefined),
+    ),
+    ...(systemPrompt === undefined ? {} : { systemPrompt }),
+  })
+  if (mapping.format === 'kto') {
+    if (messages !== undefined) return made('chat', { messages, desirable: label })
+    return made('pair', { prompt, completion, desirable: label })
+  }
+  if (mapping.format !== 'preference' || chosen === undefined) return mapping
+  if (prompt === undefined) return made('chat', { messages: chosen })
+  if (input !== undefined) return made('alpaca', { instruction: prompt, input, output: chosen })
+  return made('pair', { prompt, completion: chosen })
 }

@@ -46,32 +46,6 @@ export function mapRow(row: RawRow, mapping: Mapping): Example {
   }
 }
 
-/**
- * For a person who says so: preference rows as their better answers, rated rows as their good answers. Other mappings come
- * back as they are.
- * @param sample any row, to tell whether the answers are texts or turns.
- */
-export function asSupervised(mapping: Mapping, sample: RawRow): Mapping {
-  const { prompt, input, chosen, completion, messages, label } = mapping.columns
-  const { systemPrompt } = mapping
-  const made = (format: Mapping['format'], columns: Record<string, string | undefined>): Mapping => ({
-    format,
-    columns: Object.fromEntries(
-      Object.entries(columns).filter((entry): entry is [string, string] => entry[1] !== undefined),
-    ),
-    ...(systemPrompt === undefined ? {} : { systemPrompt }),
-  })
-  if (mapping.format === 'kto') {
-    if (messages !== undefined) return made('chat', { messages, desirable: label })
-    return made('pair', { prompt, completion, desirable: label })
-  }
-  if (mapping.format !== 'preference' || chosen === undefined) return mapping
-  if (prompt === undefined) return made('chat', { messages: chosen })
-  if (listOf(valueAt(sample, prompt))?.every(isTurn)) return made('chat', { messages: prompt, answer: chosen })
-  if (input !== undefined) return made('alpaca', { instruction: prompt, input, output: chosen })
-  return made('pair', { prompt, completion: chosen })
-}
-
 function mapAlpaca(row: RawRow, mapping: Mapping): PairExample {
   const { columns } = mapping
   const instruction = requiredText(row, columns.instruction, 'instruction')

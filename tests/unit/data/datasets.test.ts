@@ -83,7 +83,7 @@ async function outcomeOf(file: string, path: string): Promise<Outcome> {
     const blob = await openAsBlob(path)
     const data = await importFile({ name: file.split('/').at(-1) as string, stream: blob.stream(), size: blob.size })
     if (data.mapping.format === 'unknown') return { file, data, unusable }
-    const mapping = asSupervised(data.mapping, data.rows[0] ?? {})
+    const mapping = asSupervised(data.mapping)
     for (const row of data.rows) {
       try {
         mapRow(row, mapping)

@@ -154,7 +154,7 @@ describe('recognition and mapping', () => {
     const { mapping } = detectFormat([row])
     expect(mapping.format).toBe('preference')
     expect(() => mapRow(row, mapping)).toThrow('choose to learn the better answers')
-    expect(mapRow(row, asSupervised(mapping, row))).toMatchObject(expected)
+    expect(mapRow(row, asSupervised(mapping))).toMatchObject(expected)
   })
 
   it('KTO: only good answers are learnt, and only when asked for', () => {
@@ -165,7 +165,7 @@ describe('recognition and mapping', () => {
     const { mapping } = detectFormat(rows)
     expect(mapping.format).toBe('kto')
     expect(() => mapRow(rows[0] as RawRow, mapping)).toThrow('choose to learn the good answers')
-    const learn = asSupervised(mapping, rows[0] as RawRow)
+    const learn = asSupervised(mapping)
     expect(mapRow(rows[0] as RawRow, learn)).toMatchObject({ prompt: 'q', completion: 'good' })
     expect(() => mapRow(rows[1] as RawRow, learn)).toThrow('marked as a bad one')
     const chats = rows.map(({ label, completion }) => ({
@@ -173,7 +173,7 @@ describe('recognition and mapping', () => {
       kto_tag: label,
     }))
     expect(detectFormat(chats).mapping.format).toBe('kto')
-    expect(mapRow(chats[0] as RawRow, asSupervised(detectFormat(chats).mapping, chats[0] as RawRow))).toMatchObject({
+    expect(mapRow(chats[0] as RawRow, asSupervised(detectFormat(chats).mapping))).toMatchObject({
       kind: 'chat',
     })
   })
