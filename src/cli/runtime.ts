@@ -33,10 +33,3 @@ export async function loadModelFolder(folder: ModelFolder, { output, interrupt }
 export async function loadAdapterFolder(model: Model, folder: string | undefined): Promise<Adapter | null> {
   return folder === undefined ? null : loadAdapter(model, await readPeft(await folderSource(folder)))
 }
-
-/** A prompt in tokens: as a turn of the model's chat template up to where its answer begins, or as plain text. */
-export function promptIds({ tokenizer, chatTemplate }: Model, prompt: string, template: boolean): number[] {
-  if (!template) return tokenizer.encode(prompt)
-  const text = chatTemplate.render([{ role: 'user', content: prompt }], { addGenerationPrompt: true })
-  return tokenizer.encode(text, { addSpecialTokens: false })
-}

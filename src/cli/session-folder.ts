@@ -15,7 +15,7 @@ import { CodedError } from '../shared/errors'
 import type { NamedFile } from '../shared/files'
 import type { MetricColumns } from '../shared/metrics'
 import { METRIC_COLUMNS, MetricBuffer, metricsToCsv } from '../shared/metrics'
-import type { Checkpoint, CheckpointKind, CheckpointMeta, TensorData } from '../shared/records'
+import type { Checkpoint, CheckpointKind, CheckpointMeta, Mapping, TensorData } from '../shared/records'
 import { currentFolder, folderSource, readRange, writeFileSafely, writeFolderSafely } from './folder'
 import { trainerState } from './trainer-state'
 
@@ -25,8 +25,8 @@ const ADAPTER_PREFIX = 'adapter/'
 
 /** What a run's folder says about itself beyond its settings. */
 export interface RunNote {
-  /** Whether rows went through the chat template, so that prompts do too. */
-  prompts: 'plain' | 'template'
+  /** What the rows were taken for, so that prompts are written the same way. */
+  mapping: Mapping
   /** The base model as adapter_config.json names it. */
   model: string
   /** Rows that are trained on: a dataset with another number is another dataset. */

@@ -1,14 +1,16 @@
 /** `finetab generate`: text from a prompt, with or without an adapter. Refuses to keep a conversation. */
+import { encodePrompt } from '../../data'
 import { generate as continuation } from '../../engine'
 import type { Sampling } from '../../shared/protocol'
 import { DEFAULT_SAMPLING } from '../../shared/protocol'
 import { completeJob } from '../../shared/job'
+import type { Mapping } from '../../shared/records'
 import type { CommandContext } from '../context'
 import { requireFlags } from '../flags'
 import { INTERRUPTED } from '../interrupt'
 import { openModelFolder } from '../model-folder'
 import { formatNumber } from '../output'
-import { loadAdapterFolder, loadModelFolder, openBackend, promptIds } from '../runtime'
+import { loadAdapterFolder, loadModelFolder, openBackend } from '../runtime'
 import { readNote } from '../session-folder'
 
 /** Runs the command; the exit code. */
@@ -20,7 +22,8 @@ export async function generate(context: CommandContext): Promise<number> {
   const model = await loadModelFolder(folder, context)
   const adapter = await loadAdapterFolder(model, options.adapter)
   adapter?.setStrength(options.strength ?? 1)
-  const ids = promptIds(model, options.prompt ?? '', await usesTemplate(context, model.record.hasChatTemplate))
+  const mapping = await mappingOf(context, model.record.hasChatTemplate)
+  const ids = encodePrompt(options.prompt ?? '', mapping, model.tokenizer, model.chatTemplate)
   const stream = continuation(model, adapter, ids, samplingOf(context), interrupt.signal)
   let step = await stream.next()
   for (; !step.done; step = await stream.next()) {
@@ -34,11 +37,10 @@ export async function generate(context: CommandContext): Promise<number> {
   return interrupt.requested ? INTERRUPTED : 0
 }
 
-/** Whether the prompt goes through the chat template: as the adapter's training did, else wherever the model has one. */
-async function usesTemplate({ options }: CommandContext, hasTemplate: boolean): Promise<boolean> {
-  if (options.raw || !hasTemplate) return false
-  const note = options.adapter === undefined ? null : await readNote(options.adapter)
-  return note === null || note.prompts === 'template'
+/** How the prompt is written: as in the adapter's training, else through the model's chat template if it has one. */
+async function mappingOf({ options }: CommandContext, hasTemplate: boolean): Promise<Mapping> {
+  const note = options.raw || options.adapter === undefined ? null : await readNote(options.adapter)
+  return note?.mapping ?? { format: hasTemplate && !options.raw ? 'chat' : 'pair', columns: {} }
 }
 
 function samplingOf({ options, given }: CommandContext): Sampling {

@@ -4,7 +4,7 @@
  */
 import { resolve } from 'node:path'
 import type { ImportedData } from '../../data'
-import { createBatches, datasetStats, prepare } from '../../data'
+import { createBatches, datasetStats, encodePrompt, prepare } from '../../data'
 import type { Prepared } from '../../data'
 import type { Device, Model, TrainSession } from '../../engine'
 import { createSession, forecast } from '../../engine'
@@ -22,7 +22,7 @@ import { folderSource, prepareFolder } from '../folder'
 import type { ModelFolder } from '../model-folder'
 import { openModelFolder } from '../model-folder'
 import { formatBytes } from '../output'
-import { loadModelFolder, openBackend, promptIds } from '../runtime'
+import { loadModelFolder, openBackend } from '../runtime'
 import type { RunNote } from '../session-folder'
 import { hasCheckpoint, loadCheckpoint } from '../session-folder'
 import { readJobFile, resumedJob, settingText } from '../settings'
@@ -58,7 +58,7 @@ export async function train(context: CommandContext): Promise<number> {
   reportSkipped(job.data, rows.skipped, output)
   reportStart(job, rows, model, device, context)
   const note: RunNote = {
-    prompts: promptStyle(data, model),
+    mapping: data.mapping,
     model: resumed?.note.model ?? nameForPeft(folder),
     rows: rows.train.length,
   }
@@ -90,12 +90,16 @@ async function chooseJob(
   return job
 }
 
+function describe({ rows, mapping }: RunNote): string {
+  return `${rows} ${mapping.format} rows`
+}
+
 /** @throws CodedError `checkpoint.mismatch` where the run to resume was on other rows. */
 function checkSameData(now: RunNote, then: RunNote, file: string): void {
-  if (now.rows === then.rows && now.prompts === then.prompts) return
+  if (now.rows === then.rows && now.mapping.format === then.mapping.format) return
   throw new CodedError(
     'checkpoint.mismatch',
-    `The run to resume was on ${then.rows} rows; there are ${now.rows} now.`,
+    `The run to resume was on ${describe(then)}; now there are ${describe(now)}.`,
     {
       where: file,
       fix: 'Resume with the dataset of that run, or start a new run without --resume.',
@@ -125,17 +129,11 @@ async function openSession(
 /** Prompt ids of the sample: the person's, else those of the first validation row up to its first answer. */
 function samplePrompt(job: Job, rows: Prepared, note: RunNote, model: Model): number[] | null {
   if (job.sampleTokens === 0) return null
-  if (job.samplePrompt) return promptIds(model, job.samplePrompt, note.prompts === 'template')
+  if (job.samplePrompt) return encodePrompt(job.samplePrompt, note.mapping, model.tokenizer, model.chatTemplate)
   const row = rows.eval[0]
   if (!row) return null
   const first = row.labels.findIndex((label) => label !== -100)
   return first > 0 ? [...row.inputIds.subarray(0, first)] : null
-}
-
-/** Whether the rows went through the chat template, so that `generate` asks the same way. */
-function promptStyle(data: ImportedData, model: Model): RunNote['prompts'] {
-  const chat = ['chat', 'sharegpt', 'alpaca', 'label'].includes(data.mapping.format)
-  return chat && model.record.hasChatTemplate ? 'template' : 'plain'
 }
 
 /** What stands in adapter_config.json as the base model. */
