@@ -33,26 +33,49 @@ export function sampleToken(
     }
   }
   if (temperature <= 0) return argMax(scores)
-  let order = Uint32Array.from(scores, (_, i) => i)
-  // Ties are broken by id so that the same scores always give the same order.
-  order.sort((a, b) => (scores[b] as number) - (scores[a] as number) || a - b)
-  if (topK > 0) order = order.subarray(0, topK)
-  const top = scores[order[0] as number] as number
-  const weights = Float64Array.from(order, (id) => Math.exp(((scores[id] as number) - top) / temperature))
-  let total = weights.reduce((sum, weight) => sum + weight, 0)
-  let kept = weights.length
-  if (topP < 1) {
-    let sum = 0
-    kept = 0
-    while (kept < weights.length && (kept === 0 || sum < topP * total)) sum += weights[kept++] as number
-    total = sum
-  }
-  let left = random() * total
-  for (let i = 0; i < kept; i++) {
+  const top = scores[argMax(scores)] as number
+  const weightOf = (id: number): number => Math.exp(((scores[id] as number) - top) / temperature)
+  const candidates = topK > 0 && topK < scores.length ? likeliest(scores, topK) : Uint32Array.from(scores, (_, i) => i)
+  const all = Float64Array.from(candidates, weightOf)
+  return topP < 1 ? drawFromNucleus(candidates, all, topP, random) : draw(candidates, all, random)
+}
+
+/** The ids of the k largest scores; the first of equals. */
+function likeliest(scores: Float32Array, k: number): Uint32Array {
+  const threshold = Float32Array.from(scores).sort()[scores.length - k] as number
+  let equals = k - scores.reduce((count, score) => (score > threshold ? count + 1 : count), 0)
+  const kept: number[] = []
+  scores.forEach((score, id) => {
+    if (score > threshold || (score === threshold && equals-- > 0)) kept.push(id)
+  })
+  return Uint32Array.from(kept)
+}
+
+function draw(ids: Uint32Array, weights: Float64Array, random: () => number): number {
+  let left = random() * weights.reduce((sum, weight) => sum + weight, 0)
+  for (let i = 0; i < ids.length; i++) {
     left -= weights[i] as number
-    if (left < 0) return order[i] as number
+    if (left < 0) return ids[i] as number
   }
-  return order[kept - 1] as number
+  return ids[ids.length - 1] as number
+}
+
+/** Draws from the smallest set of likeliest tokens whose share reaches `share`. */
+function drawFromNucleus(ids: Uint32Array, weights: Float64Array, share: number, random: () => number): number {
+  const total = weights.reduce((sum, weight) => sum + weight, 0)
+  // Tokens below this weigh less than 1 - share together, so none of them is needed; only the others are sorted.
+  const floor = ((1 - share) * total) / ids.length
+  const order = Uint32Array.from(ids.keys()).filter((i) => (weights[i] as number) >= floor)
+  order.sort((a, b) => (weights[b] as number) - (weights[a] as number) || a - b)
+  let kept = 0
+  for (let sum = 0; kept < order.length && (kept === 0 || sum < share * total); kept++)
+    sum += weights[order[kept] as number] as number
+  const nucleus = order.subarray(0, kept)
+  return draw(
+    Uint32Array.from(nucleus, (i) => ids[i] as number),
+    Float64Array.from(nucleus, (i) => weights[i] as number),
+    random,
+  )
 }
 
 /** The position of the largest value; the first of equals. */

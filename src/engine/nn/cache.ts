@@ -2,6 +2,7 @@
  * Keys and values of the tokens so far, of one layer, at a fixed capacity so that device buffers are reused from token to token.
  * Refuses to grow by itself: the owner asks for room before a pass.
  */
+import { onHeap, views } from '../ops/heap'
 import { tf } from '../tf'
 
 /** Keys and values `[batch, capacity, heads, dim]`; rows after the tokens so far are zero. */
@@ -37,6 +38,7 @@ export class LayerCache {
     count: number,
   ): { keys: tf.Tensor4D; values: tf.Tensor4D } {
     const put = (old: tf.Tensor4D | null, fresh: tf.Tensor4D): tf.Tensor4D => {
+      if (onHeap()) return writeInPlace(old ?? this.#empty(fresh), fresh, past, count)
       const next = tf.keep(
         tf.tidy(() => {
           const [batch, seq, heads, dim] = fresh.shape
@@ -54,10 +56,26 @@ export class LayerCache {
     return { keys: this.#keys, values: this.#values }
   }
 
+  #empty(like: tf.Tensor4D): tf.Tensor4D {
+    const [batch, , heads, dim] = like.shape
+    return tf.keep(tf.zeros([batch, this.#capacity, heads, dim]))
+  }
+
   dispose(): void {
     this.#keys?.dispose()
     this.#values?.dispose()
     this.#keys = this.#values = null
     this.#capacity = 0
   }
+}
+
+/** Copies the first `count` rows of `fresh` to position `past` of a cache that lies in memory. */
+function writeInPlace(cache: tf.Tensor4D, fresh: tf.Tensor4D, past: number, count: number): tf.Tensor4D {
+  const [batch, seq, heads, dim] = fresh.shape
+  const width = heads * dim
+  const capacity = cache.shape[1]
+  const [to, from] = views(cache, fresh) as [Float32Array, Float32Array]
+  for (let b = 0; b < batch; b++)
+    to.set(from.subarray(b * seq * width, (b * seq + count) * width), (b * capacity + past) * width)
+  return cache
 }
