@@ -21,6 +21,25 @@ async function write(folder: string, files: readonly OutFile[]): Promise<void> {
   for (const file of files) await writeFile(join(folder, file.name), await collect(file))
 }
 
+/** What llama.cpp takes for granted and the tiny models do otherwise; no tensor depends on it. */
+const USUAL: Readonly<Record<string, object>> = {
+  gemma2: { query_pre_attn_scalar: 12 },
+  'gemma3-text': { query_pre_attn_scalar: 12, layer_types: null },
+  smollm3: { no_rope_layer_interval: 4 },
+}
+
+function asUsual(name: string, source: FileSource): FileSource {
+  return {
+    list: () => source.list(),
+    async read(file, start, end) {
+      const bytes = await source.read(file, start, end)
+      if (file !== 'config.json') return bytes
+      const config = JSON.parse(new TextDecoder().decode(bytes)) as object
+      return new TextEncoder().encode(JSON.stringify({ ...config, ...USUAL[name] }))
+    },
+  }
+}
+
 async function writeCase(name: string, source: FileSource): Promise<void> {
   const adapter = await readPeft(await folderSource(join(GOLDEN, name, 'adapter_init')))
   const tokenizer = await loadTokenizer(source)
@@ -28,10 +47,17 @@ async function writeCase(name: string, source: FileSource): Promise<void> {
   await write(join(folder, 'merged'), await mergedFolder(source, adapter, { dtype: 'F32' }))
   await write(join(folder, 'merged-bf16'), await mergedFolder(source, adapter, { dtype: 'BF16', shardSize: 20_000 }))
   for (const type of ['F32', 'F16', 'Q8_0'] as const) {
-    const { file } = await exportGguf({ source, adapter, tokenizer, type, name, chatTemplate: 'template' })
+    const { file } = await exportGguf({
+      source: asUsual(name, source),
+      adapter,
+      tokenizer,
+      type,
+      name,
+      chatTemplate: 'template',
+    })
     await write(folder, [file])
   }
-  await write(folder, [(await exportGgufLora({ source, adapter, name })).file])
+  await write(folder, [(await exportGgufLora({ source: asUsual(name, source), adapter, name })).file])
   // mlx-lm names the layers of these two otherwise.
   if (!['gpt2', 'gpt-neox'].includes(name)) await write(join(folder, 'mlx'), mlxAdapter(adapter, 2))
 }

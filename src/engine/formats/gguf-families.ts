@@ -3,9 +3,24 @@
  * differs. Refuses families that are not listed.
  */
 import { CodedError } from '../../shared/errors'
-import type { GgufMetadata, GgufValue } from './gguf'
-
-type Config = Record<string, unknown>
+import {
+  common,
+  dimensions,
+  f32,
+  given,
+  headDim,
+  heads,
+  keyLengths,
+  kvHeads,
+  numberOf,
+  optional,
+  rope,
+  ropeScaling,
+  ropeType,
+  u32,
+  type Config,
+} from './gguf-config'
+import type { GgufMetadata } from './gguf-write'
 
 /** A family's rules. */
 export interface GgufFamily {
@@ -19,89 +34,11 @@ export interface GgufFamily {
   readonly normShift: number
   /** Matrices are stored `[in, out]` (GPT-2). */
   readonly transposed: boolean
+  /** What llama.cpp takes for granted about the family and this model does otherwise, or null. */
+  readonly differs: (config: Config) => string | null
   /** Small tensors beside the weights. */
   readonly extra: (config: Config) => { name: string; values: Float32Array }[]
 }
-
-const u32 = (value: number): GgufValue => ({ type: 'u32', value })
-const f32 = (value: number): GgufValue => ({ type: 'f32', value })
-
-/** A number of config.json under one of its names. Throws `model.config` where it is missing. */
-function numberOf(config: Config, ...names: string[]): number {
-  const value = optional(config, ...names)
-  if (value === undefined)
-    throw new CodedError('model.config', `config.json has no ${names[0]}.`, {
-      where: 'config.json',
-      fix: 'Take config.json from the place that the weights came from.',
-    })
-  return value
-}
-function optional(config: Config, ...names: string[]): number | undefined {
-  for (const name of names) if (typeof config[name] === 'number') return config[name]
-  return undefined
-}
-
-const heads = (config: Config) => numberOf(config, 'num_attention_heads', 'n_head')
-const kvHeads = (config: Config) => optional(config, 'num_key_value_heads') ?? heads(config)
-const headDim = (config: Config) =>
-  optional(config, 'head_dim') ?? numberOf(config, 'hidden_size', 'n_embd') / heads(config)
-
-/** Rope settings, wherever this version of transformers keeps them. */
-function rope(config: Config): Config {
-  const parameters = (config.rope_parameters ?? {}) as Config
-  const inner = (parameters.full_attention ?? parameters) as Config
-  const scaling = (config.rope_scaling ?? {}) as Config
-  return { rope_theta: config.rope_theta, partial_rotary_factor: config.partial_rotary_factor, ...scaling, ...inner }
-}
-const ropeType = (config: Config) => String(rope(config).rope_type ?? rope(config).type ?? 'default')
-
-function ropeScaling(config: Config): GgufMetadata {
-  const settings = rope(config)
-  const type = ropeType(config)
-  if (type !== 'linear' && type !== 'yarn') return []
-  const original =
-    optional(settings, 'original_max_position_embeddings') ?? optional(config, 'original_max_position_embeddings')
-  return [
-    ['rope.scaling.type', { type: 'string', value: type }],
-    ['rope.scaling.factor', f32(numberOf(settings, 'factor'))],
-    ...(type === 'yarn' && original !== undefined
-      ? [['rope.scaling.original_context_length', u32(original)] as const]
-      : []),
-  ]
-}
-
-/** What nearly all families have. */
-function common(config: Config): GgufMetadata {
-  const rms = optional(config, 'rms_norm_eps')
-  const epsilon = optional(config, 'layer_norm_eps', 'layer_norm_epsilon')
-  const theta = optional(rope(config), 'rope_theta')
-  return [
-    ['block_count', u32(numberOf(config, 'num_hidden_layers', 'n_layer'))],
-    ['context_length', u32(numberOf(config, 'max_position_embeddings', 'n_positions', 'n_ctx'))],
-    ['embedding_length', u32(numberOf(config, 'hidden_size', 'n_embd'))],
-    [
-      'feed_forward_length',
-      u32(optional(config, 'intermediate_size', 'n_inner') ?? 4 * numberOf(config, 'n_embd', 'hidden_size')),
-    ],
-    ['attention.head_count', u32(heads(config))],
-    ['attention.head_count_kv', u32(kvHeads(config))],
-    ...(rms === undefined ? [] : [['attention.layer_norm_rms_epsilon', f32(rms)] as const]),
-    ...(epsilon === undefined ? [] : [['attention.layer_norm_epsilon', f32(epsilon)] as const]),
-    ...(theta === undefined ? [] : [['rope.freq_base', f32(theta)] as const]),
-    ['vocab_size', u32(numberOf(config, 'vocab_size'))],
-  ]
-}
-const dimensions = (config: Config): GgufMetadata => [['rope.dimension_count', u32(headDim(config))]]
-const keyLengths = (config: Config): GgufMetadata => [
-  ['attention.key_length', u32(headDim(config))],
-  ['attention.value_length', u32(headDim(config))],
-]
-/** Fields that are written only where config.json has them. */
-const given = (config: Config, fields: Readonly<Record<string, string>>): GgufMetadata =>
-  Object.entries(fields).flatMap(([key, name]) => {
-    const value = optional(config, name)
-    return value ? [[key, key === 'attention.sliding_window' ? u32(value) : f32(value)] as const] : []
-  })
 
 const OUTER: Readonly<Record<string, string>> = {
   embed_tokens: 'token_embd',
@@ -204,15 +141,26 @@ function family(architecture: string, change: Partial<GgufFamily> = {}): GgufFam
     rowOrder: () => null,
     normShift: 0,
     transposed: false,
+    differs: () => null,
     extra: () => [],
     ...change,
   }
 }
 
 const llama = (architecture: string) => family(architecture, { rowOrder: permuted, extra: llama3Factors })
-const gemma = (architecture: string) =>
+/** Gemma alternates windows in a fixed order, and scales scores by the head's size (the largest models by another one). */
+function gemmaDiffers(config: Config, every: number): string | null {
+  const types = config.layer_types
+  const odd = Array.isArray(types) && types.some((type, i) => (type === 'full_attention') !== ((i + 1) % every === 0))
+  if (odd) return 'layer_types'
+  const scalar = optional(config, 'query_pre_attn_scalar')
+  const usual = [headDim(config), numberOf(config, 'hidden_size') / heads(config)]
+  return scalar !== undefined && !usual.includes(scalar) ? 'query_pre_attn_scalar' : null
+}
+const gemma = (architecture: string, every: number) =>
   family(architecture, {
     normShift: 1,
+    differs: (config) => gemmaDiffers(config, every),
     metadata: (config) => [
       ...common(config),
       ...keyLengths(config),
@@ -252,7 +200,11 @@ const rotary = (config: Config): GgufMetadata => {
 const FAMILIES: Readonly<Record<string, GgufFamily>> = {
   llama: { ...llama('llama'), metadata: withHeadDim },
   mistral: { ...llama('llama'), metadata: withHeadDim },
-  smollm3: { ...llama('smollm3'), metadata: withHeadDim },
+  smollm3: {
+    ...llama('smollm3'),
+    metadata: withHeadDim,
+    differs: (config) => ((optional(config, 'no_rope_layer_interval') ?? 4) === 4 ? null : 'no_rope_layer_interval'),
+  },
   granite: {
     ...llama('granite'),
     metadata: (config) => [
@@ -268,8 +220,8 @@ const FAMILIES: Readonly<Record<string, GgufFamily>> = {
   },
   qwen2: family('qwen2', { metadata: withHeadDim }),
   qwen3: family('qwen3', { metadata: withHeadDim }),
-  gemma2: gemma('gemma2'),
-  gemma3_text: gemma('gemma3'),
+  gemma2: gemma('gemma2', 2),
+  gemma3_text: gemma('gemma3', 6),
   olmo2: family('olmo2', {
     name: naming('layers', OUTER, {
       ...LLAMA,
@@ -359,5 +311,15 @@ export function ggufFamily(config: Config): GgufFamily {
       where: 'config.json, model_type',
       fix: `Export the merged model instead. GGUF works for ${Object.keys(FAMILIES).join(', ')}.`,
     })
+  const different = found.differs(config)
+  if (different)
+    throw new CodedError(
+      'model.unsupported',
+      `llama.cpp computes this model differently: it does not know its ${different}.`,
+      {
+        where: `config.json, ${different}`,
+        fix: 'Export the merged model instead.',
+      },
+    )
   return found
 }

@@ -4,7 +4,7 @@
 import { CodedError } from '../../shared/errors'
 import type { Tokenizer } from '../tokenizer'
 import type { Part, TokenizerSpec } from '../tokenizer/files'
-import type { GgufMetadata, GgufValue } from './gguf'
+import type { GgufMetadata, GgufValue } from './gguf-write'
 
 /** Token types of llama.cpp. */
 const NORMAL = 1

@@ -5,7 +5,8 @@ import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus'
 import { describe, expect, it } from 'vitest'
 import { byteCount, decodeTensor, encodeTensor, type GgmlType } from '../../../../src/engine/formats/ggml-types'
-import { readGguf, readGgufTensor, writeGguf, type GgufMetadata } from '../../../../src/engine/formats/gguf'
+import { readGguf, readGgufTensor } from '../../../../src/engine/formats/gguf-read'
+import { writeGguf, type GgufMetadata } from '../../../../src/engine/formats/gguf-write'
 import { checkGguf, exportGguf, exportGgufLora } from '../../../../src/engine/formats/gguf-export'
 import { collect } from '../../../../src/engine/formats/out-file'
 import { readPeft, type PeftAdapter } from '../../../../src/engine/formats/peft'
@@ -213,6 +214,17 @@ describe('exports', () => {
       code: 'model.unsupported',
     })
     await expect(write(await changed({ model_type: 'gpt2' }))).rejects.toMatchObject({ code: 'model.tensors' })
+    // llama.cpp would take these for the usual Gemma and SmolLM3, and compute something else.
+    await expect(write(await changed({ model_type: 'smollm3', no_rope_layer_interval: 2 }))).rejects.toMatchObject({
+      code: 'model.unsupported',
+      where: 'config.json, no_rope_layer_interval',
+    })
+    await expect(write(await changed({ model_type: 'gemma2', query_pre_attn_scalar: 20 }))).rejects.toMatchObject({
+      where: 'config.json, query_pre_attn_scalar',
+    })
+    await expect(
+      write(await changed({ model_type: 'gemma3_text', layer_types: ['sliding_attention', 'full_attention'] })),
+    ).rejects.toMatchObject({ where: 'config.json, layer_types' })
     await expect(write(await changed({ num_hidden_layers: null }))).rejects.toMatchObject({ code: 'model.config' })
     const odd = {
       ...adapter,
