@@ -133,6 +133,17 @@ def one(folder):
                 require(same, "not half precision")
             return f"{len(found)} tensors, relative difference up to {worst:.1e}"
 
+    # transformers' own GGUF loader knows these three as they are here (no rope factors, default head sizes).
+    if name in ("llama-gqa-tied", "qwen2", "phi3"):
+
+        @check(f"{name}: GGUF f32, logits as PEFT's")
+        def _():
+            loaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file="model-f32.gguf", dtype=torch.float32, attn_implementation="eager").eval()
+            with torch.no_grad():
+                difference = (loaded(ids).logits - wanted).abs().max().item()
+            require(difference < 1e-4, f"differs by {difference}")
+            return f"largest difference {difference:.1e}"
+
     @check(f"{name}: GGUF LoRA")
     def _():
         reader, found = tensors_of(folder / "adapter.gguf")
