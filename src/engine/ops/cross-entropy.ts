@@ -4,7 +4,7 @@
  */
 import { tf } from '../tf'
 import type { FrozenMatrix } from './frozen-matrix'
-import { gemm } from './gemm'
+import { gemm, kLast, weights } from './gemm'
 import { dispatch, emptyTensor, onGPU, spread, type Binding } from './gpu'
 import { ROW_THREADS, rowMain, SAFE_TANH } from './reduce'
 
@@ -54,7 +54,7 @@ function pick(matrix: tf.Tensor2D, columns: tf.Tensor1D): tf.Tensor1D {
 
 /** (softmax − onehot)·slope·W without the one-hot: softmax·slope·W less the label's own row. */
 function chunkGradient({ safe, slope }: Chunk, softmax: tf.Tensor2D, head: FrozenMatrix): tf.Tensor2D {
-  const own = tf.gather(head.natural(), safe)
+  const own = head.rows(safe)
   if (!slope) return tf.sub(tf.matMul(softmax, head.natural()), own)
   const weighted = tf.mul(own, tf.reshape(pick(slope, safe), [-1, 1]))
   return tf.sub(tf.matMul(tf.mul(softmax, slope) as tf.Tensor2D, head.natural()), weighted)
@@ -94,8 +94,7 @@ export function crossEntropyReference(
 
 /** Scores of `count` rows from row `from` on; the caller disposes them. */
 function scoresOf({ hidden, head }: Rows, from: number, count: number): tf.Tensor2D {
-  const a = { tensor: hidden, layout: 'k-last' } as const
-  return gemm({ a, b: { tensor: head.natural(), layout: 'k-last' }, rows: { count, readFrom: from } })
+  return gemm({ a: kLast(hidden), b: weights(head, 'k-last'), rows: { count, readFrom: from } })
 }
 
 /** One workgroup a row: its largest score, its sum of exponentials, its loss. */
@@ -191,11 +190,7 @@ function gradientProgram(rows: Rows, scale: number | tf.Scalar): { loss: tf.Tens
   overChunks(n, rows.head.out, (from, count) => {
     const scores = scoresOf(rows, from, count)
     rowProgram(rows, scores, from, loss, { scale })
-    const [a, b] = [
-      { tensor: scores, layout: 'k-last' },
-      { tensor: rows.head.natural(), layout: 'k-first' },
-    ] as const
-    gemm({ a, b, rows: { count, into: dHidden, writeFrom: from } })
+    gemm({ a: kLast(scores), b: weights(rows.head, 'k-first'), rows: { count, into: dHidden, writeFrom: from } })
     scores.dispose()
   })
   return { loss, dHidden }

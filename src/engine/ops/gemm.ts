@@ -3,13 +3,35 @@
  * Refuses batches; one product (and one low-rank product folded into it) a dispatch.
  */
 import type { tf } from '../tf'
+import type { FrozenMatrix, Packed } from './frozen-matrix'
+import { packedType, unpackWGSL } from './packing'
 import { dropoutUniforms, dropoutWGSL, seedBinding, type DropoutKey } from './dropout'
 import { dispatch, emptyTensor, isSoftware, widest, type Binding } from './gpu'
 
 /** A factor of a product: `k-last` is stored `[m, k]` (or `[n, k]`), `k-first` `[k, m]` (or `[k, n]`). */
 export interface Factor {
-  tensor: tf.Tensor2D
+  tensor: tf.Tensor
   layout: 'k-last' | 'k-first'
+  /** Stored rows and columns, where the tensor's own shape does not say. */
+  shape?: [number, number]
+  /** Only factor B may be packed. */
+  packed?: Packed | null
+}
+
+/** The k-last factor of a plain matrix. */
+export const kLast = (tensor: tf.Tensor2D): Factor => ({ tensor, layout: 'k-last' })
+
+/** The k-first factor of a plain matrix. */
+export const kFirst = (tensor: tf.Tensor2D): Factor => ({ tensor, layout: 'k-first' })
+
+/** A frozen matrix as factor B, packed or not. */
+export function weights(w: FrozenMatrix, layout: Factor['layout']): Factor {
+  const { packed } = w
+  return { tensor: packed ? packed.words : w.natural(), layout, shape: [w.out, w.in], packed }
+}
+
+function stored({ tensor, shape }: Factor): [number, number] {
+  return shape ?? (tensor.shape as [number, number])
 }
 
 /** C `[m, n]` = scale · A·B, or C = A·B + mask(scale · A₂·B₂), each plus bias where given. */
@@ -48,12 +70,12 @@ function chooseTile(m: number, n: number): Tile {
 /** The tile that is used instead of the chosen one; for tests and benches, which try them all. */
 export const tileOverride: { tile: Tile | null } = { tile: null }
 
-function outerSize({ tensor, layout }: Factor): number {
-  return layout === 'k-last' ? tensor.shape[0] : tensor.shape[1]
+function outerSize(factor: Factor): number {
+  return stored(factor)[factor.layout === 'k-last' ? 0 : 1]
 }
 
-function depth({ tensor, layout }: Factor): number {
-  return layout === 'k-last' ? tensor.shape[1] : tensor.shape[0]
+function depth(factor: Factor): number {
+  return stored(factor)[factor.layout === 'k-last' ? 1 : 0]
 }
 
 /** Runs the product on webgpu; the factors' depths must agree (throws otherwise). */
@@ -66,13 +88,17 @@ export function gemm(product: Gemm): tf.Tensor2D {
   const factors: [string, Factor][] = [['a', a], ['b', b]] // prettier-ignore
   if (low) factors.push(['la', low.a], ['lb', low.b])
   const bindings: Record<string, Binding> = { y: { tensor: y, type: widest(n), write: true } }
-  for (const [name, { tensor }] of factors) bindings[name] = { tensor, type: widest(tensor.shape[1]) }
+  for (const [name, factor] of factors) {
+    const { tensor, packed } = factor
+    bindings[name] = { tensor, type: packed ? packedType(packed.precision) : widest(stored(factor)[1]) }
+    if (packed?.scales) bindings[`${name}_scales`] = { tensor: packed.scales, type: 'f32' }
+  }
   if (bias) bindings.bias = { tensor: bias, type: 'f32' }
   if (typeof scale !== 'number') bindings.scale = { tensor: scale, type: 'f32' }
   if (dropout) Object.assign(bindings, seedBinding(dropout.key))
   const layouts = factors.map(([, { layout }]) => (layout === 'k-last' ? 'l' : 'f')).join('')
   dispatch({
-    key: `gemm ${Object.values(tile).join()} ${layouts} ${dropout?.on ?? ''}`,
+    key: `gemm ${Object.values(tile).join()} ${layouts} ${dropout?.on ?? ''} ${b.packed ? b.packed.precision + b.packed.group : ''}`,
     bindings,
     uniforms: {
       m,
@@ -92,7 +118,14 @@ export function gemm(product: Gemm): tf.Tensor2D {
 }
 
 /** Function reading four neighbours of row r from column c on, zeros outside. */
-function loader(name: string, type: string, rows: string, columns: string, drops: boolean): string {
+function loader(
+  name: string,
+  type: string,
+  rows: string,
+  columns: string,
+  drops: boolean,
+  packed?: Packed | null,
+): string {
   const row = name === 'a' && rows === 'u.m' ? '(r + u.a_from)' : 'r'
   const at = type === 'f32' ? `${row} * ${columns} + c` : `(${row} * ${columns} + c) / 4u`
   const read =
@@ -100,7 +133,9 @@ function loader(name: string, type: string, rows: string, columns: string, drops
       ? ['x', 'y', 'z', 'w']
           .map((part, i) => `if (c + ${i}u < ${columns}) { v.${part} = ${name}[at + ${i}u]; }`)
           .join(' ')
-      : `v = ${name}[at];`
+      : packed
+        ? unpackWGSL(name, packed.precision, packed.group)
+        : `v = ${name}[at];`
   const mask = drops ? `v *= drop_four(r * ${columns} + c);` : ''
   return `fn load_${name}(r: u32, c: u32) -> vec4<f32> {
   var v = vec4<f32>(0.0);
@@ -120,10 +155,11 @@ function gemmWGSL(
   const { tm, tn, wy, wx, bk } = tile
   const parts: string[] = []
   if (dropout) parts.push(dropoutWGSL(dropout.key))
-  for (const [name, { layout }] of factors) {
+  for (const [name, { layout, packed }] of factors) {
     const [outer, inner] = [name.endsWith('a') ? 'u.m' : 'u.n', name.startsWith('l') ? 'u.lk' : 'u.k']
     const [rows, columns] = layout === 'k-last' ? [outer, inner] : [inner, outer]
-    parts.push(loader(name, bindings[name]!.type, rows, columns, dropout?.on === name))
+    const type = bindings[name]!.type
+    parts.push(loader(name, type, rows, columns, dropout?.on === name, packed))
   }
   if (bk) parts.push(`var<workgroup> left: array<vec4<f32>, ${(bk * tm * wy) / 4}>;\nvar<workgroup> right: array<vec4<f32>, ${(bk * tn * wx) / 4}>;`) // prettier-ignore
   const layoutOf = (name: string): Factor['layout'] => factors.find(([other]) => other === name)![1].layout

@@ -6,7 +6,7 @@ import { tf } from '../tf'
 import type { DropoutKey } from './dropout'
 import { applyDropout } from './dropout'
 import type { FrozenMatrix } from './frozen-matrix'
-import { gemm, type Factor } from './gemm'
+import { gemm, kFirst, kLast, weights } from './gemm'
 import { onGPU } from './gpu'
 import { differentiable } from './gradient'
 
@@ -60,16 +60,13 @@ export function linearReference(
   })
 }
 
-const kLast = (tensor: tf.Tensor2D): Factor => ({ tensor, layout: 'k-last' })
-const kFirst = (tensor: tf.Tensor2D): Factor => ({ tensor, layout: 'k-first' })
-
 /** The webgpu form: two products forward and four backward, the low-rank parts folded into the large ones. */
 function linearProgram(x: tf.Tensor2D, w: FrozenMatrix, bias: tf.Tensor1D | null, lora: LoraPair | null): tf.Tensor2D {
   if (!lora) {
     return differentiable<tf.Tensor2D>({
       inputs: [x],
-      forward: () => gemm({ a: kLast(x), b: kLast(w.natural()), bias }),
-      backward: (dy) => [gemm({ a: kLast(dy), b: kFirst(w.natural()) })],
+      forward: () => gemm({ a: kLast(x), b: weights(w, 'k-last'), bias }),
+      backward: (dy) => [gemm({ a: kLast(dy), b: weights(w, 'k-first') })],
     })
   }
   const { a, b, scale } = lora
@@ -79,7 +76,7 @@ function linearProgram(x: tf.Tensor2D, w: FrozenMatrix, bias: tf.Tensor1D | null
     forward: (save) => {
       const low = gemm({ a: kLast(x), b: kLast(a), dropout: key && { key, on: 'a' } }) // [n, r]
       save([x, a, b, low])
-      return gemm({ a: kLast(x), b: kLast(w.natural()), bias, low: { a: kLast(low), b: kLast(b) }, scale })
+      return gemm({ a: kLast(x), b: weights(w, 'k-last'), bias, low: { a: kLast(low), b: kLast(b) }, scale })
     },
     backward: (dy, saved) => {
       const [x, a, b, low] = saved as [tf.Tensor2D, tf.Tensor2D, tf.Tensor2D, tf.Tensor2D]
@@ -87,7 +84,7 @@ function linearProgram(x: tf.Tensor2D, w: FrozenMatrix, bias: tf.Tensor1D | null
       const dA = gemm({ a: kFirst(dLow), b: kFirst(x), dropout: key && { key, on: 'b' } })
       const dB = gemm({ a: kFirst(dy), b: kFirst(low), scale })
       const down = { a: kLast(dLow), b: kFirst(a) }
-      const dx = gemm({ a: kLast(dy), b: kFirst(w.natural()), low: down, dropout: key && { key, on: 'low' } })
+      const dx = gemm({ a: kLast(dy), b: weights(w, 'k-first'), low: down, dropout: key && { key, on: 'low' } })
       return [dx, dA, dB]
     },
   })
