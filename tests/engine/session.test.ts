@@ -12,6 +12,7 @@ import { CodedError } from '../../src/shared/errors'
 import { defaultJob, type Job } from '../../src/shared/job'
 import type { Checkpoint, EncodedRow } from '../../src/shared/records'
 import { tf } from '../../src/engine/tf'
+import { onWebGPU } from '../support/backends'
 import { encodedRows, goldenJob, goldenModel, inOrder, readGolden, type Golden } from '../support/golden'
 
 let model: Model
@@ -99,29 +100,33 @@ describe('a run', () => {
     expect(other.events).not.toEqual(first.events)
   })
 
-  it.each([1, 2, 3, 4, 7])('that stops after step %i goes on with the same numbers', async (stopAt) => {
-    const change = { dropout: 0.2 }
-    const uninterrupted = await whole(change)
-    const first = await start(change)
-    const before = await play(first, (event) => event.kind === 'step' && event.step === stopAt)
-    first.dispose()
-    const second = await start(change, before.last!)
-    expect(second.step).toBe(stopAt)
-    const after = await play(second)
-    // The pause's own checkpoint stands for the one that was due at that step.
-    const due = uninterrupted.events.filter((event) => !isPlainCheckpoint(event, stopAt))
-    expect([...before.events, ...after.events]).toEqual(due)
-    expect(after.outcome).toEqual(uninterrupted.outcome)
-    const [a, b] = [after.last!, uninterrupted.last!]
-    expect(Object.keys(a.tensors)).toEqual(Object.keys(b.tensors))
-    for (const name of Object.keys(b.tensors)) expect(a.tensors[name]!.bytes, name).toEqual(b.tensors[name]!.bytes)
-    expect(a.meta.metrics.loss).toEqual(b.meta.metrics.loss)
-    expect(a.meta.metrics.evalLoss).toEqual(b.meta.metrics.evalLoss)
-    expect(a.meta.samples).toEqual(b.meta.samples)
-    expect(a.meta.marks).toEqual(b.meta.marks)
-    expect(a.meta.tokensSeen).toBe(b.meta.tokensSeen)
-    second.dispose()
-  })
+  // Each of these compiles nothing new: one place to stop is enough where shaders run on the processor.
+  it.each(onWebGPU() ? [3] : [1, 2, 3, 4, 7])(
+    'that stops after step %i goes on with the same numbers',
+    async (stopAt) => {
+      const change = { dropout: 0.2 }
+      const uninterrupted = await whole(change)
+      const first = await start(change)
+      const before = await play(first, (event) => event.kind === 'step' && event.step === stopAt)
+      first.dispose()
+      const second = await start(change, before.last!)
+      expect(second.step).toBe(stopAt)
+      const after = await play(second)
+      // The pause's own checkpoint stands for the one that was due at that step.
+      const due = uninterrupted.events.filter((event) => !isPlainCheckpoint(event, stopAt))
+      expect([...before.events, ...after.events]).toEqual(due)
+      expect(after.outcome).toEqual(uninterrupted.outcome)
+      const [a, b] = [after.last!, uninterrupted.last!]
+      expect(Object.keys(a.tensors)).toEqual(Object.keys(b.tensors))
+      for (const name of Object.keys(b.tensors)) expect(a.tensors[name]!.bytes, name).toEqual(b.tensors[name]!.bytes)
+      expect(a.meta.metrics.loss).toEqual(b.meta.metrics.loss)
+      expect(a.meta.metrics.evalLoss).toEqual(b.meta.metrics.evalLoss)
+      expect(a.meta.samples).toEqual(b.meta.samples)
+      expect(a.meta.marks).toEqual(b.meta.marks)
+      expect(a.meta.tokensSeen).toBe(b.meta.tokensSeen)
+      second.dispose()
+    },
+  )
 
   it('tells steps, evaluations, samples and checkpoints where they are due', async () => {
     const { events, outcome } = await whole({})
@@ -155,7 +160,7 @@ describe('a run', () => {
   })
 
   it('holds the same number of tensors from step 3 to step 50', async () => {
-    const session = await start({ steps: 50, evalEvery: 10, dropout: 0.1 })
+    const session = await start({ steps: 50, evalEvery: 20, gradAccum: 1, dropout: 0.1 })
     const counts = new Map<number, number>()
     for await (const event of session.run()) if (event.kind === 'step') counts.set(event.step, tf.memory().numTensors)
     const third = counts.get(3)
