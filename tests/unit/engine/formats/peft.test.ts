@@ -1,9 +1,12 @@
 /** PEFT adapters: what Python wrote, what we write, and what is refused. */
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
+import { uniformInt } from 'pure-rand/distribution/uniformInt'
+import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus'
 import { describe, expect, it } from 'vitest'
 import { loraDeltas, parsePeftConfig, patternValue, readPeft, writePeft } from '../../../../src/engine/formats/peft'
 import { fromFloat32, writeSafetensors } from '../../../../src/engine/formats/safetensors'
+import { CodedError } from '../../../../src/shared/errors'
 import type { TensorData } from '../../../../src/shared/records'
 import { diskFolder, memoryFolder } from '../../../support/folder'
 
@@ -171,4 +174,38 @@ describe('adapters that are refused', () => {
     expect(() => writePeft({ ...whole, tensors })).toThrow(expect.objectContaining({ code: 'adapter.mismatch' }))
     expect(() => writePeft({ ...whole, tensors: {} })).toThrow(expect.objectContaining({ code: 'adapter.mismatch' }))
   })
+
+  it(
+    'never crashes on 600 mutations of settings and weights, and what it takes holds together',
+    { timeout: 60_000 },
+    async () => {
+      const random = xoroshiro128plus(5)
+      const pick = (below: number) => uniformInt(random, 0, below - 1)
+      const source = folder('llama-gqa-tied')
+      const files = await Promise.all(
+        ['adapter_config.json', 'adapter_model.safetensors'].map(
+          async (name) => [name, await source.read(name)] as const,
+        ),
+      )
+      let refused = 0
+      for (let i = 0; i < 600; i++) {
+        const changed = Object.fromEntries(files.map(([name, bytes]) => [name, bytes.slice()]))
+        const victim = changed[files[pick(2)]![0]]!
+        for (let n = pick(4); n >= 0; n--) {
+          victim[pick(Math.min(victim.length, 3000))] = [34, 44, 48 + pick(10), 45, 91, 123, 110, pick(256)][pick(8)]!
+        }
+        try {
+          const read = await readPeft(memoryFolder(changed))
+          for (const { rank, a, b, scale } of loraDeltas(read)) {
+            expect([a.shape[0], b.shape[1]]).toEqual([rank, rank])
+            expect(Number.isFinite(scale)).toBe(true)
+          }
+        } catch (error) {
+          expect(error).toBeInstanceOf(CodedError)
+          refused++
+        }
+      }
+      expect(refused).toBeGreaterThan(200)
+    },
+  )
 })
