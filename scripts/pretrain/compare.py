@@ -3,11 +3,13 @@
 python compare.py --text FILE --out FILE MODEL_DIR MODEL_DIR ...
 
 Every window is scored from a begin token, byte for byte the same text for each model, and divided by the same byte count.
+There are two kinds of windows: such as begin where a paragraph begins, and such as are cut anywhere, also inside a word.
 Prints each model's figure and the ratio of each to the last. Weights are read as f32.
 """
 import argparse
 import json
 import math
+import re
 from pathlib import Path
 
 import torch
@@ -30,6 +32,16 @@ def load(folder):
     if missing or unexpected:
         raise SystemExit(f"{folder}: missing {missing}, unexpected {unexpected}")
     return model, Tokenizer.from_file(str(folder / "tokenizer.json")), config
+
+
+def paragraph_windows(text, size):
+    """Windows of at most `size` bytes that begin at a paragraph and do not overlap."""
+    at = 0
+    for match in re.finditer(r"(?<=\n\n)(?=\S)", text):
+        if match.start() >= at:
+            window = text[match.start():match.start() + size].encode()[:size].decode("utf-8", errors="ignore")
+            at = match.start() + len(window)
+            yield window
 
 
 @torch.no_grad()
@@ -64,18 +76,18 @@ if __name__ == "__main__":
     parser.add_argument("models", type=Path, nargs="+")
     o = parser.parse_args()
     torch.set_num_threads(o.threads)
-    texts = list(windows(o.text.read_text(encoding="utf-8"), o.window))
-    size = sum(len(t.encode()) for t in texts)
-    found = {}
-    for folder in o.models:
-        result = bits(folder, texts)
-        found[folder.name] = {"bits_per_byte": round(result["bits"] / size, 4), "parameters": result["parameters"],
-                              "bytes_per_token": round(size / result["tokens"], 3)}
-        print(folder.name, found[folder.name], flush=True)
-    last = found[o.models[-1].name]["bits_per_byte"]
-    report = {"text": o.text.name, "windows": len(texts), "window_bytes": o.window, "bytes": size, "models": found,
-              "ratio_to_last": {name: round(v["bits_per_byte"] / last, 4) for name, v in found.items()}}
-    for name, ratio in report["ratio_to_last"].items():
-        print(f"{name}: {found[name]['bits_per_byte']:.4f} bits per byte, {ratio:.3f} of {o.models[-1].name}")
+    text = o.text.read_text(encoding="utf-8")
+    kinds = {"from a paragraph's start": list(paragraph_windows(text, o.window)), "cut anywhere": list(windows(text, o.window))}
+    report = {"text": o.text.name, "window_bytes": o.window, "parameters": {}, "kinds": {}}
+    for kind, texts in kinds.items():
+        size, found = sum(len(t.encode()) for t in texts), {}
+        for folder in o.models:
+            result = bits(folder, texts)
+            report["parameters"][folder.name] = result["parameters"]
+            found[folder.name] = round(result["bits"] / size, 4)
+        last = found[o.models[-1].name]
+        report["kinds"][kind] = {"windows": len(texts), "bytes": size, "bits_per_byte": found, "ratio": {n: round(v / last, 4) for n, v in found.items()}}
+        for name, value in found.items():
+            print(f"{len(texts)} windows {kind}: {name} {value:.4f} bits per byte, {value / last:.3f} of {o.models[-1].name}", flush=True)
     if o.out:
         o.out.write_text(json.dumps(report, indent=1) + "\n")

@@ -1,6 +1,6 @@
 #!/bin/sh
 # From the corpora to public/models/stories-3m in one command; refuses to start without a corpora folder.
-#   CORPORA=DIR [REFERENCE=DIR] [PYTHON=python3] [WORK=.pretrain] [STEPS=7000] [DECAY=1400] scripts/pretrain/run.sh
+#   CORPORA=DIR [REFERENCE=DIR] [PYTHON=python3] [WORK=.pretrain] [STEPS=2314] [DECAY=700] scripts/pretrain/run.sh
 # Every stage that is already there is kept, so that a stopped run goes on from its last checkpoint.
 set -eu
 : "${CORPORA:?set CORPORA to the folder that holds tinystories-samples, ccby-storybooks, gutenberg-childrens, classic-childrens}"
@@ -9,8 +9,8 @@ root=$(cd "$here/../.." && pwd)
 python=${PYTHON:-python3}
 work=${WORK:-$root/.pretrain}
 out=${OUT:-$root/public/models/stories-3m}
-steps=${STEPS:-7000}
-decay=${DECAY:-1400}
+steps=${STEPS:-2314}
+decay=${DECAY:-700}
 valid=$CORPORA/tinystories-samples/tinystories-794k.txt
 export OMP_WAIT_POLICY=PASSIVE
 cd "$here"

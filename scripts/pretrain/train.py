@@ -244,7 +244,7 @@ def main():
         mean = value if mean is None else 0.98 * mean + 0.02 * value
         now = time.time()
         spent, began = spent + now - began, now
-        if first and step % 20 == 0:
+        if first and (step % 20 == 0 or step == o.steps):
             entry = {"step": step, "tokens": step * o.rows * o.length, "seconds": round(spent), "lr": round(scale, 4), "train_loss": round(mean, 4)}
             if step % o.evaluate_every == 0 or step == o.steps:
                 for name, (rows, size) in held.items():
