@@ -2,7 +2,7 @@
  * The engine worker: joins engine, data, storage and hub behind EngineApi. Refuses to decide: the page does.
  */
 import { serve } from '../src/client/wire'
-import { forecast, generate, loadAdapter } from '../src/engine'
+import { forecast } from '../src/engine'
 import { folderOf, onlyModelFiles, pickedSource } from '../src/hub'
 import { CodedError } from '../src/shared/errors'
 import { newId } from '../src/shared/id'
@@ -10,9 +10,10 @@ import { completeJob } from '../src/shared/job'
 import type { EngineApi } from '../src/shared/protocol'
 import type { RunRecord } from '../src/shared/records'
 import * as storage from '../src/storage'
-import { adapterOf, exportPeft, importPeft } from './adapters'
+import { importPeft } from './adapters'
+import { answer } from './answer'
+import { exportRun } from './export-run'
 import { fetchModel, findModel } from './fetch-model'
-import { promptIds } from './prompts'
 import { runJob, Wish } from './run-job'
 import { isBundled, openDataset } from './sources'
 import { Workshop } from './workshop'
@@ -109,29 +110,11 @@ const api: EngineApi = {
     training?.ask('stop')
   },
 
-  async generate({ modelId, runId, checkpoint, strength, prompt, ...sampling }, onText) {
+  async generate(request, onText) {
     const cancel = new AbortController()
     generations.add(cancel)
     try {
-      return await workshop.withModel(
-        modelId,
-        () => {},
-        async (model) => {
-          const peft = runId === null ? null : await adapterOf(runId, checkpoint, model.record.name)
-          const adapter = peft && (await workshop.alone(async () => loadAdapter(model, peft)))
-          adapter?.setStrength(strength)
-          try {
-            const tokens = generate(model, adapter, promptIds(model, prompt), sampling, cancel.signal)
-            for (;;) {
-              const turn = await workshop.alone(() => tokens.next())
-              if (turn.done) return turn.value
-              if (turn.value.text !== '') onText(turn.value.text)
-            }
-          } finally {
-            adapter?.dispose()
-          }
-        },
-      )
+      return await answer(workshop, request, onText, cancel.signal)
     } finally {
       generations.delete(cancel)
     }
@@ -141,7 +124,7 @@ const api: EngineApi = {
     for (const cancel of generations) cancel.abort()
   },
 
-  exportRun: exportPeft,
+  exportRun,
   importAdapter: (modelId, files) => importPeft(workshop, modelId, files),
 }
 

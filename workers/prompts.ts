@@ -1,6 +1,7 @@
 /**
  * Text and turns to the tokens that a model is asked to go on from. Refuses to truncate.
  */
+import { encodePrompt, encodeRendered } from '../src/data'
 import type { Model } from '../src/engine'
 import type { Job } from '../src/shared/job'
 import type { ChatMessage, EncodedRow, Mapping } from '../src/shared/records'
@@ -8,11 +9,19 @@ import type { ChatMessage, EncodedRow, Mapping } from '../src/shared/records'
 /** Tokens of running text that a sample goes on from. */
 const OPENING = 12
 
-/** The tokens of a prompt; turns go through the model's chat template, which ends where the answer begins. */
-export function promptIds(model: Model, prompt: string | ChatMessage[]): number[] {
-  if (typeof prompt === 'string') return model.tokenizer.encode(prompt)
-  const text = model.chatTemplate.render(prompt, { addGenerationPrompt: true })
-  return model.tokenizer.encode(text, { addSpecialTokens: false })
+/**
+ * The tokens of a prompt. Turns go through the model's chat template, which ends where the answer begins; a single
+ * question to a tuned model is put in the very form in which its training rows asked.
+ */
+export function promptIds(model: Model, prompt: string | ChatMessage[], mapping?: Mapping): number[] {
+  const { tokenizer, chatTemplate } = model
+  if (typeof prompt === 'string') return tokenizer.encode(prompt)
+  const [only] = prompt
+  if (mapping && only?.role === 'user' && prompt.length === 1) {
+    return encodePrompt(only.content, mapping, tokenizer, chatTemplate)
+  }
+  const text = chatTemplate.render(prompt, { addGenerationPrompt: true })
+  return encodeRendered(text, tokenizer, chatTemplate)
 }
 
 /**
@@ -26,19 +35,10 @@ export function samplePrompt(
   mapping: Mapping,
 ): number[] | null {
   if (job.sampleTokens === 0) return null
-  if (job.samplePrompt.trim() !== '') {
-    const asText = mapping.format === 'text' || mapping.format === 'tokens' || model.chatTemplate.builtIn !== null
-    return promptIds(
-      model,
-      asText ? job.samplePrompt : [...system(mapping), { role: 'user', content: job.samplePrompt }],
-    )
-  }
+  const { tokenizer, chatTemplate } = model
+  if (job.samplePrompt.trim() !== '') return encodePrompt(job.samplePrompt, mapping, tokenizer, chatTemplate)
   if (!example) return null
   const trained = example.labels.findIndex((label) => label !== -100)
   const length = trained > 1 ? trained : Math.min(OPENING, Math.ceil(example.inputIds.length / 2))
   return [...example.inputIds.subarray(0, length)]
-}
-
-function system(mapping: Mapping): ChatMessage[] {
-  return mapping.systemPrompt ? [{ role: 'system', content: mapping.systemPrompt }] : []
 }

@@ -1,0 +1,42 @@
+/**
+ * An answer from a model, with a run's adapter or without, streamed. Refuses to know who listens.
+ */
+import { generate, loadAdapter } from '../src/engine'
+import type { GenerateRequest, GenerateResult, OnText } from '../src/shared/protocol'
+import type { Mapping, RunId } from '../src/shared/records'
+import * as storage from '../src/storage'
+import { adapterOf } from './adapters'
+import { promptIds } from './prompts'
+import type { Workshop } from './workshop'
+
+/** See EngineApi.generate. */
+export async function answer(
+  workshop: Workshop,
+  { modelId, runId, checkpoint, strength, prompt, ...sampling }: GenerateRequest,
+  onText: OnText,
+  signal: AbortSignal,
+): Promise<GenerateResult> {
+  const mapping = runId === null ? undefined : await mappingOf(runId)
+  const quiet = () => {}
+  return workshop.withModel(modelId, quiet, async (model) => {
+    const peft = runId === null ? null : await adapterOf(runId, checkpoint, model.record.name)
+    const adapter = peft && (await workshop.alone(async () => loadAdapter(model, peft)))
+    adapter?.setStrength(strength)
+    try {
+      const tokens = generate(model, adapter, promptIds(model, prompt, mapping), sampling, signal)
+      for (;;) {
+        const turn = await workshop.alone(() => tokens.next())
+        if (turn.done) return turn.value
+        if (turn.value.text !== '') onText(turn.value.text)
+      }
+    } finally {
+      adapter?.dispose()
+    }
+  })
+}
+
+/** What the run's rows meant; nothing where it was imported. */
+async function mappingOf(id: RunId): Promise<Mapping | undefined> {
+  const mapping = (await storage.getRun(id))?.dataset.mapping
+  return mapping?.format === 'unknown' ? undefined : mapping
+}
