@@ -1,8 +1,10 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { createBatches, datasetStats, prepare, previewRow, splitRows, type RawRow } from '../../../src/data'
 import { judge } from '../../../src/data/stats'
 import type { EncodedRow, Mapping } from '../../../src/shared/records'
 import { byteModel, CHATML, refusal } from './support'
+
+vi.setConfig({ testTimeout: 60_000 })
 
 const encoded = (count: number): EncodedRow[] =>
   Array.from({ length: count }, (_, index) => ({ index, inputIds: new Int32Array(1), labels: new Int32Array(1) }))

@@ -4,7 +4,7 @@ import { resolve } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { encodeExample, encodeRendered, importFile, mapRow, type ChatExample } from '../../../src/data'
 import { loadTokenizer } from '../../../src/engine/tokenizer'
-import { BUILT_IN_TEMPLATES, loadChatTemplate, type BuiltInTemplate } from '../../../src/engine/tokenizer/chat-template'
+import { loadChatTemplate, type BuiltInTemplate } from '../../../src/engine/tokenizer/chat-template'
 import type { FileSource } from '../../../src/shared/files'
 import { sharedData } from './support'
 
@@ -47,7 +47,7 @@ describe('answers under real tokenizers', () => {
       const source = folderOf(sharedData(folder) as string)
       const tokenizer = await loadTokenizer(source)
       const template = await loadChatTemplate(source, tokenizer, builtIn)
-      if (builtIn) expect(template.source).toBe(BUILT_IN_TEMPLATES[builtIn].source)
+      expect(template.builtIn).toBe(builtIn ?? null)
       const chats = (
         await Promise.all(CHATS.map((file) => conversations(sharedData(`datasets/${file}`) as string, 12)))
       ).flat()

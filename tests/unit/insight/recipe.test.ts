@@ -1,7 +1,9 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { parametersPerRank, recommend, type RowFacts } from '../../../src/insight/recipe'
 import { completeJob, SETTINGS, type SettingKey } from '../../../src/shared/job'
 import type { DeviceReport, ModelRecord } from '../../../src/shared/records'
+
+vi.setConfig({ testTimeout: 60_000 })
 
 const model = (parameters: number, context = 2048): ModelRecord => ({
   id: 'local:x',
