@@ -1,6 +1,7 @@
 /** Frozen weights in f16 and int8: what rounding costs, and that every op uses exactly the rounded values. */
 import { describe, expect, test } from 'vitest'
 import { crossEntropyWithGrad, embed, FrozenMatrix, linear } from '../../src/engine/ops'
+import { checkBuffer } from '../../src/engine/ops/frozen-matrix'
 import { groupSize, pack, unpack } from '../../src/engine/ops/packing'
 import { tf } from '../../src/engine/tf'
 import { expectClose, onWebGPU, random, tapeGradients, values } from '../support/backends'
@@ -26,6 +27,12 @@ test('a group of zeros stays zero, extremes stay exact', () => {
   const packed = pack(Float32Array.from([0, 0, 0, 0, -2, 1, 0.5, 2]), 4, 'int8')
   expect(Array.from(unpack(packed).slice(0, 5))).toEqual([0, 0, 0, 0, -2])
   expect(unpack(packed)[7]).toBe(2)
+})
+
+test('a matrix that no buffer holds is refused, with what to do', () => {
+  const limits = { maxBufferSize: 2 ** 28, maxStorageBufferBindingSize: 2 ** 27 }
+  expect(() => checkBuffer(2 ** 27, limits)).not.toThrow()
+  expect(() => checkBuffer(2 ** 27 + 4, limits)).toThrow('takes 129 MiB, and this GPU takes 128 MiB in one piece')
 })
 
 describe.each(['f16', 'int8'] as const)('a matrix in %s', (precision) => {

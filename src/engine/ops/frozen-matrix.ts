@@ -2,8 +2,9 @@
  * A weight matrix that is never trained, in the layouts and the precision that the backend keeps it in.
  * Refuses to be changed: adapters add to what it computes, merging makes a new one.
  */
+import { CodedError } from '../../shared/errors'
 import { tf } from '../tf'
-import { dispatch, emptyTensor, onGPU, spread, type Binding } from './gpu'
+import { dispatch, emptyTensor, gpuDevice, onGPU, spread, type Binding } from './gpu'
 import { pack, packedType, unpack, unpackWGSL, type Precision } from './packing'
 import { elementMain } from './reduce'
 
@@ -13,6 +14,21 @@ export interface Packed {
   words: tf.Tensor
   scales: tf.Tensor | null
   group: number
+}
+
+/** Throws CodedError `memory.budget` where a GPU does not take so many bytes in one buffer; beyond the limit it would fail silently. */
+export function checkBuffer(
+  bytes: number,
+  limits: Pick<GPUSupportedLimits, 'maxBufferSize' | 'maxStorageBufferBindingSize'>,
+): void {
+  const most = Math.min(limits.maxBufferSize, limits.maxStorageBufferBindingSize)
+  if (bytes <= most) return
+  const mebibytes = (count: number): string => `${Math.ceil(count / 2 ** 20)} MiB`
+  throw new CodedError(
+    'memory.budget',
+    `One weight matrix of this model takes ${mebibytes(bytes)}, and this GPU takes ${mebibytes(most)} in one piece.`,
+    { fix: 'Take a smaller model, or the WebAssembly backend.' },
+  )
 }
 
 /**
@@ -37,8 +53,9 @@ export class FrozenMatrix {
   /** Copies row-major `[out, inn]` values to the device; throws when their number is not `out * inn`. Rows of odd width stay f32. */
   static from(values: Float32Array, out: number, inn: number, precision: Precision = 'f32'): FrozenMatrix {
     if (values.length !== out * inn) throw new Error(`${values.length} values for a ${out} by ${inn} matrix`)
-    if (precision === 'f32' || inn % 4 !== 0)
-      return new FrozenMatrix(out, inn, tf.keep(tf.tensor2d(values, [out, inn], 'float32')), null)
+    const plain = precision === 'f32' || inn % 4 !== 0
+    if (onGPU()) checkBuffer(values.length * (plain ? 4 : precision === 'f16' ? 2 : 1), gpuDevice().limits)
+    if (plain) return new FrozenMatrix(out, inn, tf.keep(tf.tensor2d(values, [out, inn], 'float32')), null)
     const packed = pack(values, inn, precision)
     if (!onGPU()) return new FrozenMatrix(out, inn, tf.keep(tf.tensor2d(unpack(packed), [out, inn])), null)
     const { words, scales, group } = packed
