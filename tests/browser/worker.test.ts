@@ -165,33 +165,37 @@ describe('a run', () => {
     expect((await storage.getRun(whole.id))?.status).toBe('done')
   })
 
-  it('that is killed again and again resumes from its last checkpoint with the same losses', { timeout: 300_000 }, async () => {
-    const { id } = await begin()
-    const kills = [2, 5, 9, 14, 21]
-    for (const kill of kills) {
-      let step = 0
-      const dying = follow(id, (event) => {
-        if (event.kind === 'started') step = event.run.step
-        if (event.kind === 'metrics') step = event.columns.step.at(-1) as number
-        if (step >= kill) terminateEngine()
-      })
-      const died = await dying.then(
-        ({ run }) => run.status,
-        (error: { code: string }) => error.code,
-      )
-      if (died === 'done') break
-      expect(died).toBe('worker.died')
-      const left = (await storage.listRuns()).find((run) => run.id === id)
-      const last = left?.checkpoints.find(({ kind }) => kind === 'last')
-      expect(left).toMatchObject({ status: 'paused', step: last?.step ?? 0 })
-    }
-    const { run, told } = (await storage.getRun(id))?.status === 'done' ? { run: null, told: null } : await follow(id)
-    if (run) expect(run).toMatchObject({ status: 'done', step: 30, bestStep: whole.bestStep })
-    if (told) expect(told.step.at(-1)).toBe(30)
-    expectSame(await storage.getMetrics(id), metrics, 1e-6)
-    const samples = (await storage.getRun(id))?.samples
-    expect(samples).toEqual(whole.samples)
-  })
+  it(
+    'that is killed again and again resumes from its last checkpoint with the same losses',
+    { timeout: 300_000 },
+    async () => {
+      const { id } = await begin()
+      const kills = [2, 5, 9, 14, 21]
+      for (const kill of kills) {
+        let step = 0
+        const dying = follow(id, (event) => {
+          if (event.kind === 'started') step = event.run.step
+          if (event.kind === 'metrics') step = event.columns.step.at(-1) as number
+          if (step >= kill) terminateEngine()
+        })
+        const died = await dying.then(
+          ({ run }) => run.status,
+          (error: { code: string }) => error.code,
+        )
+        if (died === 'done') break
+        expect(died).toBe('worker.died')
+        const left = (await storage.listRuns()).find((run) => run.id === id)
+        const last = left?.checkpoints.find(({ kind }) => kind === 'last')
+        expect(left).toMatchObject({ status: 'paused', step: last?.step ?? 0 })
+      }
+      const { run, told } = (await storage.getRun(id))?.status === 'done' ? { run: null, told: null } : await follow(id)
+      if (run) expect(run).toMatchObject({ status: 'done', step: 30, bestStep: whole.bestStep })
+      if (told) expect(told.step.at(-1)).toBe(30)
+      expectSame(await storage.getMetrics(id), metrics, 1e-6)
+      const samples = (await storage.getRun(id))?.samples
+      expect(samples).toEqual(whole.samples)
+    },
+  )
 
   it('pauses after a step, and goes on with the same numbers', async () => {
     const { id } = await begin()
