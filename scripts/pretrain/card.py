@@ -1,6 +1,6 @@
 """Writes the model card, its curve and attribution, docs/model.md and models/index.json from what a run measured; refuses to write a number that no file holds.
 
-python card.py --work DIR --model DIR
+python card.py --work DIR --model DIR [--run DIR]
 """
 import argparse
 import json
@@ -39,6 +39,22 @@ def curve(log, width=720, height=320):
     return "".join(parts) + "</svg>\n"
 
 
+def cycles(log):
+    """The learning rate over the run in words, read from the log: where it was steady, fell, and rose again."""
+    parts, start = [], 0
+    for i, entry in enumerate(log):
+        if i and entry["lr"] > log[i - 1]["lr"] + 0.05 and entry["step"] > 100:
+            parts.append((log[start:i]))
+            start = i
+    parts.append(log[start:])
+    said = []
+    for part in parts:
+        top = max(e["lr"] for e in part)
+        fall = next((e["step"] for e in part if e["lr"] < top and e["step"] > 100), part[-1]["step"])
+        said.append(f"up to step {number(part[-1]['step'])} with {top:.0%} of the rate, falling in a straight line from step {number(fall)} on")
+    return "Cycles of the learning rate: " + "; then ".join(said) + "."
+
+
 def number(value):
     return f"{value:,}"
 
@@ -53,10 +69,10 @@ def data_table(stats, mix, epochs):
     return "\n".join(lines)
 
 
-def measured(work):
+def measured(work, run):
     import torch
     from train import MIX
-    saved = torch.load(work / "run" / "checkpoint.pt", weights_only=False)
+    saved = torch.load(run / "checkpoint.pt", weights_only=False)
     sizes = {}
     import numpy as np
     for name in SOURCES:
@@ -69,13 +85,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--run", type=Path)
     o = parser.parse_args()
-    saved, mix, epochs = measured(o.work)
+    o.run = o.run or o.work / "run"
+    saved, mix, epochs = measured(o.work, o.run)
     log, options = saved["log"], saved["options"]
     stats = json.loads((o.work / "corpus" / "stats.json").read_text())
     drawn = json.loads((o.work / "samples.json").read_text())
     config = json.loads((o.model / "config.json").read_text())
-    parameters = json.loads((o.work / "run" / "curve.json").read_text())["parameters"]
+    parameters = json.loads((o.run / "curve.json").read_text())["parameters"]
     compared = json.loads((o.work / "compare.json").read_text()) if (o.work / "compare.json").exists() else None
     last = [e for e in log if "tiny_bpb" in e][-1]
     end = {"step": saved["step"], "tokens": saved["step"] * int(options["rows"]) * int(options["length"]), "seconds": saved["seconds"]}
@@ -98,7 +116,7 @@ def main():
     results = "\n".join(bits)
 
     recipe = (f"{number(end['step'])} steps, {end['tokens'] / 1e6:.1f} million tokens, {end['seconds'] / 60:.0f} minutes on two CPU cores that others used too. "
-              f"Steady rate, then a linear decay to zero over the last {number(int(options['decay']))} steps. "
+              f"{cycles(log)} "
               if finished else f"**An early checkpoint**: {number(end['step'])} steps, {end['tokens'] / 1e6:.1f} million tokens; the training goes on. ")
     recipe += (f"{options['rows']} rows of {options['length']} tokens a step (in the decay half as many rows, twice as long); Muon at {options['muon_lr']} for the matrices of the layers, "
                f"AdamW at {options['lr']} for the embedding and the norms; warm-up of {options['warmup']} steps, clip at 1, bf16 autocast, seed {options['seed']}.")

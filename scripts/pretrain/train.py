@@ -172,6 +172,7 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--decay", type=int, required=True)
+    parser.add_argument("--stop-at", type=int, help="stop at this step although the schedule goes on")
     parser.add_argument("--early", type=int, default=1200, help="steps with the largest share of older books")
     parser.add_argument("--warmup", type=int, default=60)
     parser.add_argument("--rows", type=int, default=16, help="rows a step while steady; half as many, twice as long, in the decay")
@@ -224,7 +225,7 @@ def main():
         (o.out / "curve.json").write_text(json.dumps({"parameters": parameter_count(model), "log": log}))
 
     began, mean = time.time(), None
-    while step < o.steps and not stopped:
+    while step < min(o.steps, o.stop_at or o.steps) and not stopped:
         scale = rate(step, o.steps, o.decay, o.warmup)
         if step >= o.steps - o.decay:
             batch = packer.batch(o.rows // 2, o.length * 2, MIX["decay"])
