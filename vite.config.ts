@@ -10,6 +10,8 @@ export default defineConfig({
   build: { target: 'es2023', chunkSizeWarningLimit: 2500 },
   server: { port: 5173 },
   optimizeDeps: {
+    // Bundled ahead they would bring a second copy of Svelte's runtime.
+    exclude: ['@lucide/svelte', 'virtua'],
     include: [
       '@tensorflow/tfjs',
       '@tensorflow/tfjs-backend-webgpu',
@@ -18,6 +20,7 @@ export default defineConfig({
       '@huggingface/jinja',
       'client-zip',
       'comlink',
+      'diff',
       'idb-keyval',
       'pure-rand/generator/xoroshiro128plus',
       'pure-rand/distribution/uniformInt',
