@@ -66,8 +66,13 @@ class Trial {
   )
   /** The base that both sides share: the run's, else the chosen one. */
   model = $derived(this.run?.model ?? models.chosen)
-  /** Turns where the model has a template, unless the run learnt running text. */
-  chat = $derived(this.asChat ?? (this.model?.hasChatTemplate === true && this.run?.dataset.mapping.format !== 'text'))
+  /** Whether the prompt is a question: with a run, the worker then puts it in the form in which its rows asked. */
+  chat = $derived(this.asChat ?? this.#asTrained())
+
+  #asTrained(): boolean {
+    const format = this.run?.dataset.mapping.format ?? 'unknown'
+    return format === 'unknown' ? this.model?.hasChatTemplate === true : format !== 'text'
+  }
 
   choose(run: RunRecord): void {
     this.runId = run.id
@@ -87,7 +92,8 @@ class Trial {
     }
     this.tuned.clear()
     await Promise.all([
-      this.base.stream({ ...request, runId: null, strength: 0 }),
+      // At strength 0 an adapter is the base model; with the run, both sides get the same tokens.
+      this.base.stream({ ...request, runId: run?.id ?? null, strength: 0 }),
       ...(run ? [this.tuned.stream({ ...request, runId: run.id, strength: this.strength })] : []),
     ])
   }
