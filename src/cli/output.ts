@@ -58,7 +58,7 @@ export class Output {
     const width = 24
     const full = Math.max(0, Math.min(width, Math.round(share * width)))
     const line = `${'█'.repeat(full)}${'░'.repeat(width - full)} ${text}`
-    this.#bar = line.slice(0, (this.#streams.stderr.columns ?? 80) - 1)
+    this.#bar = line.slice(0, (this.#streams.stderr.columns || 80) - 1)
     this.#streams.stderr.write(`\r\u001b[2K${this.#bar}`)
   }
 
