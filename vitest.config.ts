@@ -22,6 +22,17 @@ export default defineConfig({
           testTimeout: 60_000,
         },
       },
+      // by hand only, where Node has a Vulkan, Metal or D3D12 driver: npx vitest run --project dawn tests/engine/ops-
+      {
+        test: {
+          name: 'dawn',
+          environment: 'node',
+          include: ['tests/engine/**/*.test.ts'],
+          setupFiles: ['tests/support/dawn.ts'],
+          testTimeout: 120_000,
+          fileParallelism: false,
+        },
+      },
       {
         plugins: [svelte()],
         optimizeDeps: viteConfig.optimizeDeps,
