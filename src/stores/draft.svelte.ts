@@ -28,9 +28,11 @@ class Draft {
   facts = $state.raw<RowFacts | null>(null)
 
   /** What the sample's maker measured on the bundled model; says nothing about others. */
-  #sample = $derived<Partial<Job>>(
-    models.chosenId.startsWith('bundled:') ? (datasets.chosen?.suggested ?? {}) : ({} as Partial<Job>),
-  )
+  #sample = $derived.by<Partial<Job>>(() => {
+    const { suggested, samplePrompt } = datasets.chosen ?? {}
+    const measured = models.chosenId.startsWith('bundled:') ? suggested : {}
+    return samplePrompt ? { samplePrompt, ...measured } : { ...measured }
+  })
 
   /** Settings that suit this model and these rows, with a reason each; nothing where the person or the sample knows better. */
   advice = $derived.by(() => {
@@ -45,7 +47,6 @@ class Draft {
     ...defaultJob(),
     ...this.advice?.change,
     ...this.#sample,
-    ...(datasets.chosen?.samplePrompt ? { samplePrompt: datasets.chosen.samplePrompt } : {}),
     ...(this.#own as Partial<Job>),
     model: models.chosenId,
     data: datasets.chosenId,

@@ -20,6 +20,11 @@ class Route {
     location.hash = hrefOf(place, runId)
   }
 
+  /** Takes the settings out of the address once they are taken over: a reload must not bring them back over later ones. */
+  dropQuery(): void {
+    if (this.query.size > 0) history.replaceState(null, '', hrefOf(this.place, this.runId ?? undefined))
+  }
+
   #read(): void {
     const [path = '', query = ''] = location.hash.replace(/^#\/?/, '').split('?')
     const [place = '', id] = path.split('/')
