@@ -27,9 +27,9 @@ const CHATS = [
   'llamafactory-demo/v1_sft_demo.jsonl',
 ]
 
-/** Folder, a template other than its own, and what follows an answer. */
-const CASES: [string, BuiltInTemplate | undefined, string][] = [
-  ['tokenizers/qwen2.5', undefined, '<|im_end|>'],
+/** Folder, template, and what follows an answer. */
+const CASES: [string, BuiltInTemplate, string][] = [
+  ['tokenizers/qwen2.5', 'chatml', '<|im_end|>'],
   ['tokenizers/smollm-135m', 'chatml', '<|im_end|>'],
   ['tokenizers/gpt2', 'plain', '<|endoftext|>'],
   ['tokenizers/pythia', 'alpaca', '<|endoftext|>'],
@@ -47,7 +47,7 @@ describe('answers under real tokenizers', () => {
       const source = folderOf(sharedData(folder) as string)
       const tokenizer = await loadTokenizer(source)
       const template = await loadChatTemplate(source, tokenizer, builtIn)
-      expect(template.builtIn).toBe(builtIn ?? null)
+      expect(template.builtIn).toBe(builtIn)
       const chats = (
         await Promise.all(CHATS.map((file) => conversations(sharedData(`datasets/${file}`) as string, 12)))
       ).flat()
@@ -68,8 +68,6 @@ describe('answers under real tokenizers', () => {
         expect(runs.map((run) => tokenizer.decode(run).trim())).toEqual(
           answers.map((answer) => `${carried(answer.content)}${end}`),
         )
-        const text = template.render(chat.messages, { addGenerationPrompt: false })
-        if (!builtIn) expect([...encoded.inputIds]).toEqual(tokenizer.encode(text, { addSpecialTokens: false }))
         const first = chat.messages.findIndex((message) => message.role === 'assistant')
         const prompt = template.render(chat.messages.slice(0, first), { addGenerationPrompt: true })
         const promptIds = encodeRendered(prompt, tokenizer, template)

@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from 'vitest'
 import { diagnose, type Verdict } from '../../../src/insight/diagnosis'
 import { checkSetting, type SettingKey } from '../../../src/shared/job'
-import { library, type Curve } from './library'
+import { library, recordings, type Curve } from './library'
 
 vi.setConfig({ testTimeout: 60_000 })
 
@@ -17,6 +17,10 @@ describe('diagnose', () => {
       const names = missed.map((curve) => miss(curve, diagnose(curve.metrics, curve.job).verdict))
       expect(missed.length, names.join('\n')).toBeLessThanOrEqual(Math.floor(curves.length / 10))
     }
+  })
+
+  it('is right about recorded runs', () => {
+    for (const { name, cause, metrics, job } of recordings()) expect(diagnose(metrics, job).verdict, name).toBe(cause)
   })
 
   it('is right about nine in ten of each cause', () => {

@@ -4,6 +4,7 @@ import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus'
 import type { Verdict } from '../../../src/insight/diagnosis'
 import { completeJob, type Job } from '../../../src/shared/job'
 import { MetricBuffer } from '../../../src/shared/metrics'
+import recorded from './recorded.json'
 
 export interface Curve {
   name: string
@@ -533,4 +534,24 @@ function rateAt(step: number, steps: number, job: Job): number {
   const share = (at - job.warmupSteps) / Math.max(1, steps - job.warmupSteps)
   if (job.schedule === 'constant') return job.learningRate
   return job.learningRate * (job.schedule === 'linear' ? 1 - share : 0.5 * (1 + Math.cos(Math.PI * share)))
+}
+
+/** Curves of real runs, with what is known about them. */
+export function recordings(): Curve[] {
+  return recorded.curves.map((run) => {
+    const metrics = new MetricBuffer()
+    const evals = new Map(run.evals.map(([step, loss]) => [step, loss]))
+    run.step.forEach((step, i) => {
+      const shared = { step, epoch: run.epoch[i] as number }
+      metrics.push({
+        ...shared,
+        loss: run.loss[i] as number,
+        gradNorm: run.gradNorm[i] as number,
+        learningRate: run.learningRate[i] as number,
+      })
+      const evalLoss = evals.get(step)
+      if (evalLoss !== undefined) metrics.push({ ...shared, evalLoss })
+    })
+    return { name: run.name, cause: run.cause as Verdict, metrics, job: completeJob(run.job) }
+  })
 }
