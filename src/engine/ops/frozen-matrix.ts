@@ -5,6 +5,7 @@
 import { CodedError } from '../../shared/errors'
 import { tf } from '../tf'
 import { dispatch, emptyTensor, gpuDevice, onGPU, spread, type Binding } from './gpu'
+import { heapRows, onHeap } from './heap'
 import { pack, packedType, unpack, unpackWGSL, type Precision } from './packing'
 import { elementMain } from './reduce'
 
@@ -93,7 +94,8 @@ export class FrozenMatrix {
 
   /** Rows at int32 `ids` `[n]` → `[n, in]`. */
   rows(ids: tf.Tensor1D): tf.Tensor2D {
-    return this.#natural ? tf.gather(this.#natural, ids) : this.#rows(ids)
+    if (!this.#natural) return this.#rows(ids)
+    return onHeap() ? heapRows(this.#natural, ids) : tf.gather(this.#natural, ids)
   }
 
   /** The plain values as a new f32 `[out, in]` tensor, owned by the caller. */

@@ -32,6 +32,19 @@ export function views(...tensors: tf.TensorInfo[]): Float32Array[] {
   return tensors.map((tensor) => backend().typedArrayFromHeap(tensor))
 }
 
+/** Rows at int32 `ids` `[n]` of a `[rows, columns]` matrix, whole rows at a time: the backend's own gather goes element by element. */
+export function heapRows(matrix: tf.Tensor2D, ids: tf.Tensor1D): tf.Tensor2D {
+  const [rows, columns] = matrix.shape
+  const output = heapTensor<tf.Rank.R2>([ids.shape[0], columns])
+  const [wanted, from, to] = views(ids, matrix, output) as [Float32Array, Float32Array, Float32Array]
+  for (let i = 0; i < wanted.length; i++) {
+    const row = wanted[i]!
+    if (row < 0 || row >= rows) throw new Error(`row ${row} of a matrix of ${rows}`)
+    to.set(from.subarray(row * columns, (row + 1) * columns), i * columns)
+  }
+  return output
+}
+
 /** A number that may lie on the device; reading it is free on this backend. */
 export function hostNumber(value: number | tf.Scalar): number {
   return typeof value === 'number' ? value : value.dataSync()[0]!
