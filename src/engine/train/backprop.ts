@@ -9,6 +9,7 @@ import { crossEntropyWithGrad } from '../ops'
 import { tf } from '../tf'
 import type { Batch, DeviceBatch } from './batch'
 import { uploadBatch } from './batch'
+import { pullback } from './pullback'
 
 /** Gradients in the order of `adapter.variables`, and the sum of token losses `[]`; all owned by the caller. */
 export interface BatchGradients {
@@ -92,10 +93,9 @@ function headGradient(
       scale,
       network.logitCap,
     )
-    const { value, grads } = tf.engine().gradients(() => network.finish(chosen), [chosen], dHidden)
-    value.dispose()
+    const [dChosen] = pullback(() => network.finish(chosen), [chosen], dHidden)
     // Each position has one place at most, so scattering is gathering, with zeros where there is none.
-    const dy = takeRows(grads[0] as tf.Tensor2D, on.places, true)
+    const dy = takeRows(dChosen as tf.Tensor2D, on.places, true)
     return { lossSum: tf.sum(loss) as tf.Scalar, dy }
   })
 }
@@ -112,6 +112,6 @@ function pullThrough(
 ): { dx: tf.Tensor2D | null; gradients: tf.Tensor[] } {
   const wanted: tf.Tensor[] = needsInput ? [x, ...variables] : [...variables]
   if (wanted.length === 0) return { dx: null, gradients: [] }
-  const grads = tf.tidy(() => tf.engine().gradients(() => network.layer(index, x, pass), wanted, dy).grads)
+  const grads = pullback(() => network.layer(index, x, pass), wanted, dy)
   return needsInput ? { dx: grads[0] as tf.Tensor2D, gradients: grads.slice(1) } : { dx: null, gradients: grads }
 }

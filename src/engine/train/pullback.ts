@@ -1,0 +1,120 @@
+/**
+ * The gradient of one layer from the gradient of its output, freeing what the tape saved and every gradient as soon as it has
+ * been used; TensorFlow.js's own walk holds all of them to the end. Refuses to run inside another gradient.
+ */
+import { tf } from '../tf'
+
+/** What TensorFlow.js 4.22 records of an op. */
+interface TapeNode {
+  readonly kernelName: string
+  readonly inputs: Readonly<Record<string, tf.Tensor>>
+  readonly outputs: readonly tf.Tensor[]
+  readonly saved?: readonly tf.Tensor[]
+  readonly gradient?: (dys: readonly (tf.Tensor | null)[]) => Record<string, () => tf.Tensor>
+}
+
+/** The parts of its engine that are private there. */
+interface Recorder {
+  state: { gradientDepth: number; activeTape: TapeNode[] | null }
+  startTape(): void
+  endTape(): void
+}
+
+/** Ids of tensors on a way from `from`; a node counts when one of its inputs does. */
+function reach(tape: readonly TapeNode[], from: readonly tf.Tensor[]): Set<number> {
+  const reached = new Set(from.map((tensor) => tensor.id))
+  for (const node of tape) {
+    if (Object.values(node.inputs).some((input) => reached.has(input.id)))
+      for (const output of node.outputs) reached.add(output.id)
+  }
+  return reached
+}
+
+/** Runs `f` under a tape of its own; the output and what was recorded. */
+function record(f: () => tf.Tensor): { y: tf.Tensor; tape: TapeNode[] } {
+  const engine = tf.engine() as unknown as Recorder
+  if (engine.state.gradientDepth > 0) throw new Error('a gradient inside a gradient')
+  engine.startTape()
+  try {
+    const y = tf.tidy(f)
+    return { y, tape: engine.state.activeTape ?? [] }
+  } finally {
+    engine.endTape()
+    engine.state.activeTape = null
+  }
+}
+
+/** Adds gradients up by tensor id, owning them. */
+class Gradients {
+  readonly #byId = new Map<number, tf.Tensor>()
+
+  add(id: number, gradient: tf.Tensor): void {
+    const sum = this.#byId.get(id)
+    if (!sum) {
+      this.#byId.set(id, gradient)
+      return
+    }
+    this.#byId.set(id, tf.add(sum, gradient))
+    sum.dispose()
+    gradient.dispose()
+  }
+
+  has(id: number): boolean {
+    return this.#byId.has(id)
+  }
+
+  take(id: number): tf.Tensor | null {
+    const gradient = this.#byId.get(id) ?? null
+    this.#byId.delete(id)
+    return gradient
+  }
+}
+
+function passThrough(node: TapeNode, reached: ReadonlySet<number>, gradients: Gradients): void {
+  const dys = node.outputs.map((output) => gradients.take(output.id))
+  const names = Object.keys(node.inputs).filter((name) => reached.has(node.inputs[name]!.id))
+  if (!node.gradient) throw new Error(`no gradient for ${node.kernelName}`)
+  const gradient = node.gradient
+  const found = tf.tidy(() => {
+    const thunks = gradient(dys)
+    // A copy where a gradient is handed through as it is: the original is freed below.
+    return names.map((name) => {
+      const dx = thunks[name]!()
+      return dys.includes(dx) ? dx.clone() : dx
+    })
+  })
+  names.forEach((name, i) => gradients.add(node.inputs[name]!.id, found[i]!))
+  for (const dy of dys) dy?.dispose()
+}
+
+function free(node: TapeNode): void {
+  for (const saved of node.saved ?? []) saved.dispose()
+}
+
+/**
+ * Gradients of `sum(f() · dy)` with respect to `xs`, in their order; owned by the caller.
+ * @param f computes the output from `xs`; what it makes is freed.
+ * @throws Error where the output does not depend on one of `xs`.
+ */
+export function pullback(f: () => tf.Tensor, xs: readonly tf.Tensor[], dy: tf.Tensor): tf.Tensor[] {
+  return tf.tidy(() => {
+    const { y, tape } = record(f)
+    const reached = reach(tape, xs)
+    const gradients = new Gradients()
+    gradients.add(y.id, dy.clone())
+    try {
+      for (let node = tape.pop(); node; node = tape.pop()) {
+        const counts = node.outputs.some((output) => gradients.has(output.id) && reached.has(output.id))
+        if (counts) passThrough(node, reached, gradients)
+        free(node)
+      }
+    } finally {
+      tape.forEach(free)
+    }
+    return xs.map((x) => {
+      const gradient = gradients.take(x.id)
+      if (!gradient) throw new Error('the output does not depend on an input')
+      return gradient
+    })
+  })
+}
