@@ -1,5 +1,5 @@
 /**
- * Measures every sample on the bundled model with the command line, base and tuned, and writes the table into docs/samples.md.
+ * Measures samples on the bundled model with the command line, base and tuned, and writes the table into docs/samples.md.
  * Refuses to score rows that were trained on.
  *
  *   node scripts/samples/table.mjs [--model stories-3m] [--only a,b] [--backend wasm] [--keep DIR]
@@ -189,15 +189,18 @@ async function main() {
   const wanted = options.only?.split(',')
   const folder = options.keep ?? (await mkdtemp(join(tmpdir(), 'finetab-samples-')))
   await mkdir(folder, { recursive: true })
-  const done = []
   for (const card of cards.filter(({ id }) => !wanted || wanted.includes(id))) {
-    done.push(await measure(card, folder))
-    console.log(table(done.slice(-1)).split('\n').at(-1))
+    const found = await measure(card, folder)
+    console.log(table([found]).split('\n').at(-1))
+    // Read again each time: samples may be measured side by side.
+    const old = JSON.parse(await readFile(results, 'utf8').catch(() => '{}'))
+    await writeFile(results, `${JSON.stringify({ ...old, [card.id]: found }, null, 1)}\n`)
   }
   if (!options.keep) await rm(folder, { recursive: true })
-  if (wanted) return
-  await writeFile(results, `${JSON.stringify(done, null, 1)}\n`)
-  const note = `Measured by \`node scripts/samples/table.mjs\` through the command line (backend ${options.backend}, two processor cores).`
+  const all = JSON.parse(await readFile(results, 'utf8'))
+  const done = cards.map(({ id }) => all[id]).filter(Boolean)
+  const note =
+    'Measured by `node scripts/samples/table.mjs` through the command line, with the settings of `public/datasets/index.json`.'
   await replaceBlock('table', `${note}\n\n${table(done)}`)
 }
 

@@ -39,7 +39,7 @@ if __name__ == "__main__":
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--only")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--keep", action="store_true", help="keep what other runs measured")
     parser.add_argument("--write", action="store_true")
     o = parser.parse_args()
     torch.set_num_threads(o.threads)
@@ -51,6 +51,7 @@ if __name__ == "__main__":
             print(card["id"], {k: r[k] for k in ("baseLoss", "tunedLoss", "baseScore", "tunedScore", "seconds")}, flush=True)
             RESULTS.write_text(json.dumps(done, indent=1, ensure_ascii=False) + "\n")
     if o.write:
+        done = json.loads(RESULTS.read_text())
         text = PAGE.read_text(encoding="utf-8")
-        note = f"Measured by `scripts/samples/torch_table.py` with PyTorch and PEFT ({o.threads} processor thread, on a machine that was busy with other work, so the seconds are an upper bound)."
-        PAGE.write_text(re.sub(r"(<!-- table -->\n).*?(<!-- /table -->)", lambda m: f"{m[1]}\n{note}\n\n{table(done)}\n\n{m[2]}", text, flags=re.S), encoding="utf-8")
+        note = f"Measured by `scripts/samples/torch_table.py` ({o.threads} processor thread, on a machine that was busy with other work, so the seconds are an upper bound)."
+        PAGE.write_text(re.sub(r"(<!-- torch -->\n).*?(<!-- /torch -->)", lambda m: f"{m[1]}\n{note}\n\n{table(done)}\n\n{m[2]}", text, flags=re.S), encoding="utf-8")
