@@ -4,7 +4,7 @@ import { onTestFinished } from 'vitest'
 import { page } from 'vitest/browser'
 
 /** Mounts a component and gives the page to look for it on. */
-export function show<P extends Record<string, unknown>>(component: Component<P>, props: P): typeof page {
+export function show<P extends Record<string, unknown>>(component: Component<P>, props: NoInfer<P>): typeof page {
   const target = document.createElement('main')
   document.body.append(target)
   const shown = mount(component, { target, props })
