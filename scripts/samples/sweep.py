@@ -50,7 +50,7 @@ def write_page(done):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--samples", default="ships-computer,pebble-bay,order-json")
+    parser.add_argument("--samples", default="ships-computer,order-json")
     parser.add_argument("--rates", default="2e-4,1e-3,2e-3,5e-3,1e-2,2e-2")
     parser.add_argument("--ranks", default="16")
     parser.add_argument("--steps", type=int, default=200)
