@@ -18,18 +18,20 @@ export const TOKENS = [
 ] as const
 export type Palette = Record<(typeof TOKENS)[number], string>
 
-/** The colours as they are now: a custom property with light-dark() only resolves on an element. */
+/**
+ * The colours as they are now: a custom property with light-dark() only resolves on an element. Each is read off an element
+ * of its own, because on one that changes its colour a transition would still show the old one.
+ */
 export function palette(host: HTMLElement): Palette {
-  const probe = document.createElement('i')
-  host.append(probe)
-  const colours = Object.fromEntries(
-    TOKENS.map((name) => {
-      probe.style.color = `var(--${name})`
-      return [name, getComputedStyle(probe).color]
-    }),
-  )
-  probe.remove()
-  return colours as Palette
+  const read = (name: string): [string, string] => {
+    const probe = document.createElement('i')
+    probe.style.color = `var(--${name})`
+    host.append(probe)
+    const { color } = getComputedStyle(probe)
+    probe.remove()
+    return [name, color]
+  }
+  return Object.fromEntries(TOKENS.map(read)) as Palette
 }
 
 export interface Pen {
