@@ -1,6 +1,6 @@
 /**
  * `npm run screens`: drives the built page through a real short run and saves every place, empty, busy, finished and in
- * error, at 390, 1024 and 1600 px, light and dark, into screens/. Names given on the command line keep only matching states.
+ * error, at 390, 1024 and 1600 px, light and dark, into screens/. With --docs it also takes the README's picture.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -118,6 +118,13 @@ await page.getByRole('button', { name: 'Generate' }).click()
 await shoot('try-busy-streaming')
 await page.getByRole('button', { name: 'Generate' }).waitFor({ timeout: 120_000 })
 await all('finished')
+if (process.argv.includes('--docs')) {
+  await go('Train')
+  await page.setViewportSize({ width: 1024, height: 1050 })
+  await page.emulateMedia({ colorScheme: 'light' })
+  await page.screenshot({ path: join(ROOT, 'docs/page.png') })
+  await go('Runs')
+}
 await page.getByRole('table', { name: 'Runs' }).getByRole('link').first().click()
 await shoot('runs-one-finished')
 await page.getByRole('button', { name: 'Export' }).first().click()
