@@ -27,6 +27,7 @@ class Datasets {
   }
 
   choose(id: DatasetId): void {
+    this.error = null
     this.chosenId = id
     writePreference('data', id)
   }
