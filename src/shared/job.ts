@@ -114,6 +114,13 @@ export const SETTINGS = {
     default: true,
   }),
 
+  packing: toggle({
+    group: 'data',
+    label: 'Packing',
+    help: 'Puts short examples one after the other instead of padding each; every example still sees only itself, so the result is the same and less is computed.',
+    default: false,
+  }),
+
   rank: integer({
     group: 'method',
     label: 'LoRA rank',

@@ -4,7 +4,7 @@ import { createAdapter, type Adapter, type Model } from '../../src/engine'
 import { logits } from '../../src/engine/ops'
 import { tf } from '../../src/engine/tf'
 import { backprop, trainingPass } from '../../src/engine/train/backprop'
-import { countLabels, IGNORED, packBatch, type Batch } from '../../src/engine/train/batch'
+import { countLabels, IGNORED, packBatch, uploadBatch, type Batch } from '../../src/engine/train/batch'
 import { expectClose, values } from '../support/backends'
 import { encodedRows, goldenModel, readGolden } from '../support/golden'
 
@@ -33,7 +33,8 @@ function livelyAdapter(
 function oracle(adapter: Adapter, batch: Batch, scale: number, seed: number): { loss: tf.Tensor; grads: tf.Tensor[] } {
   return tf.tidy(() => {
     const { network } = model
-    const pass = trainingPass(adapter, batch, seed)
+    const on = uploadBatch(batch)
+    const pass = trainingPass(adapter, batch, on, seed)
     const variables = adapter.variables.map(({ variable }) => variable as tf.Tensor)
     const { value, grads } = tf.engine().gradients(() => {
       let x = network.embed(tf.tensor1d(batch.ids, 'int32'), pass)
@@ -75,6 +76,20 @@ describe('backprop', () => {
     adapter.dispose()
   })
 
+  it('gives the same loss and gradients for packed rows', async () => {
+    const adapter = livelyAdapter()
+    const apart = backprop(model.network, adapter, packBatch(rows, true), 0.5, 0)
+    for (const exact of [true, false]) {
+      const batch = packBatch(rows, exact, true)
+      expect(batch.rows).toBeLessThan(rows.length)
+      const packed = backprop(model.network, adapter, batch, 0.5, 0)
+      await expectClose(packed.lossSum, apart.lossSum, 1e-5, 'loss')
+      for (const [i, { name }] of adapter.variables.entries())
+        await expectClose(packed.gradients[i]!, apart.gradients[i]!, 1e-5, name)
+    }
+    adapter.dispose()
+  })
+
   it('gives another mask to another step', async () => {
     const adapter = livelyAdapter(0.5)
     const batch = packBatch(rows.slice(0, 2), true)
@@ -113,6 +128,24 @@ describe('packBatch', () => {
     expect([...batch.places]).toEqual([2, 0, 1, 2])
     expect(batch.labels).toBe(2)
     expect(batch.tokens).toBe(6)
+  })
+
+  it('puts examples into few rows, each with its own beginning', () => {
+    const four = row([1, 2, 3, 4, 5], [-100, -100, -100, -100, 5])
+    const three = row([6, 7, 8, 9], [-100, -100, -100, 9])
+    const one = row([10, 11], [-100, 11])
+    const batch = packBatch([one, four, three], true, true)
+    expect([batch.rows, batch.seq, batch.longest]).toEqual([2, 4, 4])
+    expect([...batch.ids]).toEqual([1, 2, 3, 4, 6, 7, 8, 10])
+    expect([...batch.packed!.starts]).toEqual([0, 0, 0, 0, 0, 0, 0, 3])
+    expect([...batch.packed!.within]).toEqual([0, 1, 2, 3, 0, 1, 2, 0])
+    // in the order of the rows that were given, whatever row they went to
+    expect([...batch.positions]).toEqual([7, 3, 6])
+    expect([...batch.targets]).toEqual([11, 5, 9])
+    const long = packBatch([one, four, three], false, true)
+    expect([long.rows, long.seq]).toEqual([1, 64])
+    expect([...long.packed!.starts.subarray(0, 10)]).toEqual([0, 1, 1, 1, 1, 5, 5, 5, 8, 9])
+    expect([...long.packed!.within.subarray(0, 10)]).toEqual([0, 0, 1, 2, 3, 0, 1, 2, 0, 0])
   })
 
   it('never counts a label on the first token', () => {

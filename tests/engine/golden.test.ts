@@ -5,7 +5,7 @@ import type { StepEvent } from '../../src/engine'
 import { logits } from '../../src/engine/ops'
 import { DEFAULT_SAMPLING } from '../../src/shared/protocol'
 import { tf } from '../../src/engine/tf'
-import { onWebGPU } from '../support/backends'
+import { expectClose, onWebGPU } from '../support/backends'
 import { backprop, forward, trainingPass } from '../../src/engine/train/backprop'
 import { countLabels, packBatch, uploadBatch } from '../../src/engine/train/batch'
 import {
@@ -72,7 +72,7 @@ describe.each(CASES)('%s', (name) => {
     const whole = { ...row, labels: row.inputIds }
     const batch = packBatch([{ ...whole, inputIds: Int32Array.from([...row.inputIds, 0]), labels: Int32Array.from([...row.inputIds, 0]) }], true) // prettier-ignore
     const on = uploadBatch(batch)
-    const states = forward(model.network, on, trainingPass(adapter, batch))
+    const states = forward(model.network, on, trainingPass(adapter, batch, on))
     const out = tf.tidy(() => logits(model.network.finish(states.at(-1)!), model.network.head, model.network.logitCap))
     const values = (await out.data()) as Float32Array
     for (const tensor of [...states, out]) tensor.dispose()
@@ -123,6 +123,18 @@ describe.each(CASES)('%s', (name) => {
       for (const tensor of [...gradients, lossSum]) tensor.dispose()
       adapter.dispose()
     }
+  })
+
+  it('gives the same loss and gradients for packed rows', async () => {
+    const adapter = await loaded()
+    const rows = encodedRows(golden)
+    const apart = backprop(model.network, adapter, packBatch(rows, true), 0.1, 0)
+    const packed = backprop(model.network, adapter, packBatch(rows, false, true), 0.1, 0)
+    await expectClose(packed.lossSum, apart.lossSum, 1e-5, 'loss')
+    for (const [i, { name: key }] of adapter.variables.entries())
+      await expectClose(packed.gradients[i]!, apart.gradients[i]!, 1e-5, key)
+    for (const tensor of [...apart.gradients, ...packed.gradients, apart.lossSum, packed.lossSum]) tensor.dispose()
+    adapter.dispose()
   })
 
   it('trains to the same losses and norms', async () => {

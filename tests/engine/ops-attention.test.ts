@@ -92,6 +92,77 @@ describe.each(CASES)('attention b $b t $t h $h kv $kv d $d past $past window $wi
   })
 })
 
+/** Examples of these lengths one after the other, row by row. */
+const PACKED: { lengths: number[][]; h: number; kv: number; d: number; window?: number; softcap?: number }[] = [
+  { lengths: [[5, 1, 12, 2]], h: 2, kv: 1, d: 8 },
+  { lengths: [[9, 21, 37], [67], [1, 1, 65]], h: 2, kv: 2, d: 8 }, // prettier-ignore
+  { lengths: [[30, 3, 34]], h: 2, kv: 1, d: 8, window: 7 },
+  { lengths: [[2, 6, 3], [4, 7]], h: 3, kv: 3, d: 5, softcap: 1.5 }, // prettier-ignore
+]
+
+describe.each(PACKED)('attention of packed examples $lengths h $h kv $kv window $window softcap $softcap', (shape) => {
+  const { lengths, h, kv, d, window, softcap } = shape
+  const [b, t] = [lengths.length, lengths[0]!.reduce((sum, length) => sum + length, 0)]
+  const host = Int32Array.from(
+    lengths.flatMap((row) => {
+      let end = 0
+      return row.flatMap((length) => new Array<number>(length).fill((end += length) - length))
+    }),
+  )
+  const packed = (): AttentionOptions => ({
+    scale: 0.4,
+    past: 0,
+    window,
+    softcap,
+    starts: { host, device: tf.tensor1d(host, 'int32') },
+  })
+  const inputs = (): tf.Tensor[] => [
+    random<tf.Rank.R4>([b, t, h, d], 1, 2),
+    random<tf.Rank.R4>([b, t, kv, d], 2, 2),
+    random<tf.Rank.R4>([b, t, kv, d], 3, 2),
+  ]
+  const run =
+    (op: typeof attention) =>
+    (...[q, k, v]: tf.Tensor[]): tf.Tensor =>
+      op(q as tf.Tensor4D, k as tf.Tensor4D, v as tf.Tensor4D, packed())
+  /** Each example cut out and attended to alone. */
+  const alone = (...xs: tf.Tensor[]): tf.Tensor =>
+    tf.concat(
+      lengths.map((row, r) => {
+        let end = 0
+        const parts = row.map((length) => {
+          const from = (end += length) - length
+          const [q, k, v] = xs.map((x) => tf.slice(x, [r, from, 0, 0], [1, length, x.shape[2]!, d]))
+          return naive(q!, k!, v!, { scale: 0.4, past: 0, window, softcap })
+        })
+        return tf.concat(parts, 1)
+      }),
+      0,
+    )
+
+  test('equals attention over each alone', async () => {
+    const xs = inputs()
+    await expectClose(run(attention)(...xs), alone(...xs), 1e-5, 'alone')
+    await expectClose(run(attentionReference)(...xs), alone(...xs), 1e-5, 'plain form')
+  })
+
+  test('has the same gradients', async () => {
+    const xs = inputs()
+    const [own, plain, wanted] = [run(attention), run(attentionReference), alone].map((f) => tapeGradients(f, xs))
+    for (const [i, gradient] of wanted!.entries()) {
+      await expectClose(own![i]!, gradient, 2e-5, `input ${i}`)
+      await expectClose(plain![i]!, gradient, 2e-5, `plain form, input ${i}`)
+    }
+  })
+})
+
+test('attention refuses packed examples with a past', () => {
+  const [q, k, v] = inputsOf({ b: 1, t: 2, h: 1, kv: 1, d: 4, past: 1 })
+  const host = Int32Array.from([0, 1])
+  const starts = { host, device: tf.tensor1d(host, 'int32') }
+  expect(() => attention(q, k, v, { scale: 1, past: 1, starts })).toThrow('starts 2')
+})
+
 describe.skipIf(!onWebGPU()).each([16, 32])('attention in tiles of %i', (tile) => {
   const options: AttentionOptions = { scale: 0.4, past: 2 }
   const shape: Case = { b: 1, t: 41, h: 2, kv: 1, d: 8, past: 2 }
@@ -110,6 +181,19 @@ describe.skipIf(!onWebGPU()).each([16, 32])('attention in tiles of %i', (tile) =
     const inputs = inputsOf(shape)
     await expectClose(run(attention)(...inputs), run(attentionReference)(...inputs))
     const [own, plain] = [tapeGradients(run(attention), inputs), tapeGradients(run(attentionReference), inputs)]
+    for (const [i, gradient] of own.entries()) await expectClose(gradient, plain[i]!, 1e-5, `input ${i}`)
+  })
+
+  test('equals its plain form over packed examples', async () => {
+    const host = Int32Array.from({ length: 71 }, (_, i) => (i < 3 ? 0 : i < 36 ? 3 : i < 64 ? 36 : 64))
+    const packed = { scale: 0.4, past: 0, starts: { host, device: tf.tensor1d(host, 'int32') } }
+    const inputs = inputsOf({ ...shape, t: 71, past: 0 })
+    const of =
+      (op: typeof attention) =>
+      (...[q, k, v]: tf.Tensor[]): tf.Tensor =>
+        op(q as tf.Tensor4D, k as tf.Tensor4D, v as tf.Tensor4D, packed)
+    await expectClose(of(attention)(...inputs), of(attentionReference)(...inputs))
+    const [own, plain] = [tapeGradients(of(attention), inputs), tapeGradients(of(attentionReference), inputs)]
     for (const [i, gradient] of own.entries()) await expectClose(gradient, plain[i]!, 1e-5, `input ${i}`)
   })
 })
@@ -167,5 +251,21 @@ describe.each([
     await expectClose(own!, plain!, 1e-6)
     const weights = random<tf.Rank.R4>([b, t, h, d], 99)
     await expectClose(rope(own as tf.Tensor4D, cos, sin), weights, 1e-5, 'turned forth again')
+  })
+
+  test('takes the row of the tables that it is told', async () => {
+    const host = Int32Array.from({ length: b * t }, (_, i) => (i * 7 + 3) % t)
+    const within = { host, device: tf.tensor1d(host, 'int32') }
+    const tables = [cos, sin].map((table) => tf.gather(table, within.device) as tf.Tensor2D) as [
+      tf.Tensor2D,
+      tf.Tensor2D,
+    ]
+    const one = (y: tf.Tensor): tf.Tensor => tf.reshape(y, [1, b * t, h, d])
+    const spread = (x: tf.Tensor): tf.Tensor => rope(one(x) as tf.Tensor4D, ...tables)
+    await expectClose(one(rope(x, cos, sin, within)), spread(x), 1e-6)
+    await expectClose(one(ropeReference(x, cos, sin, within)), spread(x), 1e-6, 'plain form')
+    const [own] = tapeGradients((x) => one(rope(x as tf.Tensor4D, cos, sin, within)), [x])
+    const [wanted] = tapeGradients(spread, [x])
+    await expectClose(own!, wanted!, 1e-6, 'gradient')
   })
 })

@@ -78,9 +78,10 @@ export function selfAttention(x: tf.Tensor2D, parts: SelfAttentionParts, pass: P
     k = normalise(k, norm.key, norm)
   }
   if (parts.rope) {
-    const { cos, sin } = parts.rope.at(pass.past, pass.seq)
-    q = rope(q, cos, sin)
-    k = rope(k, cos, sin)
+    const within = pass.packed?.within
+    const { cos, sin } = pass.packed ? parts.rope.upTo(pass.packed.longest) : parts.rope.at(pass.past, pass.seq)
+    q = rope(q, cos, sin, within)
+    k = rope(k, cos, sin, within)
   }
   const cache = pass.caches?.[parts.layer]
   if (cache) ({ keys: k, values: v } = cache.write(k, v, pass.past, pass.count ?? pass.seq))
@@ -89,6 +90,7 @@ export function selfAttention(x: tf.Tensor2D, parts: SelfAttentionParts, pass: P
     past: pass.past,
     ...(parts.window === undefined ? {} : { window: parts.window }),
     ...(parts.cap === undefined ? {} : { softcap: parts.cap }),
+    ...(pass.packed ? { starts: pass.packed.starts } : {}),
   })
   return parts.output.forward(tf.reshape(mixed, [pass.batch * pass.seq, heads * headDim]), pass)
 }

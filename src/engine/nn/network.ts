@@ -3,6 +3,7 @@
  * Refuses to know about losses, optimisers and sampling.
  */
 import type { FrozenMatrix, LoraPair } from '../ops'
+import type { RowNumbers } from '../ops/heap'
 import type { tf } from '../tf'
 import type { LayerCache } from './cache'
 
@@ -17,6 +18,16 @@ export interface LinearSpec {
   readonly in: number
 }
 
+/** Where the rows of a pass hold several examples one after the other; numbers for each of batch · seq positions. */
+export interface Packed {
+  /** The column at which its example begins. */
+  readonly starts: RowNumbers
+  /** Its place in its example, by which rotary and learnt positions go. */
+  readonly within: RowNumbers
+  /** Tokens of the longest example. */
+  readonly longest: number
+}
+
 /** What one walk through the layers carries along. Hidden states are `[batch · seq, hidden]`. */
 export interface Pass {
   readonly batch: number
@@ -29,6 +40,8 @@ export interface Pass {
   readonly lora: ((module: string) => LoraPair | null) | null
   /** One a layer in generation; null in training. */
   readonly caches: readonly LayerCache[] | null
+  /** Left out where every row is one example; only without caches. */
+  readonly packed?: Packed | null
 }
 
 /** A model on the device. Forward code only: no method keeps tensors beyond what it returns. */

@@ -128,15 +128,20 @@ export class RopeTables {
   /** Tables `[seq, dim / 2]` for positions `past` to `past + seq`; owned by this object, good until the next call. */
   at(past: number, seq: number): { cos: tf.Tensor2D; sin: tf.Tensor2D } {
     if (this.#view && this.#view.past === past && this.#view.seq === seq) return this.#view
-    const length = past + seq
-    const regime = this.#regimeOf(length)
-    if (!this.#cos || !this.#sin || length > this.#rows || regime !== this.#regime) this.#build(length, regime)
+    this.upTo(past + seq)
     this.#forgetView()
     const half = this.config.dim / 2
     const part = (table: tf.Tensor2D | null): tf.Tensor2D =>
       tf.keep(tf.slice(table as tf.Tensor2D, [past, 0], [seq, half]))
     this.#view = { past, seq, cos: part(this.#cos), sin: part(this.#sin) }
     return this.#view
+  }
+
+  /** Whole tables `[rows, dim / 2]` of at least `length` rows; owned by this object, good until the next call for more. */
+  upTo(length: number): { cos: tf.Tensor2D; sin: tf.Tensor2D } {
+    const regime = this.#regimeOf(length)
+    if (!this.#cos || !this.#sin || length > this.#rows || regime !== this.#regime) this.#build(length, regime)
+    return { cos: this.#cos as unknown as tf.Tensor2D, sin: this.#sin as unknown as tf.Tensor2D }
   }
 
   dispose(): void {

@@ -1,12 +1,8 @@
 /** Rows of a matrix by number, as a plain copy where memory is at hand. Refuses to be differentiated: callers know the way back. */
-import { heapTensor, onHeap, views } from '../ops/heap'
+import { heapTensor, onHeap, views, type RowNumbers } from '../ops/heap'
 import { tf } from '../tf'
 
-/** The same numbers on both sides: the host's are used where tensors lie in its memory, the device's elsewhere. */
-export interface RowNumbers {
-  readonly host: Int32Array
-  readonly device: tf.Tensor1D
-}
+export type { RowNumbers }
 
 /**
  * Row `numbers[i]` of `x` `[n, d]` as row i, `[m, d]`. The number n stands for a row of zeros.

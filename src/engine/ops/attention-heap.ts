@@ -3,7 +3,7 @@
  * Refuses batched matMul, which that backend runs without its fast kernels.
  */
 import { tf } from '../tf'
-import type { AttentionOptions } from './attention'
+import { reach, type AttentionOptions } from './attention'
 import { free, heapTensor, multiplyWindows, runKernel, views, type Window } from './heap'
 
 const HIDDEN = -1e30
@@ -13,6 +13,7 @@ interface Sizes {
   groups: number
   /** Query rows of a group: its heads one below the other. */
   rows: number
+  kv: number
   t: number
   s: number
   d: number
@@ -21,7 +22,7 @@ interface Sizes {
 function sizesOf(q: tf.Tensor4D, k: tf.Tensor4D): Sizes {
   const [b, t, h, d] = q.shape
   const [, s, kv] = k.shape
-  return { groups: b * kv, rows: (h / kv) * t, t, s, d }
+  return { groups: b * kv, rows: (h / kv) * t, kv, t, s, d }
 }
 
 /** `[b, length, heads, d]` with each head's rows together, so that a group is one window. */
@@ -50,19 +51,19 @@ function keep(product: tf.TensorInfo, into: tf.Tensor, index: number): void {
   free(product)
 }
 
-/** First and last key that query row `row` sees. */
-function reach(row: number, t: number, { past, window }: AttentionOptions): [first: number, last: number] {
-  const last = past + (row % t)
-  return [window === undefined ? 0 : Math.max(0, last - window + 1), last]
-}
-
-/** Bends and masks scores `[rows, s]` in place; returns the slope of the bend where there is one. */
-function finishScores(scores: tf.TensorInfo, { rows, t, s }: Sizes, options: AttentionOptions): Float32Array | null {
+/** Bends and masks scores `[rows, s]` of a group in place; returns the slope of the bend where there is one. */
+function finishScores(
+  scores: tf.TensorInfo,
+  index: number,
+  { rows, kv, t, s }: Sizes,
+  options: AttentionOptions,
+): Float32Array | null {
+  const b = Math.floor(index / kv)
   const z = views(scores)[0]!
   const { softcap } = options
   const slope = softcap === undefined ? null : new Float32Array(rows * s)
   for (let row = 0; row < rows; row++) {
-    const [first, last] = reach(row, t, options)
+    const [first, last] = reach(b, row % t, t, options)
     const base = row * s
     if (first > 0) z.fill(HIDDEN, base, base + first)
     if (last + 1 < s) z.fill(HIDDEN, base + last + 1, base + s)
@@ -85,7 +86,7 @@ function probabilities(
   options: AttentionOptions,
 ): { p: tf.TensorInfo; slope: Float32Array | null } {
   const scores = multiplyWindows(group(q, index, sizes.rows, sizes.d), group(kT, index, sizes.d, sizes.s))
-  const slope = finishScores(scores, sizes, options)
+  const slope = finishScores(scores, index, sizes, options)
   const p = runKernel('Softmax', { logits: scores }, { dim: 1 })
   free(scores)
   return { p, slope }
@@ -129,7 +130,7 @@ export function attentionHeapBackward(
   for (let i = 0; i < sizes.groups; i++) {
     const { p, slope } = probabilities(qs, kT, i, sizes, options)
     const ds = multiplyWindows(group(dys, i, rows, d), group(vT, i, d, s))
-    scoreGradient({ p, ds, pT, dsT }, slope, sizes, options)
+    scoreGradient({ p, ds, pT, dsT }, slope, i, sizes, options)
     keep(multiplyWindows(whole(ds), group(ks, i, s, d)), dq, i)
     keep(multiplyWindows(whole(dsT), group(qs, i, rows, d)), dk, i)
     keep(multiplyWindows(whole(pT), group(dys, i, rows, d)), dv, i)
@@ -143,15 +144,17 @@ export function attentionHeapBackward(
 function scoreGradient(
   tensors: { p: tf.TensorInfo; ds: tf.TensorInfo; pT: tf.Tensor2D; dsT: tf.Tensor2D },
   slope: Float32Array | null,
-  { rows, t, s }: Sizes,
+  index: number,
+  { rows, kv, t, s }: Sizes,
   options: AttentionOptions,
 ): void {
+  const b = Math.floor(index / kv)
   const [p, ds] = views(tensors.p, tensors.ds) as [Float32Array, Float32Array]
   const [pT, dsT] = views(tensors.pT, tensors.dsT) as [Float32Array, Float32Array]
   pT.fill(0)
   dsT.fill(0)
   for (let row = 0; row < rows; row++) {
-    const [first, last] = reach(row, t, options)
+    const [first, last] = reach(b, row % t, t, options)
     const base = row * s
     let along = 0
     for (let at = base + first; at <= base + last; at++) along += p[at]! * ds[at]!

@@ -49,6 +49,13 @@ function uniformsOf({ t, s, h, kv, d, options }: Shape): Pick<Program, 'uniforms
   return { uniforms, floats: ['scale', 'softcap'] }
 }
 
+/** The binding that only packed rows have, and what tells their programs apart. */
+function startsOf({ starts }: AttentionOptions): { bindings: Record<string, Binding>; key: string } {
+  return starts
+    ? { bindings: { starts: { tensor: starts.device, type: 'i32' } }, key: ' packed' }
+    : { bindings: {}, key: '' }
+}
+
 /** `[b, t, h, d]` result and `[b, t, h]` log-sum-exp of each query's scores. */
 export function attentionForward(
   q: tf.Tensor4D,
@@ -61,15 +68,17 @@ export function attentionForward(
   const tile = chooseTile(shape, 2, 1)
   const y = emptyTensor<tf.Rank.R4>(q.shape)
   const lse = emptyTensor<tf.Rank.R3>([batch, t, h])
+  const starts = startsOf(options)
   dispatch({
     ...uniformsOf(shape),
-    key: `attention forward ${tile} ${shape.d4} ${options.softcap === undefined}`,
+    key: `attention forward ${tile} ${shape.d4} ${options.softcap === undefined}${starts.key}`,
     bindings: {
       y: { tensor: y, type: wide, write: true },
       lse: { tensor: lse, type: 'f32', write: true },
       q: { tensor: q, type: wide },
       k: { tensor: k, type: wide },
       v: { tensor: v, type: wide },
+      ...starts.bindings,
     },
     workgroups: [Math.ceil(t / tile), batch * h, 1],
     code: () => forwardWGSL(shape, tile),
@@ -91,6 +100,7 @@ export function attentionBackward(
     tf.Tensor4D,
     tf.Tensor4D,
   ]
+  const starts = startsOf(options)
   const shared: Record<string, Binding> = {
     q: { tensor: q, type: wide },
     k: { tensor: k, type: wide },
@@ -98,9 +108,10 @@ export function attentionBackward(
     dy: { tensor: dy, type: wide },
     lse: { tensor: lse, type: 'f32' },
     delta: { tensor: delta, type: 'f32' },
+    ...starts.bindings,
   }
   const key = (name: string, tile: number): string =>
-    `attention ${name} ${tile} ${shape.d4} ${options.softcap === undefined}`
+    `attention ${name} ${tile} ${shape.d4} ${options.softcap === undefined}${starts.key}`
   const queryTile = chooseTile(shape, 4, 1)
   dispatch({
     ...uniformsOf(shape),
@@ -175,9 +186,10 @@ function scoreWGSL({ options }: Shape): string {
   return `${SAFE_TANH}
 fn bend(raw: f32) -> f32 { return ${bent}; }
 fn slope(z: f32) -> f32 { return ${slope}; }
-fn sees(query: u32, key: u32) -> bool {
+${options.starts ? 'fn begins(b: u32, query: u32) -> u32 { return u32(starts[b * u.t + min(query, u.t - 1u)]); }' : ''}
+fn sees(b: u32, query: u32, key: u32) -> bool {
   let position = u.past + query;
-  return (query < u.t) & (key <= position) & (position - key < u.window);
+  return (query < u.t) & (key <= position) & (position - key < u.window)${options.starts ? ' & (key >= begins(b, query))' : ''};
 }
 const NEVER = -3.0e38;`
 }
@@ -239,11 +251,12 @@ function declare(name: string, tile: number, shape: Shape): string {
     .join(' ')
 }
 
-/** First and last (exclusive) key tile that queries q0 … q0 + tile − 1 see. */
-function keyRange(tile: number): string {
+/** First and last (exclusive) key tile that queries q0 … q0 + tile − 1 see; of the tile's queries the first sees farthest back. */
+function keyRange(tile: number, { options }: Shape): string {
+  const first = 'select(0u, reach - min(u.window, reach), u.window < reach)'
   return `let end = min(u.past + q0 + ${tile}u, u.past + u.t);
   let reach = u.past + q0 + 1u;
-  let begin = select(0u, reach - min(u.window, reach), u.window < reach) / ${tile}u * ${tile}u;`
+  let begin = ${options.starts ? `max(${first}, begins(b, q0))` : first} / ${tile}u * ${tile}u;`
 }
 
 function forwardWGSL(shape: Shape, tile: number): string {
@@ -251,7 +264,7 @@ function forwardWGSL(shape: Shape, tile: number): string {
   const write = side.flatMap((r) =>
     side.map(
       (c) => `{ let row = ly + ${SIDE * r}u; let column = lx + ${SIDE * c}u;
-      square[row * ${tile}u + column] = select(NEVER, bend(z${r}_${c} * u.scale), sees(q0 + row, k0 + column)); }`,
+      square[row * ${tile}u + column] = select(NEVER, bend(z${r}_${c} * u.scale), sees(b, q0 + row, k0 + column)); }`,
     ),
   )
   const all = accumulators('o', tile, shape)
@@ -267,7 +280,7 @@ ${mainWGSL(`  let q0 = wid.x * ${tile}u;
   let b = wid.y / u.h;
   let head = wid.y % u.h;
   let group = head / (u.h / u.kv);
-  ${keyRange(tile)}
+  ${keyRange(tile, shape)}
   ${declare('o', tile, shape)}
   if (tid < ${tile}u) { tops[tid] = NEVER; sums[tid] = 0.0; }
   ${fill('queries', 'q', 'q0', 'head', tile, shape)}
@@ -317,7 +330,7 @@ function squareGradient(tile: number, write: string): string {
         (c) => `{ let row = ly + ${SIDE * r}u; let column = lx + ${SIDE * c}u;
       let at = (b * u.t + min(q0 + row, u.t - 1u)) * u.h + head;
       let z = bend(z${r}_${c} * u.scale);
-      let p = select(0.0, exp(z - lse[at]), sees(q0 + row, k0 + column));
+      let p = select(0.0, exp(z - lse[at]), sees(b, q0 + row, k0 + column));
       let ds = p * (g${r}_${c} - delta[at]) * slope(z) * u.scale;
       ${write} }`,
       ),
@@ -333,7 +346,7 @@ ${mainWGSL(`  let q0 = wid.x * ${tile}u;
   let b = wid.y / u.h;
   let head = wid.y % u.h;
   let group = head / (u.h / u.kv);
-  ${keyRange(tile)}
+  ${keyRange(tile, shape)}
   ${declare('o', tile, shape)}
   ${fill('queries', 'q', 'q0', 'head', tile, shape)}
   ${fill('slopes', 'dy', 'q0', 'head', tile, shape)}
@@ -357,6 +370,8 @@ ${mainWGSL(`  let q0 = wid.x * ${tile}u;
 }
 
 function keyGradientWGSL(shape: Shape, tile: number): string {
+  // Queries of later examples see nothing of this tile. The same for all threads, so that barriers stay in step.
+  const past = shape.options.starts ? `if (begins(b, q0) >= k0 + ${tile}u) { break; }` : ''
   const stores = ['dk', 'dv'].flatMap((out) =>
     accumulators(out === 'dk' ? 'e' : 'o', tile, shape).map(
       ({ name, row, column }) =>
@@ -381,6 +396,7 @@ ${mainWGSL(`  let k0 = wid.x * ${tile}u;
   ${fill('values', 'v', 'k0', 'group', tile, shape)}
   for (var head = group * heads; head < (group + 1u) * heads; head++) {
     for (var q0 = begin; q0 < end; q0 += ${tile}u) {
+      ${past}
       ${fill('queries', 'q', 'q0', 'head', tile, shape)}
       ${fill('slopes', 'dy', 'q0', 'head', tile, shape)}
       workgroupBarrier();

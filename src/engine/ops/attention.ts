@@ -1,5 +1,5 @@
 /**
- * Causal scaled dot-product attention with grouped keys, a past and a sliding window, and gradients for q, k and v.
+ * Causal scaled dot-product attention with grouped keys, a past, a sliding window and several examples a row, and gradients for q, k and v.
  * Refuses non-causal masks; padding on the right needs none.
  */
 import { tf } from '../tf'
@@ -7,7 +7,7 @@ import { attentionHeapBackward, attentionHeapForward } from './attention-heap'
 import { attentionBackward, attentionForward } from './attention-program'
 import { onGPU } from './gpu'
 import { differentiable } from './gradient'
-import { onHeap } from './heap'
+import { onHeap, type RowNumbers } from './heap'
 
 export interface AttentionOptions {
   /** Factor of the scores, usually 1/sqrt(d). */
@@ -18,17 +18,36 @@ export interface AttentionOptions {
   window?: number
   /** Scores become softcap · tanh(score / softcap) before the mask. */
   softcap?: number
+  /**
+   * For rows that hold several examples one after the other, `[b · t]`: the first key that each query sees, where its example
+   * begins. Never falls along a row. Only without a past.
+   */
+  starts?: RowNumbers
 }
 
 const HIDDEN = -1e30
 
-/** Additive mask `[groups·t, s]`: 0 where query i may look, a huge negative number elsewhere. */
-function causalMask(time: number, keys: number, groups: number, options: AttentionOptions): tf.Tensor2D {
+/** First and last key that query i of batch row `b` sees. */
+export function reach(b: number, i: number, time: number, options: AttentionOptions): [first: number, last: number] {
+  const last = options.past + i
+  const first = options.window === undefined ? 0 : Math.max(0, last - options.window + 1)
+  return [Math.max(first, options.starts?.host[b * time + i] ?? 0), last]
+}
+
+/** Additive masks `[groups·t, s]`, one a batch row or one for all: 0 where query i may look, a huge negative number elsewhere. */
+function causalMasks(q: tf.Tensor4D, k: tf.Tensor4D, options: AttentionOptions): (group: number) => tf.Tensor2D {
+  const [batch, time, heads] = q.shape
+  const [, keys, kv] = k.shape
+  const count = options.starts ? batch : 1
+  const masks = Array.from({ length: count }, (_, b) => causalMask(b, time, keys, heads / kv, options))
+  return (group) => masks[options.starts ? Math.floor(group / kv) : 0] as tf.Tensor2D
+}
+
+function causalMask(b: number, time: number, keys: number, groups: number, options: AttentionOptions): tf.Tensor2D {
   const values = new Float32Array(groups * time * keys)
   for (let g = 0; g < groups; g++) {
     for (let i = 0; i < time; i++) {
-      const last = options.past + i
-      const first = options.window === undefined ? 0 : Math.max(0, last - options.window + 1)
+      const [first, last] = reach(b, i, time, options)
       const row = (g * time + i) * keys
       for (let j = 0; j < keys; j++) if (j < first || j > last) values[row + j] = HIDDEN
     }
@@ -40,9 +59,11 @@ function causalMask(time: number, keys: number, groups: number, options: Attenti
 export function checkAttention(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, options: AttentionOptions): void {
   const [b, t, h, d] = q.shape
   const [kb, s, kv, kd] = k.shape
-  if (kb !== b || kd !== d || h % kv !== 0 || s < options.past + t || v.shape.join() !== k.shape.join())
+  const { starts, past } = options
+  const packs = !starts || (starts.host.length === b * t && past === 0 && s === t)
+  if (kb !== b || kd !== d || h % kv !== 0 || s < past + t || v.shape.join() !== k.shape.join() || !packs)
     throw new Error(
-      `attention of q [${q.shape.join()}], k [${k.shape.join()}], v [${v.shape.join()}], past ${options.past}`,
+      `attention of q [${q.shape.join()}], k [${k.shape.join()}], v [${v.shape.join()}], past ${past}, starts ${starts?.host.length}`,
     )
 }
 
@@ -87,22 +108,22 @@ export function attentionReference(
 ): tf.Tensor4D {
   checkAttention(q, k, v, options)
   const kv = k.shape[2]
-  const groups = q.shape[2] / kv
-  const mask = (): tf.Tensor2D => causalMask(q.shape[1], k.shape[1], groups, options)
   return differentiable<tf.Tensor4D>({
     inputs: [q, k, v],
     forward: (save) => {
       save([q, k, v])
-      const [ks, vs, m] = [split(k, kv), split(v, kv), mask()]
+      const [ks, vs, mask] = [split(k, kv), split(v, kv), causalMasks(q, k, options)]
       const out = split(q, kv).map((qi, i) =>
-        tf.tidy(() => tf.matMul(probabilities(qi, ks[i]!, m, options).p, vs[i]!) as tf.Tensor2D),
+        tf.tidy(() => tf.matMul(probabilities(qi, ks[i]!, mask(i), options).p, vs[i]!) as tf.Tensor2D),
       )
       return join(out, q.shape)
     },
     backward: (dy, saved) => {
       const [q, k, v] = saved as [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D]
-      const [qs, ks, vs, m] = [split(q, kv), split(k, kv), split(v, kv), mask()]
-      const parts = split(dy, kv).map((dyi, i) => tf.tidy(() => groupGradient(dyi, qs[i]!, ks[i]!, vs[i]!, m, options)))
+      const [qs, ks, vs, mask] = [split(q, kv), split(k, kv), split(v, kv), causalMasks(q, k, options)]
+      const parts = split(dy, kv).map((dyi, i) =>
+        tf.tidy(() => groupGradient(dyi, qs[i]!, ks[i]!, vs[i]!, mask(i), options)),
+      )
       const pick = (index: 0 | 1 | 2): tf.Tensor2D[] => parts.map((part) => part[index])
       return [join(pick(0), q.shape), join(pick(1), k.shape), join(pick(2), v.shape)]
     },

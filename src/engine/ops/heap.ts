@@ -13,6 +13,12 @@ interface Backend {
   typedArrayFromHeap(tensor: tf.TensorInfo): Float32Array
 }
 
+/** The same whole numbers on both sides: the host's are used where tensors lie in its memory, the device's elsewhere. */
+export interface RowNumbers {
+  readonly host: Int32Array
+  readonly device: tf.Tensor1D
+}
+
 /** True where tensors lie in wasm memory. */
 export function onHeap(): boolean {
   return tf.getBackend() === 'wasm'

@@ -5,14 +5,21 @@
 import { tf } from '../tf'
 import { dispatch, emptyTensor, onGPU, spread } from './gpu'
 import { differentiable } from './gradient'
-import { heapTensor, onHeap, views } from './heap'
+import { heapTensor, onHeap, views, type RowNumbers } from './heap'
 import { elementMain } from './reduce'
 
-function rotate(x: tf.Tensor4D, cos: tf.Tensor2D, sin: tf.Tensor2D, direction: 1 | -1): tf.Tensor4D {
+function rotate(
+  x: tf.Tensor4D,
+  cos: tf.Tensor2D,
+  sin: tf.Tensor2D,
+  direction: 1 | -1,
+  within?: RowNumbers,
+): tf.Tensor4D {
   const [batch, time, heads, d] = x.shape
   const half = cos.shape[1]
-  const c = tf.reshape(cos, [1, time, 1, half])
-  const s = tf.reshape(sin, [1, time, 1, half])
+  const table = (all: tf.Tensor2D): tf.Tensor =>
+    tf.reshape(within ? tf.gather(all, within.device) : all, [within ? batch : 1, time, 1, half])
+  const [c, s] = [table(cos), table(sin)]
   const part = (from: number, size: number): tf.Tensor4D => tf.slice(x, [0, 0, 0, from], [batch, time, heads, size])
   const first = part(0, half)
   const second = part(half, half)
@@ -24,32 +31,35 @@ function rotate(x: tf.Tensor4D, cos: tf.Tensor2D, sin: tf.Tensor2D, direction: 1
 }
 
 /** `[b, t, heads, d] → same`, tables `[t, rot/2]`. Plain TensorFlow.js, any backend. */
-export function ropeReference(x: tf.Tensor4D, cos: tf.Tensor2D, sin: tf.Tensor2D): tf.Tensor4D {
+export function ropeReference(x: tf.Tensor4D, cos: tf.Tensor2D, sin: tf.Tensor2D, within?: RowNumbers): tf.Tensor4D {
   return differentiable<tf.Tensor4D>({
     inputs: [x],
-    forward: () => rotate(x, cos, sin, 1),
-    backward: (dy) => [rotate(dy, cos, sin, -1)],
+    forward: () => rotate(x, cos, sin, 1, within),
+    backward: (dy) => [rotate(dy, cos, sin, -1, within)],
   })
 }
 
 /**
  * Rotates pairs (i, i + rot/2) of each head's first `rot` channels by the angle whose cosine and sine stand in row t of the
  * tables; channels from `rot` on pass through. x `[b, t, heads, d]`, cos and sin `[t, rot/2]`, rot ≤ d.
+ * @param within for rows that hold several examples, `[b · t]`: the row of the tables for each position; they may then have any
+ * number of rows.
  */
-export function rope(x: tf.Tensor4D, cos: tf.Tensor2D, sin: tf.Tensor2D): tf.Tensor4D {
-  if (onGPU()) return ropeProgram(x, cos, sin)
-  return onHeap() ? ropeHeap(x, cos, sin) : ropeReference(x, cos, sin)
+export function rope(x: tf.Tensor4D, cos: tf.Tensor2D, sin: tf.Tensor2D, within?: RowNumbers): tf.Tensor4D {
+  if (onGPU()) return ropeProgram(x, cos, sin, within)
+  return onHeap() ? ropeHeap(x, cos, sin, within) : ropeReference(x, cos, sin, within)
 }
 
 /** The wasm form: one pass over memory. */
-function ropeHeap(x: tf.Tensor4D, cos: tf.Tensor2D, sin: tf.Tensor2D): tf.Tensor4D {
+function ropeHeap(x: tf.Tensor4D, cos: tf.Tensor2D, sin: tf.Tensor2D, within?: RowNumbers): tf.Tensor4D {
   const [, time, heads, d] = x.shape
   const half = cos.shape[1]
   const run = (input: tf.Tensor4D, sign: number): tf.Tensor4D => {
     const output = heapTensor<tf.Rank.R4>(x.shape)
     const [from, to, c, s] = views(input, output, cos, sin) as [Float32Array, Float32Array, Float32Array, Float32Array]
     for (let head = 0; head < from.length / d; head++) {
-      const turn = (Math.floor(head / heads) % time) * half
+      const position = Math.floor(head / heads)
+      const turn = (within ? within.host[position]! : position % time) * half
       const base = head * d
       for (let i = 0; i < half; i++) {
         const [first, second] = [from[base + i]!, from[base + half + i]!]
@@ -65,7 +75,7 @@ function ropeHeap(x: tf.Tensor4D, cos: tf.Tensor2D, sin: tf.Tensor2D): tf.Tensor
 }
 
 /** The webgpu form: one thread a pair or a channel that passes through. */
-function ropeProgram(x: tf.Tensor4D, cos: tf.Tensor2D, sin: tf.Tensor2D): tf.Tensor4D {
+function ropeProgram(x: tf.Tensor4D, cos: tf.Tensor2D, sin: tf.Tensor2D, within?: RowNumbers): tf.Tensor4D {
   const [batch, time, heads, d] = x.shape
   const half = cos.shape[1]
   const perHead = d - half
@@ -73,12 +83,13 @@ function ropeProgram(x: tf.Tensor4D, cos: tf.Tensor2D, sin: tf.Tensor2D): tf.Ten
     const y = emptyTensor<tf.Rank.R4>(x.shape)
     const size = batch * time * heads * perHead
     dispatch({
-      key: 'rope',
+      key: within ? 'rope packed' : 'rope',
       bindings: {
         y: { tensor: y, type: 'f32', write: true },
         x: { tensor: input, type: 'f32' },
         cosines: { tensor: cos, type: 'f32' },
         sines: { tensor: sin, type: 'f32' },
+        ...(within ? { within: { tensor: within.device, type: 'i32' } } : {}),
       },
       uniforms: { size, per_head: perHead, d, heads, time, pairs: half, sign },
       floats: ['sign'],
@@ -88,7 +99,7 @@ function ropeProgram(x: tf.Tensor4D, cos: tf.Tensor2D, sin: tf.Tensor2D): tf.Ten
     let head = i / u.per_head;
     let base = head * u.d;
     if (c < u.pairs) {
-      let at = (head / u.heads) % u.time * u.pairs + c;
+      let at = ${within ? 'u32(within[head / u.heads])' : '(head / u.heads) % u.time'} * u.pairs + c;
       let turn = vec2<f32>(cosines[at], sines[at] * u.sign);
       let pair = vec2<f32>(x[base + c], x[base + c + u.pairs]);
       y[base + c] = pair.x * turn.x - pair.y * turn.y;

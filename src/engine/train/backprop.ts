@@ -18,13 +18,14 @@ export interface BatchGradients {
 }
 
 /** How a walk through the layers finds its adapter. */
-export function trainingPass(adapter: Adapter | null, batch: Batch, dropoutSeed?: number): Pass {
+export function trainingPass(adapter: Adapter | null, batch: Batch, on: DeviceBatch, dropoutSeed?: number): Pass {
   return {
     batch: batch.rows,
     seq: batch.seq,
     past: 0,
     lora: adapter && ((module) => adapter.pair(module, dropoutSeed)),
     caches: null,
+    packed: on.packed,
   }
 }
 
@@ -55,7 +56,7 @@ export function backprop(
   dropoutSeed: number,
 ): BatchGradients {
   const on = uploadBatch(batch)
-  const pass = trainingPass(adapter, batch, dropoutSeed)
+  const pass = trainingPass(adapter, batch, on, dropoutSeed)
   const states = forward(network, on, pass)
   const last = states.pop() as tf.Tensor2D
   const { lossSum, dy: fromHead } = headGradient(network, last, on, scale)

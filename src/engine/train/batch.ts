@@ -1,10 +1,11 @@
 /**
- * Rows of tokens as the padded tensors of one micro-batch. Refuses attention masks: padding stands on the right of causal models,
- * where no trained token ever sees it.
+ * Rows of tokens as the tensors of one micro-batch: each padded to a row of its own, or several packed into one. Refuses attention
+ * masks: padding stands on the right of causal models, where no trained token ever sees it, and packed examples know where they begin.
  */
 import { CodedError } from '../../shared/errors'
 import type { EncodedRow } from '../../shared/records'
 import type { Model } from '../models/model'
+import type { Packed } from '../nn/network'
 import type { RowNumbers } from '../nn/rows'
 import { tf } from '../tf'
 
@@ -12,8 +13,10 @@ import { tf } from '../tf'
 export interface Batch {
   readonly rows: number
   readonly seq: number
-  /** Tokens of the longest row that go in; `seq` without its padding. */
+  /** Tokens of the longest example that go in. */
   readonly longest: number
+  /** For packed rows, `[rows · seq]`: the column at which each position's example begins, and its place in it. Padding is an example. */
+  readonly packed: { readonly starts: Int32Array; readonly within: Int32Array } | null
   /** Ids `[rows · seq]`, padded with 0. */
   readonly ids: Int32Array
   /** Positions whose output is looked at, padded to `slots` with 0. */
@@ -44,38 +47,108 @@ function bucket(length: number): number {
   return roundUp(length, 128)
 }
 
+/** Eight lengths an octave: what one row of many examples is rounded up to. */
+function wideBucket(length: number): number {
+  return roundUp(length, Math.max(64, 2 ** (Math.floor(Math.log2(length)) - 3)))
+}
+
+/** How many rows of which length there are, and the position at which each example begins. */
+interface Layout {
+  rows: number
+  seq: number
+  offsets: number[]
+}
+
+/** Every example in a row of its own. */
+function apart(lengths: readonly number[], seq: number): Layout {
+  return { rows: lengths.length, seq, offsets: lengths.map((_, r) => r * seq) }
+}
+
+/** All examples in one row, which costs nothing where attention skips what lies in other examples. */
+function inOneRow(lengths: readonly number[]): Layout {
+  let end = 0
+  const offsets = lengths.map((length) => (end += length) - length)
+  return { rows: 1, seq: wideBucket(Math.max(1, end)), offsets }
+}
+
+/** Rows as long as the longest example, filled by first fit from the longest on: where attention looks at all pairs of a row. */
+function inFewRows(lengths: readonly number[], seq: number): Layout {
+  const filled: number[] = []
+  const offsets = new Array<number>(lengths.length).fill(0)
+  const order = lengths.map((_, r) => r).sort((a, b) => lengths[b]! - lengths[a]! || a - b)
+  for (const r of order) {
+    const length = lengths[r]!
+    let row = filled.findIndex((used) => used + length <= seq)
+    if (row < 0) row = filled.push(0) - 1
+    offsets[r] = row * seq + filled[row]!
+    filled[row]! += length
+  }
+  return { rows: filled.length, seq, offsets }
+}
+
+/** Where examples begin and how far each position is into its own; what is left of a row counts as one more example. */
+function borders({ rows, seq, offsets }: Layout, lengths: readonly number[]): Batch['packed'] {
+  const starts = new Int32Array(rows * seq)
+  const within = new Int32Array(rows * seq)
+  const ends = new Int32Array(rows)
+  const place = (offset: number, length: number): void => {
+    for (let i = 0; i < length; i++) {
+      starts[offset + i] = offset % seq
+      within[offset + i] = i
+    }
+  }
+  offsets.forEach((offset, r) => {
+    place(offset, lengths[r]!)
+    const row = Math.floor(offset / seq)
+    ends[row] = Math.max(ends[row]!, (offset % seq) + lengths[r]!)
+  })
+  // Padding is looked at by nobody; each of its positions is an example of one token.
+  ends.forEach((end, row) => {
+    for (let column = end; column < seq; column++) starts[row * seq + column] = column
+  })
+  return { starts, within }
+}
+
 /**
  * Packs rows for next-token prediction: position t predicts token t + 1, and what follows a row's last label is left out,
  * because nothing that is trained depends on it.
- * @param exact takes the longest row's own length; else lengths are rounded up so that shapes are few.
+ * @param exact takes lengths as they are; else they are rounded up so that shapes are few, and packed examples share one row.
+ * @param together puts several examples into one row; each still sees only itself, so the numbers stay the same.
  */
-export function packBatch(rows: readonly EncodedRow[], exact: boolean): Batch {
+export function packBatch(rows: readonly EncodedRow[], exact: boolean, together = false): Batch {
   const lengths = rows.map(usedLength)
   const longest = Math.max(1, ...lengths)
-  const seq = exact ? longest : bucket(longest)
-  const ids = new Int32Array(rows.length * seq)
+  const layout = !together
+    ? apart(lengths, exact ? longest : bucket(longest))
+    : exact
+      ? inFewRows(lengths, longest)
+      : inOneRow(lengths)
+  const { seq, offsets } = layout
+  const ids = new Int32Array(layout.rows * seq)
   const positions: number[] = []
   const targets: number[] = []
   rows.forEach((row, r) => {
     const length = lengths[r] as number
-    ids.set(row.inputIds.subarray(0, length), r * seq)
+    const offset = offsets[r] as number
+    ids.set(row.inputIds.subarray(0, length), offset)
     for (let t = 0; t < length; t++) {
       const target = row.labels[t + 1] as number
       if (target < 0) continue
-      positions.push(r * seq + t)
+      positions.push(offset + t)
       targets.push(target)
     }
   })
   const labels = positions.length
   const slots = Math.max(1, exact ? labels : bucket(labels))
-  const places = new Int32Array(rows.length * seq).fill(slots)
+  const places = new Int32Array(ids.length).fill(slots)
   positions.forEach((position, place) => {
     places[position] = place
   })
   return {
-    rows: rows.length,
+    rows: layout.rows,
     seq,
     longest,
+    packed: together ? borders(layout, lengths) : null,
     ids,
     positions: Int32Array.from({ length: slots }, (_, i) => positions[i] ?? 0),
     targets: Int32Array.from({ length: slots }, (_, i) => targets[i] ?? IGNORED),
@@ -118,6 +191,7 @@ export interface DeviceBatch {
   readonly positions: RowNumbers
   readonly targets: tf.Tensor1D
   readonly places: RowNumbers
+  readonly packed: Packed | null
   dispose(): void
 }
 
@@ -135,6 +209,11 @@ export function uploadBatch(batch: Batch): DeviceBatch {
     positions: numbers(batch.positions),
     targets: up(batch.targets),
     places: numbers(batch.places),
+    packed: batch.packed && {
+      starts: numbers(batch.packed.starts),
+      within: numbers(batch.packed.within),
+      longest: batch.longest,
+    },
     dispose: () => tf.dispose(made),
   }
 }

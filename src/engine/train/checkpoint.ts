@@ -4,6 +4,7 @@
  */
 import { CodedError } from '../../shared/errors'
 import type { Job, SettingKey } from '../../shared/job'
+import { defaultJob } from '../../shared/job'
 import type { Checkpoint, TensorData } from '../../shared/records'
 import type { PeftAdapter } from '../formats/peft'
 import { parsePeftConfig } from '../formats/peft'
@@ -25,8 +26,10 @@ const FREE: readonly SettingKey[] = [
 
 /** @throws CodedError `checkpoint.mismatch` naming every setting that differs. */
 export function checkSameJob(stored: Job, job: Job): void {
+  // A checkpoint of an earlier version lacks the settings that came since.
+  const then = { ...defaultJob(), ...stored }
   const differing = (Object.keys(job) as SettingKey[]).filter(
-    (key) => !FREE.includes(key) && JSON.stringify(stored[key]) !== JSON.stringify(job[key]),
+    (key) => !FREE.includes(key) && JSON.stringify(then[key]) !== JSON.stringify(job[key]),
   )
   if (differing.length === 0) return
   throw new CodedError('checkpoint.mismatch', `The checkpoint was made with other settings: ${differing.join(', ')}.`, {

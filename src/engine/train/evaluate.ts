@@ -52,7 +52,7 @@ async function evaluateGroup(model: Model, adapter: Adapter | null, rows: readon
   const batch = packBatch(rows, tf.getBackend() !== 'webgpu')
   checkPositions(batch, model)
   const on = uploadBatch(batch)
-  const pass = trainingPass(adapter, batch)
+  const pass = trainingPass(adapter, batch, on)
   let x = tf.tidy(() => network.embed(on.ids, pass))
   for (let i = 0; i < network.layers; i++) {
     const next = tf.tidy(() => network.layer(i, x, pass))

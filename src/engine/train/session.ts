@@ -197,7 +197,7 @@ export class TrainSession {
     try {
       return await withGuard(async () => {
         for (const [m, rows] of micro.entries()) {
-          const batch = packBatch(rows, tf.getBackend() !== 'webgpu')
+          const batch = packBatch(rows, tf.getBackend() !== 'webgpu', this.job.packing)
           checkPositions(batch, this.model)
           const seed = mixSeed(this.job.seed, step, m)
           const part = backprop(this.model.network, this.adapter, batch, 1 / labels, seed)
