@@ -124,7 +124,7 @@ const api: EngineApi = {
     for (const cancel of generations) cancel.abort()
   },
 
-  exportRun,
+  exportRun: (request, onProgress) => exportRun(workshop, request, onProgress),
   importAdapter: (modelId, files) => importPeft(workshop, modelId, files),
 }
 

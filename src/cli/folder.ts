@@ -9,6 +9,7 @@ import { access, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises
 import { basename, dirname, join } from 'node:path'
 import { CodedError } from '../shared/errors'
 import type { FileSource, NamedFile } from '../shared/files'
+import type { OutFile } from '../engine/formats/out-file'
 
 /** A folder as a {@link FileSource}: its files, not those of folders in it. Throws CodedError `file.missing`. */
 export async function folderSource(folder: string): Promise<FileSource> {
@@ -161,16 +162,57 @@ export async function writeFolderSafely(path: string, files: readonly NamedFile[
   }
 }
 
+/**
+ * Writes files piece by piece into a folder beside the target, lets `check` look at them there, and only then moves them into place.
+ * Other files of the target stay; after a failure nothing of this is left.
+ */
+export async function writeOutFiles<T>(
+  path: string,
+  files: readonly OutFile[],
+  options: { check: (written: FileSource) => Promise<T>; onBytes?: (done: number, file: string) => void },
+): Promise<T> {
+  const temporary = `${path}.${randomUUID().slice(0, 8)}.tmp`
+  try {
+    await mkdir(temporary, { recursive: true })
+    let done = 0
+    for (const file of files) {
+      await mkdir(dirname(join(temporary, file.name)), { recursive: true })
+      await writeSynced(join(temporary, file.name), file.chunks(), (bytes) =>
+        options.onBytes?.((done += bytes), file.name),
+      )
+    }
+    const found = await options.check(await folderSource(temporary))
+    for (const file of files) {
+      await mkdir(dirname(join(path, file.name)), { recursive: true })
+      await rename(join(temporary, file.name), join(path, file.name))
+    }
+    return found
+  } catch (error) {
+    throw storageError(error, path)
+  } finally {
+    await rm(temporary, { recursive: true, force: true }).catch(() => undefined)
+  }
+}
+
 /** Where the newest whole version of such a folder is, or null. */
 export async function currentFolder(path: string): Promise<string | null> {
   for (const candidate of [path, `${path}.previous`]) if (await isFolder(candidate)) return candidate
   return null
 }
 
-async function writeSynced(path: string, bytes: Uint8Array | string): Promise<void> {
+async function writeSynced(
+  path: string,
+  content: Uint8Array | string | AsyncIterable<Uint8Array>,
+  onBytes?: (bytes: number) => void,
+): Promise<void> {
   const file = await open(path, 'w')
   try {
-    await file.writeFile(bytes)
+    if (typeof content === 'string' || content instanceof Uint8Array) await file.writeFile(content)
+    else
+      for await (const chunk of content) {
+        await file.writeFile(chunk)
+        onBytes?.(chunk.byteLength)
+      }
     await file.sync()
   } finally {
     await file.close()
@@ -186,7 +228,7 @@ function storageError(error: unknown, where: string): unknown {
       cause: error,
     })
   }
-  if (code === undefined) return error
+  if (code === undefined || error instanceof CodedError) return error
   return new CodedError('storage.failed', `The folder cannot be written (${code}).`, {
     where,
     fix: 'Give another --out, or change its permissions.',

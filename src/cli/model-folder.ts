@@ -39,6 +39,11 @@ export async function openModelFolder(given: string): Promise<ModelFolder> {
   })
 }
 
+/** What stands in adapter_config.json as the base model. */
+export function nameForPeft(folder: ModelFolder): string {
+  return folder.id.startsWith('bundled:') ? folder.name : folder.path
+}
+
 async function bundledNames(): Promise<string[]> {
   const names = await readdir(BUNDLED).catch(() => [])
   const checked = await Promise.all(names.map((name) => exists(join(BUNDLED, name, 'config.json'))))

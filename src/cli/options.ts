@@ -2,6 +2,7 @@
  * The command line's table: which commands there are and which flags each takes. Settings of a job come from the settings
  * table; only what is no setting of a job is written here. Refuses to parse or to run anything.
  */
+import { dtypesOf, EXPORT_FORMAT_NAMES } from '../shared/exports'
 import { DEFAULT_SAMPLING } from '../shared/protocol'
 import type { SettingKey } from '../shared/job'
 import { SETTING_LIST } from '../shared/job'
@@ -31,8 +32,22 @@ export const OPTIONS = {
   },
   resume: { kind: 'switch', help: "Goes on from the checkpoint in --out, with that run's settings." },
   json: { kind: 'switch', help: 'Prints JSON Lines on stdout, and nothing else there.' },
-  adapter: { kind: 'text', value: 'DIR', help: 'A PEFT adapter for the model.' },
-  format: { kind: 'text', value: 'NAME', help: 'What is written: peft.', fallback: none('peft') },
+  adapter: { kind: 'text', value: 'DIR', help: 'An adapter for the model, of PEFT or mlx-lm: a folder or a zip.' },
+  format: {
+    kind: 'text',
+    value: 'NAME',
+    help: `What is written: ${EXPORT_FORMAT_NAMES.join(', ')}.`,
+    fallback: none('peft'),
+  },
+  dtype: {
+    kind: 'text',
+    value: 'TYPE',
+    help: `How numbers are stored in a whole model: ${EXPORT_FORMAT_NAMES.filter((name) => dtypesOf(name).length > 0)
+      .map((name) => `${dtypesOf(name).join(', ')} (${name})`)
+      .join('; ')}.`,
+    fallback: 'as in the base; gguf: f32 for an f32 base, else f16',
+  },
+  name: { kind: 'text', value: 'TEXT', help: 'What the tuned model is called.', fallback: "the adapter's folder" },
   prompt: { kind: 'text', value: 'TEXT', help: 'What the model goes on from, or answers.' },
   raw: {
     kind: 'switch',
@@ -133,9 +148,9 @@ export const COMMANDS: Record<CommandName, Command> = {
     settings: ['model', 'data', 'trainOn', 'maxLength', 'backend'],
   },
   export: {
-    summary: 'Writes an adapter for other tools, and checks what it wrote.',
+    summary: 'Writes an adapter, or the model with it, for other tools, and checks what it wrote.',
     needs: ['model', 'adapter', 'out'],
-    options: ['adapter', 'format', 'out', 'json'],
+    options: ['adapter', 'format', 'dtype', 'name', 'out', 'json'],
     settings: ['model', 'backend'],
   },
   inspect: {

@@ -1,10 +1,9 @@
 /** Device, model and adapter for the commands. Refuses to choose silently: what runs where is said. */
 import type { Adapter, Device, Model } from '../engine'
 import { loadAdapter, loadModel, openDevice } from '../engine'
-import { readPeft } from '../engine/formats/peft'
 import type { Job } from '../shared/job'
+import { openAdapter } from './adapter'
 import type { CommandContext } from './context'
-import { folderSource } from './folder'
 import { openGpu, wasmFolder } from './gpu'
 import type { ModelFolder } from './model-folder'
 
@@ -29,7 +28,7 @@ export async function loadModelFolder(folder: ModelFolder, { output, interrupt }
   return model
 }
 
-/** Reads a PEFT folder onto a model; null without a folder. */
+/** Reads an adapter's folder or zip onto a model; null without one. */
 export async function loadAdapterFolder(model: Model, folder: string | undefined): Promise<Adapter | null> {
-  return folder === undefined ? null : loadAdapter(model, await readPeft(await folderSource(folder)))
+  return folder === undefined ? null : loadAdapter(model, await openAdapter(folder))
 }

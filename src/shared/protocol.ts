@@ -1,7 +1,8 @@
 /**
  * The one thing page and workers agree on: two APIs, their requests, and the events that come back.
- * Refuses DOM types other than File and Blob, and anything that structured clone cannot carry.
+ * Refuses DOM types other than File, Blob and handles of folders, and anything that structured clone cannot carry.
  */
+import type { ExportDtype, ExportFormat } from './exports'
 import type { OnProgress } from './files'
 import type { Job } from './job'
 import type { MetricColumns } from './metrics'
@@ -80,11 +81,17 @@ export interface GenerateResult {
 export interface ExportRequest {
   runId: RunId
   checkpoint: CheckpointKind
-  format: 'peft' | 'merged' | 'gguf' | 'gguf-lora' | 'mlx'
+  format: ExportFormat
+  /** Of whole models; as the base is stored where left out. */
+  dtype?: ExportDtype
+  /** A folder that the person picked: files go into a new folder in it instead of a zip. */
+  folder?: FileSystemDirectoryHandle
 }
 export interface ExportResult {
   name: string
-  blob: Blob
+  bytes: number
+  /** The zip; null where the files went into a folder. */
+  blob: Blob | null
   /** What was read back and compared, in one sentence with the largest difference. */
   verification: string
 }

@@ -2,6 +2,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { data, engine, terminateData, terminateEngine } from '../../src/client'
 import { WorkerClient } from '../../src/client/worker-client'
+import { readZip } from '../../src/engine/formats/zip'
 import { defaultJob, type Job } from '../../src/shared/job'
 import { METRIC_COLUMNS, MetricBuffer, type MetricColumns, type MetricName } from '../../src/shared/metrics'
 import type { EngineApi, GenerateRequest, TrainEvent } from '../../src/shared/protocol'
@@ -323,7 +324,7 @@ describe('a run', () => {
       expect(out.name).toBe('never-interrupted-peft.zip')
       expect(out.verification).toMatch(/all 28 tensors are the same .* largest difference 0/)
       expect(stages).toContain('Reading them back')
-      const run = await engine().importAdapter(model.id, [{ path: out.name, file: new File([out.blob], out.name) }])
+      const run = await engine().importAdapter(model.id, [{ path: out.name, file: new File([out.blob!], out.name) }])
       expect(run).toMatchObject({ status: 'imported', name: 'never-interrupted-peft', job: { rank: 4, alpha: 8 } })
       const own = await engine().generate(request(), () => {})
       const back = await engine().generate(request({ runId: run.id }), () => {})
@@ -336,10 +337,18 @@ describe('a run', () => {
       async (format) => {
         const out = await engine().exportRun({ runId: whole.id, checkpoint: 'last', format }, () => {})
         expect(out.name).toBe(`never-interrupted-${format}.zip`)
-        const largest = Number(/largest difference ([\d.e+-]+\d)/.exec(out.verification)?.[1])
+        const largest = Number(/largest difference ([\d.e+-]+)/.exec(out.verification)?.[1]?.replace(/\.$/, ''))
         expect(largest).toBeLessThan(1e-5)
+        if (format === 'merged') {
+          const logits = Number(/by at most ([\d.e+-]+\d)\.$/.exec(out.verification)?.[1])
+          expect(logits).toBeLessThan(1e-4)
+        }
+        const names = (await (await readZip(out.blob!)).list()).map(({ name }) => name)
+        expect(names).toEqual(expect.arrayContaining(['README.md', 'job.json', 'metrics.csv', 'trainer_state.json']))
         if (format === 'mlx') {
-          const run = await engine().importAdapter(model.id, [{ path: out.name, file: new File([out.blob], out.name) }])
+          const run = await engine().importAdapter(model.id, [
+            { path: out.name, file: new File([out.blob!], out.name) },
+          ])
           const [own, back] = await Promise.all(
             [whole.id, run.id].map((runId) => engine().generate(request({ runId }), () => {})),
           )
@@ -348,6 +357,25 @@ describe('a run', () => {
         }
       },
     )
+
+    it('goes straight into a picked folder, in the type that was chosen', async () => {
+      // The origin's private folder stands for one that the person picked: the same interface.
+      const parent = await (await navigator.storage.getDirectory()).getDirectoryHandle('picked', { create: true })
+      const ask = { runId: whole.id, checkpoint: 'last' as const, folder: parent }
+      const first = await engine().exportRun({ ...ask, format: 'merged', dtype: 'bf16' }, () => {})
+      expect(first).toMatchObject({ name: 'picked/never-interrupted-merged-bf16', blob: null })
+      expect(first.verification).toMatch(/largest difference [\d.e-]+\. Its logits differ .* at most [\d.e-]+\.$/)
+      const again = await engine().exportRun({ ...ask, format: 'gguf', dtype: 'q8_0' }, () => {})
+      expect(again.name).toBe('picked/never-interrupted-gguf-q8_0')
+      expect((await engine().exportRun({ ...ask, format: 'gguf', dtype: 'q8_0' }, () => {})).name).toMatch(/-2$/)
+      const written = await parent.getDirectoryHandle('never-interrupted-merged-bf16')
+      const weights = await (await written.getFileHandle('model.safetensors')).getFile()
+      expect(await weights.slice(0, 400).text()).toContain('"dtype":"BF16"')
+      await expect(engine().exportRun({ ...ask, format: 'gguf', dtype: 'bf16' }, () => {})).rejects.toMatchObject({
+        code: 'usage',
+      })
+      await (await navigator.storage.getDirectory()).removeEntry('picked', { recursive: true })
+    })
 
     it('is not exported without a checkpoint', async () => {
       const fresh = await begin()

@@ -6,28 +6,17 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { folderSource } from '../../src/cli/folder'
 import { wasmFolder } from '../../src/cli/gpu'
 import { loadModel, openDevice } from '../../src/engine'
-import type { Model } from '../../src/engine'
-import { logits } from '../../src/engine/ops'
-import { tf } from '../../src/engine/tf'
-
-/** Scores `[ids, vocabulary]` of one row. */
-async function scoresOf({ network }: Model, ids: readonly number[]): Promise<number[][]> {
-  const pass = { batch: 1, seq: ids.length, past: 0, lora: null, caches: null }
-  const scores = tf.tidy(() => {
-    let x = network.embed(tf.tensor1d([...ids], 'int32'), pass)
-    for (let layer = 0; layer < network.layers; layer++) x = network.layer(layer, x, pass)
-    return logits(network.finish(x), network.head, network.logitCap)
-  })
-  const values = (await scores.array()) as number[][]
-  scores.dispose()
-  return values
-}
+import { scoresOf } from '../../src/engine/export/scores'
 
 const [folder = '', input = '', output = ''] = process.argv.slice(2)
 const { rows, texts } = JSON.parse(await readFile(input, 'utf8')) as { rows: number[][]; texts: string[] }
 await openDevice('wasm', { wasmPath: wasmFolder() })
 const model = await loadModel(await folderSource(folder), { id: 'local:conformance', name: 'conformance' })
 const scores: number[][][] = []
-for (const ids of rows) scores.push(await scoresOf(model, ids))
+for (const ids of rows) {
+  const values = [...(await scoresOf(model, null, ids))]
+  const wide = values.length / ids.length
+  scores.push(ids.map((_, i) => values.slice(i * wide, (i + 1) * wide)))
+}
 await writeFile(output, JSON.stringify({ logits: scores, ids: texts.map((text) => model.tokenizer.encode(text)) }))
 process.exit(0)

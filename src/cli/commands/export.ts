@@ -1,71 +1,113 @@
 /**
- * `finetab export`: an adapter in the form that other tools read, read back and compared. Refuses to leave a folder that
- * failed the comparison.
+ * `finetab export`: an adapter, or the model with it, in the form that other tools read, read back and compared. Refuses to leave files
+ * that failed the comparison.
  */
-import { resolve } from 'node:path'
-import { readPeft, writePeft } from '../../engine/formats/peft'
-import { loadAdapter } from '../../engine'
-import { completeJob } from '../../shared/job'
+import { basename, resolve } from 'node:path'
+import { loadAdapter, loadModel } from '../../engine'
+import type { Model } from '../../engine'
+import { statedLicence } from '../../engine/export/licence'
+import { planExport, type ExportMaterial } from '../../engine/export/plan'
+import { compareScores, probeIds, scoresOf } from '../../engine/export/scores'
+import type { PeftAdapter } from '../../engine/formats/peft'
 import { CodedError } from '../../shared/errors'
-import type { TensorData } from '../../shared/records'
+import { dtypesOf, EXPORT_FORMAT_NAMES, type ExportDtype, type ExportFormat } from '../../shared/exports'
+import type { FileSource } from '../../shared/files'
+import { completeJob } from '../../shared/job'
+import { openAdapter } from '../adapter'
 import type { CommandContext } from '../context'
 import { requireFlags } from '../flags'
-import { folderSource, prepareFolder, writeFileSafely } from '../folder'
-import { openModelFolder } from '../model-folder'
+import { prepareFolder, writeOutFiles } from '../folder'
+import { nameForPeft, openModelFolder, type ModelFolder } from '../model-folder'
 import { formatBytes } from '../output'
 import { loadModelFolder, openBackend } from '../runtime'
-
-const FORMATS = ['peft']
+import { readTraining } from '../training-record'
 
 /** Runs the command; the exit code. */
 export async function exportAdapter(context: CommandContext): Promise<number> {
   const { options, given, output } = context
   requireFlags('export', new Set([...Object.keys(given), ...Object.keys(options)]))
-  const format = options.format ?? 'peft'
-  if (!FORMATS.includes(format)) {
-    throw new CodedError('usage', `There is no format "${format}".`, {
-      where: `--format ${format}`,
-      fix: `Use one of ${FORMATS.join(', ')}.`,
-    })
-  }
+  const format = oneOf('format', EXPORT_FORMAT_NAMES, options.format ?? 'peft')
+  const dtype = options.dtype === undefined ? undefined : dtypeOf(format, options.dtype)
   const out = resolve(options.out ?? '')
   const folder = await openModelFolder(String(given.model))
-  const stored = await readPeft(await folderSource(options.adapter ?? ''))
+  const stored = await openAdapter(options.adapter ?? '')
   await openBackend(completeJob({ backend: 'wasm', ...given }).backend, context)
-  const model = await loadModelFolder(folder, context)
-  // Loading names every tensor that does not fit this model.
-  const adapter = await loadAdapter(model, stored).toPeft(String(given.model))
-  const files = writePeft(adapter)
+  const { material, wanted } = await gather(folder, stored, context)
+  const plan = await planExport(format, material, dtype)
   await prepareFolder(out)
-  for (const file of files) await writeFileSafely(`${out}/${file.name}`, file.bytes)
-  const back = await readPeft(await folderSource(out))
-  const difference = largestDifference(adapter.tensors, back.tensors)
-  if (difference !== 0) {
-    throw new CodedError('export.verify', `What was read back differs by ${difference}.`, {
-      where: out,
-      fix: 'Do not use the files; check the disk and export again.',
-    })
-  }
-  const bytes = files.reduce((sum, file) => sum + file.bytes.length, 0)
-  const tensors = Object.keys(adapter.tensors).length
-  output.event('done', { out, format, files: files.map(({ name }) => name), bytes, tensors, largest_difference: 0 })
-  output.note(`${out}: ${tensors} tensors, ${formatBytes(bytes)}, read back and equal to the adapter`)
+  const bytes = plan.files.reduce((sum, { size }) => sum + size, 0)
+  const found = await writeOutFiles(out, plan.files, {
+    check: async (written) => {
+      const read = await plan.verify(written)
+      const computed = format === 'merged' ? await compareComputed(written, wanted) : null
+      return { ...read, computed }
+    },
+    onBytes: (done, file) => output.progress({ stage: `Writing ${file}`, done, total: bytes, unit: 'bytes' }),
+  })
+  output.endBar()
+  const { tensors, largestDifference, computed, text } = found
+  const files = plan.files.map(({ name }) => name)
+  output.event('done', {
+    ...{ out, format, dtype: dtype ?? null, files, bytes, tensors },
+    ...{ largest_difference: largestDifference, largest_logit_difference: computed?.largestDifference ?? null },
+  })
+  output.note(`${out}: ${files.length} files, ${formatBytes(bytes)}`)
+  output.note([text, computed?.text ?? ''].filter(Boolean).join(' '))
   return 0
 }
 
-/** Largest difference of any byte; Infinity where names, shapes or types differ. */
-function largestDifference(a: Record<string, TensorData>, b: Record<string, TensorData>): number {
-  const names = Object.keys(a)
-  if (names.length !== Object.keys(b).length) return Infinity
-  let worst = 0
-  for (const name of names) {
-    const left = a[name] as TensorData
-    const right = b[name]
-    if (!right || left.dtype !== right.dtype || left.shape.join() !== right.shape.join()) return Infinity
-    if (left.bytes.length !== right.bytes.length) return Infinity
-    for (let i = 0; i < left.bytes.length; i++) {
-      worst = Math.max(worst, Math.abs((left.bytes[i] as number) - (right.bytes[i] as number)))
+/** What is written from, and what base and adapter make of a few tokens; nothing stays on the device. */
+async function gather(
+  folder: ModelFolder,
+  stored: PeftAdapter,
+  context: CommandContext,
+): Promise<{ material: ExportMaterial; wanted: Float32Array }> {
+  const { options } = context
+  const path = options.adapter ?? ''
+  const model = await loadModelFolder(folder, context)
+  try {
+    // Loading names every tensor that does not fit this model.
+    const adapter = loadAdapter(model, stored)
+    const material: ExportMaterial = {
+      adapter: { ...stored, config: { ...stored.config, base_model_name_or_path: nameForPeft(folder) } },
+      base: folder.source,
+      model: model.record,
+      licence: await statedLicence(folder.source),
+      tokenizer: model.tokenizer,
+      template: model.chatTemplate,
+      name: options.name ?? basename(resolve(path)).replace(/\.zip$/i, ''),
+      training: await readTraining(path),
     }
+    return { material, wanted: await scoresOf(model, adapter, probeIds(model)) }
+  } finally {
+    model.dispose()
   }
-  return worst
+}
+
+/** @throws CodedError `export.verify` */
+async function compareComputed(written: FileSource, wanted: Float32Array): Promise<ReturnType<typeof compareScores>> {
+  const model: Model = await loadModel(written, { id: 'local:export', name: 'export' })
+  try {
+    return compareScores(wanted, await scoresOf(model, null, probeIds(model)), model.record.dtype)
+  } finally {
+    model.dispose()
+  }
+}
+
+function dtypeOf(format: ExportFormat, given: string): ExportDtype {
+  const dtypes = dtypesOf(format)
+  if (dtypes.length > 0) return oneOf('dtype', dtypes, given)
+  throw new CodedError('usage', `--format ${format} has only one type.`, {
+    where: `--dtype ${given}`,
+    fix: 'Leave --dtype out.',
+  })
+}
+
+function oneOf<T extends string>(flag: string, choices: readonly T[], given: string): T {
+  const found = choices.find((choice) => choice === given)
+  if (found !== undefined) return found
+  throw new CodedError('usage', `There is no ${flag} "${given}" here.`, {
+    where: `--${flag} ${given}`,
+    fix: `Use one of ${choices.join(', ')}.`,
+  })
 }

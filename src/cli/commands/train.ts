@@ -8,19 +8,18 @@ import { createBatches, datasetStats, encodePrompt, prepare } from '../../data'
 import type { Prepared } from '../../data'
 import type { Device, Model, TrainSession } from '../../engine'
 import { createSession, forecast } from '../../engine'
-import { readPeft } from '../../engine/formats/peft'
 import { recommend } from '../../insight/recipe'
 import { CodedError } from '../../shared/errors'
 import type { Job, SettingKey } from '../../shared/job'
 import { completeJob, flagOf, SETTINGS } from '../../shared/job'
 import type { Checkpoint } from '../../shared/records'
+import { openAdapter } from '../adapter'
 import type { CommandContext } from '../context'
 import { readDataset, reportSkipped } from '../dataset'
 import type { Given } from '../flags'
 import { requireFlags } from '../flags'
-import { folderSource, prepareFolder } from '../folder'
-import type { ModelFolder } from '../model-folder'
-import { openModelFolder } from '../model-folder'
+import { prepareFolder } from '../folder'
+import { nameForPeft, openModelFolder } from '../model-folder'
 import { formatBytes } from '../output'
 import { loadModelFolder, openBackend } from '../runtime'
 import type { RunNote } from '../session-folder'
@@ -121,7 +120,7 @@ async function openSession(
     batches: createBatches(rows.train, { batchSize, shuffle, seed }),
     evalRows: rows.eval,
     samplePrompt: samplePrompt(job, rows, note, model),
-    initAdapter: job.initAdapter && !checkpoint ? await readPeft(await folderSource(job.initAdapter)) : undefined,
+    initAdapter: job.initAdapter && !checkpoint ? await openAdapter(job.initAdapter) : undefined,
     checkpoint,
   })
 }
@@ -134,11 +133,6 @@ function samplePrompt(job: Job, rows: Prepared, note: RunNote, model: Model): nu
   if (!row) return null
   const first = row.labels.findIndex((label) => label !== -100)
   return first > 0 ? [...row.inputIds.subarray(0, first)] : null
-}
-
-/** What stands in adapter_config.json as the base model. */
-function nameForPeft(folder: ModelFolder): string {
-  return folder.id.startsWith('bundled:') ? folder.name : folder.path
 }
 
 function reportStart(job: Job, rows: Prepared, model: Model, device: Device, { output }: CommandContext): void {

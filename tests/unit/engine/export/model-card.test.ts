@@ -1,7 +1,7 @@
 /** The model card and the Ollama Modelfile. */
 import { describe, expect, it } from 'vitest'
-import { modelCard, type CardInput } from '../../../../src/engine/formats/model-card'
-import { modelfile } from '../../../../src/engine/formats/modelfile'
+import { modelCard, type CardInput } from '../../../../src/engine/export/model-card'
+import { modelfile } from '../../../../src/engine/export/modelfile'
 import { loadTokenizer } from '../../../../src/engine/tokenizer'
 import { loadChatTemplate, type BuiltInTemplate } from '../../../../src/engine/tokenizer/chat-template'
 import { defaultJob } from '../../../../src/shared/job'
@@ -11,16 +11,17 @@ const CARD: CardInput = {
   name: 'My | <b>tune</b>\n# Not a heading',
   kind: 'peft',
   base: { name: 'owner/base: "x"', family: 'llama', parameters: 656_000, licence: 'MIT' },
-  data: { name: 'identity.json', trainRows: 1234, evalRows: 56, description: 'Who is who.' },
-  job: { ...defaultJob(), rank: 7, learningRate: 3e-4 },
-  results: {
-    steps: 60,
-    lastLoss: 1.23456,
-    bestStep: 40,
-    bestEvalLoss: 1.5,
-    evaluations: Array.from({ length: 30 }, (_, i) => ({ step: i * 2, evalLoss: 3 - i / 20 })),
+  training: {
+    data: { name: 'identity.json', trainRows: 1234, evalRows: 56, description: 'Who is who.' },
+    job: { ...defaultJob(), rank: 7, learningRate: 3e-4 },
+    results: {
+      steps: 60,
+      lastLoss: 1.23456,
+      bestStep: 40,
+      bestEvalLoss: 1.5,
+      evaluations: Array.from({ length: 30 }, (_, i) => ({ step: i * 2, evalLoss: 3 - i / 20 })),
+    },
   },
-  verification: '14 tensors, equal.',
 }
 
 describe('modelCard', () => {
@@ -38,7 +39,6 @@ describe('modelCard', () => {
       'Best validation loss 1.5000 at step 40',
       '| LoRA rank | 7 |',
       '| Learning rate | 0.0003 |',
-      '14 tensors, equal.',
       'under MIT',
     ])
       expect(card).toContain(part)
@@ -51,14 +51,21 @@ describe('modelCard', () => {
     const card = modelCard({
       ...CARD,
       base: { ...CARD.base, licence: undefined },
-      verification: undefined,
-      results: { steps: 3, lastLoss: null, bestStep: null, bestEvalLoss: null, evaluations: [] },
+      training: {
+        ...CARD.training!,
+        results: { steps: 3, lastLoss: null, bestStep: null, bestEvalLoss: null, evaluations: [] },
+      },
     })
     expect(card).not.toContain('license:')
-    expect(card).not.toContain('read back')
     expect(card).not.toContain('training loss at the end')
     expect(card).toContain('No validation loss was measured.')
     expect(card).toContain('it was not stated')
+  })
+
+  it('says so where nothing is known of the training', () => {
+    const card = modelCard({ ...CARD, training: undefined })
+    expect(card).toContain('how it was trained is not recorded')
+    expect(card).not.toMatch(/## (Data|Results|Settings)/)
   })
 
   it('says how to load every kind', () => {

@@ -2,32 +2,34 @@
  * The page that travels with an exported model: what it is made of, how it was trained, how well it does and how to load it. Refuses to
  * claim anything that was not measured or said.
  */
+import type { ExportFormat } from '../../shared/exports'
 import { SETTING_LIST, type Job } from '../../shared/job'
-
-export type ExportKind = 'peft' | 'merged' | 'gguf' | 'gguf-lora' | 'mlx'
 
 export interface CardInput {
   /** Of the tuned model. */
   name: string
-  kind: ExportKind
+  kind: ExportFormat
   base: { name: string; family: string; parameters: number; licence?: string }
-  data: { name: string; description?: string; trainRows: number; evalRows: number }
-  job: Job
-  results: {
-    steps: number
-    lastLoss: number | null
-    bestStep: number | null
-    bestEvalLoss: number | null
-    evaluations: readonly { step: number; evalLoss: number }[]
+  /** How it was trained; left out where that is not known. */
+  training?: {
+    data: { name: string; description?: string; trainRows: number; evalRows?: number }
+    job: Job
+    results: TrainingResults
   }
-  /** What reading the export back and comparing it found, in one sentence. */
-  verification?: string
+}
+
+export interface TrainingResults {
+  steps: number
+  lastLoss: number | null
+  bestStep: number | null
+  bestEvalLoss: number | null
+  evaluations: readonly { step: number; evalLoss: number }[]
 }
 
 /** Evaluations shown; the first, the last and those between, evenly. */
 const MOST_ROWS = 12
 
-const LIBRARY: { readonly [K in ExportKind]: string } = {
+const LIBRARY: { readonly [K in ExportFormat]: string } = {
   peft: 'peft',
   merged: 'transformers',
   gguf: 'gguf',
@@ -37,19 +39,29 @@ const LIBRARY: { readonly [K in ExportKind]: string } = {
 
 /** README.md with the header that model hubs read. */
 export function modelCard(input: CardInput): string {
-  const { base, data, results } = input
+  const { base, training } = input
+  const made = training ? 'fine-tuned with LoRA in Finetab.' : 'written by Finetab; how it was trained is not recorded.'
   const sections = [
     frontMatter(input),
     `# ${oneLine(input.name)}`,
-    `${WHAT[input.kind]} of ${oneLine(base.name)} (${base.family}, ${base.parameters.toLocaleString('en')} parameters), fine-tuned with LoRA in Finetab.`,
-    `## Data\n\n${oneLine(data.name)}: ${data.trainRows.toLocaleString('en')} examples to learn from, ${data.evalRows.toLocaleString('en')} kept for validation.${data.description ? ` ${oneLine(data.description)}` : ''}`,
-    `## Results\n\n${resultText(results)}`,
-    `## Settings\n\n${settingsTable(input.job)}`,
+    `${WHAT[input.kind]} of ${oneLine(base.name)} (${base.family}, ${base.parameters.toLocaleString('en')} parameters), ${made}`,
+    ...(training
+      ? [
+          `## Data\n\n${dataText(training.data)}`,
+          `## Results\n\n${resultText(training.results)}`,
+          `## Settings\n\n${settingsTable(training.job)}`,
+        ]
+      : []),
     `## Use\n\n${USE[input.kind](oneLine(base.name))}`,
-    input.verification ? `The files were read back after writing: ${input.verification}` : '',
     `## Licence\n\n${base.licence ? `The base model is under ${oneLine(base.licence)}; what is made from it is bound by that.` : "The base model's licence applies; it was not stated in its files."}`,
   ]
-  return `${sections.filter(Boolean).join('\n\n')}\n`
+  return `${sections.join('\n\n')}\n`
+}
+
+function dataText({ name, description, trainRows, evalRows }: NonNullable<CardInput['training']>['data']): string {
+  const kept = evalRows === undefined ? '' : `, ${evalRows.toLocaleString('en')} kept for validation`
+  const about = description ? ` ${oneLine(description)}` : ''
+  return `${oneLine(name)}: ${trainRows.toLocaleString('en')} examples to learn from${kept}.${about}`
 }
 
 function frontMatter({ base, kind }: CardInput): string {
@@ -65,7 +77,7 @@ function frontMatter({ base, kind }: CardInput): string {
   return `---\n${lines.join('\n')}\n---`
 }
 
-function resultText(results: CardInput['results']): string {
+function resultText(results: TrainingResults): string {
   const { steps, lastLoss, bestStep, bestEvalLoss, evaluations } = results
   const sentences = [
     `${steps} steps${lastLoss === null ? '' : `; training loss at the end ${lastLoss.toFixed(4)}`}.`,
@@ -102,7 +114,7 @@ function oneLine(text: string): string {
     .trim()
 }
 
-const WHAT: { readonly [K in ExportKind]: string } = {
+const WHAT: { readonly [K in ExportFormat]: string } = {
   peft: 'A LoRA adapter',
   merged: 'A fine-tuned copy',
   gguf: 'A fine-tuned copy in GGUF',
@@ -112,7 +124,7 @@ const WHAT: { readonly [K in ExportKind]: string } = {
 
 const code = (language: string, text: string) => `\`\`\`${language}\n${text}\n\`\`\``
 
-const USE: { readonly [K in ExportKind]: (base: string) => string } = {
+const USE: { readonly [K in ExportFormat]: (base: string) => string } = {
   peft: (base) =>
     code(
       'python',

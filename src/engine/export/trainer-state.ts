@@ -1,9 +1,14 @@
 /** A run's curve in the form of transformers' `trainer_state.json`. Refuses fields for which nothing was measured. */
-import { MetricBuffer, metricsToRows } from '../shared/metrics'
-import type { CheckpointMeta } from '../shared/records'
+import { MetricBuffer, metricsToRows } from '../../shared/metrics'
+import type { CheckpointMeta } from '../../shared/records'
+
+type Curve = Pick<
+  CheckpointMeta,
+  'job' | 'metrics' | 'step' | 'totalSteps' | 'tokensSeen' | 'bestStep' | 'bestEvalLoss'
+>
 
 /** The object to be written as `trainer_state.json`. */
-export function trainerState(meta: CheckpointMeta): Record<string, unknown> {
+export function trainerState(meta: Curve): Record<string, unknown> {
   const rows = metricsToRows(new MetricBuffer(meta.metrics))
   const steps = rows.filter((row) => row.loss !== undefined)
   const logs = rows.flatMap((row) => {
