@@ -3,7 +3,8 @@
  * their checksum.
  */
 
-export type PersonalKind = 'email' | 'phone' | 'card' | 'iban' | 'key'
+import type { PersonalKind } from '../../shared/audit'
+export type { PersonalKind }
 
 export interface PersonalSpan {
   kind: PersonalKind

@@ -22,9 +22,10 @@ export function redoStep(history: StepHistory): StepHistory {
   return next ? { done: [...history.done, next], undone: history.undone.slice(0, -1) } : history
 }
 
-/** Takes any step out of the middle; the later ones stay. */
+/** Takes any step out of the middle; the later ones stay, and what an audit found for them is to be found anew. */
 export function removeStep(history: StepHistory, index: number): StepHistory {
-  return { done: history.done.filter((_, i) => i !== index), undone: [] }
+  const done = history.done.filter((_, i) => i !== index)
+  return { done: [...done.slice(0, index), ...unresolved(done.slice(index))], undone: [] }
 }
 
 /** Whether a step means the same on another file. */
@@ -32,9 +33,17 @@ export function travels(step: Step): boolean {
   return step.kind !== 'edit-row' && step.kind !== 'delete-rows' && step.kind !== 'add-rows'
 }
 
-/** The steps that mean the same on another file, to be saved. */
+/** The steps that mean the same on another file, to be saved; which rows an audit found is found anew there. */
 export function toRecipe(history: StepHistory): DataRecipe {
-  return { version: 1, steps: history.done.filter(travels) }
+  return { version: 1, steps: unresolved(history.done.filter(travels)) }
+}
+
+function unresolved(steps: readonly Step[]): Step[] {
+  return steps.map((step) => {
+    if (step.kind !== 'drop-findings') return step
+    const { rows: _found, ...rest } = step
+    return rest
+  })
 }
 
 const KINDS: Record<StepKind, readonly string[]> = {

@@ -9,6 +9,8 @@ import {
   readRecipe,
   redoStep,
   removeStep,
+  resolveStep,
+  SteppedRows,
   toRecipe,
   undoStep,
   type AuditOptions,
@@ -78,6 +80,21 @@ describe('steps', () => {
     expect(new Set(result.map((row) => rows.findIndex((other) => other.prompt === row.prompt)))).not.toContain(2)
   })
 
+  it('of rows that contradict each other keep the first, or the longest answer', async () => {
+    const rows = [
+      { prompt: 'What is the capital of France?', completion: 'Paris.' },
+      { prompt: 'Name a colour that is warm.', completion: 'Red.' },
+      { prompt: 'What is the capital of France?', completion: 'It is Paris, on the Seine.' },
+      { prompt: 'What is the capital of France?', completion: 'Lyon.' },
+    ]
+    const kept = async (keep: 'first' | 'longest') =>
+      (await apply(rows, { kind: 'drop-findings', findings: ['conflict'], keep })).rows.map((row) =>
+        rows.indexOf(row as never),
+      )
+    expect(await kept('first')).toEqual([0, 1])
+    expect(await kept('longest')).toEqual([1, 2])
+  })
+
   it('follow a renamed column in the mapping', async () => {
     const { mapping } = await apply([{ prompt: 'a', completion: 'b' }], {
       kind: 'rename-column',
@@ -89,6 +106,57 @@ describe('steps', () => {
 
   it('fill templates with nothing for columns that are not there', () => {
     expect(fillTemplate('{a}-{b}-{c.0.d}', { a: 1, c: [{ d: 'x' }] })).toBe('1--x')
+  })
+})
+
+describe('stepped rows', () => {
+  const source = (count: number) => {
+    const rows = Array.from({ length: count }, (_, i) => ({ prompt: `p${i}`, completion: `c${i}` }))
+    return { count, slice: async (from: number, to: number) => rows.slice(from, to) }
+  }
+  const prompts = (rows: RawRow[]) => rows.map((row) => row.prompt)
+  const steps: Step[] = [
+    { kind: 'delete-rows', rows: [0, 5000] },
+    { kind: 'edit-row', row: 3, value: { prompt: ' mended ', completion: 'c' } },
+    { kind: 'add-rows', rows: [{ prompt: ' own ', completion: 'c', note: 'n' }], first: 9000 },
+    { kind: 'trim' },
+    { kind: 'edit-row', row: 9000, value: { prompt: 'own, mended', completion: 'c' } },
+  ]
+
+  it('are read at any place as they are read in order', async () => {
+    const rows = SteppedRows.of(source(9000), PAIRS, ['prompt', 'completion'], steps)
+    expect(rows.counts).toEqual([8998, 8998, 8999, 8999, 8999])
+    expect(rows.columns).toEqual(['prompt', 'completion', 'note'])
+    const all: RawRow[] = []
+    for await (const row of rows) all.push(row)
+    expect(prompts(all.slice(0, 4))).toEqual(['p1', 'p2', 'mended', 'p4'])
+    expect(prompts(all.slice(4998, 5000))).toEqual(['p4999', 'p5001'])
+    expect(prompts(all.slice(-2))).toEqual(['p8999', 'own, mended'])
+    expect(await rows.slice(4000, 4100)).toEqual(all.slice(4000, 4100))
+    const positions = [8998, 4, 4, 7000, 2]
+    expect(await rows.pick(positions)).toEqual(positions.map((position) => all[position]))
+  })
+
+  it('mean the same rows when a step before them is taken out', async () => {
+    const history = removeStep({ done: steps, undone: [] }, 0)
+    const rows = SteppedRows.of(source(9000), PAIRS, [], history.done)
+    expect(prompts(await rows.slice(0, 4))).toEqual(['p0', 'p1', 'p2', 'mended'])
+    expect(rows.count).toBe(9001)
+  })
+
+  it('number rows written by hand on from the file, and find again what an audit found', async () => {
+    const rows = SteppedRows.of(source(20), PAIRS, [])
+    const first = await resolveStep(rows, { kind: 'add-rows', rows: [{ prompt: 'p1', completion: 'c1' }] }, options)
+    expect(first).toMatchObject({ first: 20 })
+    const drop = await resolveStep(rows.after(first), { kind: 'drop-findings', findings: ['exact-duplicate'] }, options)
+    expect(drop).toMatchObject({ rows: Uint32Array.of(20) })
+    expect(() => rows.after({ kind: 'drop-findings', findings: ['conflict'] })).toThrow('not been worked out')
+    expect(removeStep({ done: [first, drop], undone: [] }, 0).done).toEqual([
+      { kind: 'drop-findings', findings: ['exact-duplicate'] },
+    ])
+    expect(toRecipe({ done: [first, drop], undone: [] }).steps).toEqual([
+      { kind: 'drop-findings', findings: ['exact-duplicate'] },
+    ])
   })
 })
 
