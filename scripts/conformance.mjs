@@ -1,5 +1,5 @@
 /**
- * `npm run conformance`: trains with the command line, then has real PEFT and transformers check what came out. Refuses to
+ * `npm run conformance`: trains with the command line, then has real PEFT, transformers and gguf check what came out. Refuses to
  * count as passed what it could not run: that is skipped, with the reason. Exits with 1 where a check fails.
  */
 import { spawnSync } from 'node:child_process'
@@ -50,7 +50,8 @@ try {
   rmSync(work, { recursive: true, force: true })
 }
 const count = (status) => results.filter((result) => result.status === status).length
-console.log(`\n${count('passed')} passed, ${count('failed')} failed, ${count('skipped')} skipped`)
+console.log(`\n${results.length} checks in ${Math.round(process.uptime())} s`)
+console.log(`${count('passed')} passed, ${count('failed')} failed, ${count('skipped')} skipped`)
 process.exit(count('failed') > 0 ? 1 : 0)
 
 function runAll() {
@@ -63,18 +64,35 @@ function runAll() {
   const found = findPython(ROOT)
   if ('why' in found) {
     record('PEFT and transformers', 'skipped', found.why, (tuned ? TUNED_CHECKS : 0) + (bundled ? BUNDLED_CHECKS : 0))
+    record('every export format of every family', 'skipped', found.why)
     return
   }
   const logits = bundled && bundledLogits(bundled)
   const file = join(work, 'work.json')
   writeFileSync(file, JSON.stringify({ tuned, bundled: logits }))
-  const run = spawnSync(found.python, [join(ROOT, 'tests/conformance/check.py'), file], {
+  check(found.python, 'check.py', file)
+  checkFormats(found.python)
+}
+
+/** Runs a script of real Python tools; each JSON line it prints is a check. */
+function check(python, script, ...args) {
+  const run = spawnSync(python, [join(ROOT, 'tests/conformance', script), ...args], {
     encoding: 'utf8',
     env: { ...process.env, HF_HUB_OFFLINE: '1', TOKENIZERS_PARALLELISM: 'false' },
     maxBuffer: 1 << 28,
   })
-  for (const result of jsonLines(run.stdout)) record(result.name, result.status, result.detail)
-  if (run.status !== 0) record('check.py', 'failed', run.stderr.trim().split('\n').slice(-5).join('\n'))
+  const found = jsonLines(run.stdout)
+  for (const { name, status, detail } of found) record(name, status, detail)
+  if (run.status !== 0 || found.length === 0)
+    record(script, 'failed', run.stderr.trim().split('\n').slice(-5).join('\n') || 'it checked nothing')
+}
+
+/** Every export format of every tiny model of the golden numbers, written here and read by PEFT, transformers and gguf. */
+function checkFormats(python) {
+  const folder = join(work, 'formats')
+  const written = node(['--import', import.meta.resolve('tsx'), join(ROOT, 'tests/conformance/formats.ts'), folder])
+  if (written.status !== 0) record('formats.ts', 'failed', written.stderr.trim())
+  else check(python, 'formats_check.py', folder)
 }
 
 /** The real model and dataset where they are at hand, else the bundled model, else the tiny one of the golden numbers. */
