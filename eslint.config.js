@@ -4,7 +4,7 @@ import globals from 'globals'
 import ts from 'typescript-eslint'
 import svelteConfig from './svelte.config.js'
 
-const ROOMS = ['shared', 'engine', 'data', 'insight', 'storage', 'hub', 'client', 'stores', 'ui', 'cli']
+const ROOMS = ['shared', 'engine', 'data', 'insight', 'judge', 'storage', 'hub', 'client', 'stores', 'ui', 'cli']
 
 /** Room → rooms it may import. A wrong import fails the build. */
 const MAY_IMPORT = {
@@ -12,12 +12,13 @@ const MAY_IMPORT = {
   engine: ['shared'],
   data: ['shared', 'engine/tokenizer'],
   insight: ['shared'],
+  judge: ['shared', 'engine', 'data', 'insight'],
   storage: ['shared'],
   hub: ['shared', 'storage'],
   client: ['shared'],
   stores: ['client', 'shared', 'insight', 'storage'],
   ui: ['stores', 'shared'],
-  cli: ['shared', 'engine', 'data', 'insight'],
+  cli: ['shared', 'engine', 'data', 'insight', 'judge'],
 }
 
 /** Packages that belong to one room alone. */

@@ -48,6 +48,28 @@ export const OPTIONS = {
     fallback: 'as in the base; gguf: f32 for an f32 base, else f16',
   },
   name: { kind: 'text', value: 'TEXT', help: 'What the tuned model is called.', fallback: "the adapter's folder" },
+  answers: {
+    kind: 'integer',
+    value: 'N',
+    help: 'Rows that base and tuned model answer, for exact match, ROUGE-L, BLEU, chrF, JSON fields or classes (four times as many of those).',
+    min: 0,
+    max: 100_000,
+    fallback: none(32),
+  },
+  shots: {
+    kind: 'integer',
+    value: 'N',
+    help: 'Also lets the base answer with N examples in its prompt: would prompting do instead of tuning?',
+    min: 0,
+    max: 32,
+    fallback: none(0),
+  },
+  pattern: { kind: 'text', value: 'REGEX', help: 'A regular expression that good answers match.' },
+  'held-back': {
+    kind: 'switch',
+    help: 'Takes only the rows that training held back, by the same --eval-fraction and --seed.',
+  },
+  'no-probe': { kind: 'switch', help: 'Leaves out the general text that shows what was forgotten.' },
   prompt: { kind: 'text', value: 'TEXT', help: 'What the model goes on from, or answers.' },
   raw: {
     kind: 'switch',
@@ -142,10 +164,10 @@ export const COMMANDS: Record<CommandName, Command> = {
     settings: ['model', 'seed', 'backend'],
   },
   evaluate: {
-    summary: 'Measures the loss on a dataset, row by row.',
+    summary: 'Measures the loss on a dataset, row by row; with an adapter, base beside tuned, with answers and scores.',
     needs: ['model', 'data'],
-    options: ['adapter', 'json'],
-    settings: ['model', 'data', 'trainOn', 'maxLength', 'backend'],
+    options: ['adapter', 'answers', 'shots', 'pattern', 'held-back', 'no-probe', 'json'],
+    settings: ['model', 'data', 'trainOn', 'maxLength', 'evalFraction', 'seed', 'backend'],
   },
   export: {
     summary: 'Writes an adapter, or the model with it, for other tools, and checks what it wrote.',

@@ -188,6 +188,21 @@ describe('evaluate', () => {
       expectClose([Number(total?.loss), Number(total?.perplexity)], [mean, Math.exp(mean)], 1e-4)
     }
   })
+
+  it('puts the base beside an adapter, with scores and what was forgotten', { timeout: LIMIT }, async () => {
+    const flags = ['evaluate', '--model', MODEL, '--data', data, '--adapter', ADAPTER, '--backend', 'wasm', '--json']
+    const { code, events } = await finetab(flags)
+    expect(code).toBe(0)
+    const losses = (name: string) => only(events, 'row').map((row) => Number(row[name]))
+    expectClose(losses('base_loss'), golden.row_losses.base.map(({ loss }) => loss), 1e-4) // prettier-ignore
+    const scores = only(events, 'scores')[0]?.scores as { key: string; base: { value: number; low: number } }[]
+    const tokens = golden.row_losses.base.reduce((sum, row) => sum + row.tokens, 0)
+    const mean = golden.row_losses.base.reduce((sum, row) => sum + row.loss * row.tokens, 0) / tokens
+    const loss = scores.find(({ key }) => key === 'loss')?.base
+    expectClose([Number(loss?.value)], [mean], 1e-4)
+    expect(loss?.low).toBeLessThan(mean)
+    expect(only(events, 'forgetting')).toMatchObject([{ passages: 24, rise: { value: expect.any(Number) } }])
+  })
 })
 
 describe('generate', () => {

@@ -1,0 +1,4 @@
+/** The judging room's door: rows to judge by, base beside tuned, what was forgotten. Refuses to store anything. */
+export { judge, type Judged, type JudgeInput, type Turn } from './judge'
+export { judgeRows, type ChosenRows, type JudgeData, type JudgeRow, type RowChoice } from './rows'
+export { measureForgetting } from './forgetting'

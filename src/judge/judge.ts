@@ -1,0 +1,153 @@
+/**
+ * Base beside tuned on the same rows: losses, greedy answers, general text; one piece of device work at a time, so that others get
+ * their turn. Refuses to know where runs are kept.
+ */
+import { evaluate, generate, type Adapter, type Model, type RowResult } from '../engine'
+import { scoreRows, taskOf, type MeasuredRow, type Scored } from '../insight/score'
+import type { OnProgress } from '../shared/files'
+import type { Forgetting, JudgedTask } from '../shared/judgement'
+import type { EncodedRow, RowFormat } from '../shared/records'
+import { measureForgetting } from './forgetting'
+import type { JudgeRow } from './rows'
+
+/** Runs a piece of work on the device while nothing else does. */
+export type Turn = <T>(work: () => Promise<T>) => Promise<T>
+
+export interface JudgeInput {
+  model: Model
+  adapter: Adapter
+  rows: readonly JudgeRow[]
+  format: RowFormat
+  /** Most rows that both models answer; 0 for losses alone. */
+  answers: number
+  /** A regular expression that good answers match; empty for none. */
+  pattern: string
+  /** Whether general text is measured too. */
+  probe: boolean
+  turn: Turn
+  onProgress?: OnProgress
+  /** Ends the work with an AbortError between two pieces. */
+  signal?: AbortSignal
+  /** Each row's losses as soon as both are known. */
+  onRow?: (base: RowResult, tuned: RowResult) => void
+}
+
+export interface Judged extends Scored {
+  task: JudgedTask
+  measured: number
+  answered: number
+  forgetting: Forgetting | null
+}
+
+/** Rows whose losses are measured in one turn. */
+const STRIDE = 16
+/** An answer may be this many times as long as what was wanted, and so many tokens more. */
+const LONGER = 1.5
+const MORE = 8
+const MOST_TOKENS = 384
+/** Classes are short, so that more rows can be answered. */
+const LABEL_ANSWERS = 4
+
+/** Everything that judging measures. @throws AbortError; CodedError `device.*`. */
+export async function judge(input: JudgeInput): Promise<Judged> {
+  const { rows, model, adapter } = input
+  const task = taskOf(
+    input.format,
+    rows.filter((row) => row.ask).map((row) => row.wanted),
+  )
+  const measured = await measureLosses(input)
+  const most = task === 'labels' ? input.answers * LABEL_ANSWERS : input.answers
+  const asked = task === 'text' ? [] : rows.filter((row) => row.ask).slice(0, most)
+  await answerAll(input, asked, measured)
+  const forgetting = input.probe
+    ? await measureForgetting(model, adapter, input.turn, input.onProgress, input.signal)
+    : null
+  return {
+    task,
+    measured: measured.size,
+    answered: asked.length,
+    ...scoreRows([...measured.values()], task, input.pattern),
+    forgetting,
+  }
+}
+
+async function measureLosses({
+  model,
+  adapter,
+  rows,
+  turn,
+  onProgress,
+  signal,
+  onRow,
+}: JudgeInput): Promise<Map<number, MeasuredRow>> {
+  const measured = new Map<number, MeasuredRow>()
+  for (let from = 0; from < rows.length; from += STRIDE) {
+    signal?.throwIfAborted()
+    const part = rows.slice(from, from + STRIDE)
+    const encoded = part.map((row): EncodedRow => row.encoded)
+    const base = await turn(() => evaluate(model, null, encoded))
+    const tuned = await turn(() => evaluate(model, adapter, encoded))
+    part.forEach((row, i) => {
+      const [before, after] = [base.rows[i], tuned.rows[i]]
+      if (!before || !after || before.tokens === 0) return
+      onRow?.(before, after)
+      measured.set(row.encoded.index, {
+        index: row.encoded.index,
+        prompt: row.prompt,
+        wanted: row.wanted,
+        tokens: before.tokens,
+        loss: { base: before.loss, tuned: after.loss },
+        correct: { base: before.correct, tuned: after.correct },
+      })
+    })
+    onProgress?.({
+      stage: 'Measuring losses',
+      done: Math.min(rows.length, from + STRIDE),
+      total: rows.length,
+      unit: 'rows',
+    })
+  }
+  return measured
+}
+
+async function answerAll(
+  input: JudgeInput,
+  rows: readonly JudgeRow[],
+  measured: Map<number, MeasuredRow>,
+): Promise<void> {
+  const { onProgress, signal, adapter } = input
+  for (const [done, row] of rows.entries()) {
+    onProgress?.({ stage: 'Letting both answer', done, total: rows.length, unit: 'rows' })
+    const known = measured.get(row.encoded.index)
+    if (!known || !row.ask) continue
+    const length = Math.min(MOST_TOKENS, Math.ceil(LONGER * row.wantedTokens) + MORE)
+    const ask = async (ids: readonly number[], by: Adapter | null) => {
+      const text = await answer(input, ids, by, length)
+      signal?.throwIfAborted()
+      return text
+    }
+    known.answers = { base: await ask(row.ask, null), tuned: await ask(row.ask, adapter) }
+    // Plain text goes on with another example after an empty line; that is not its answer any more.
+    if (row.askWithShots) {
+      const text = await ask(row.askWithShots, null)
+      known.answers.shots = row.wanted.includes('\n\n') ? text : (text.trimStart().split('\n\n')[0] ?? '')
+    }
+  }
+  onProgress?.({ stage: 'Letting both answer', done: rows.length, total: rows.length, unit: 'rows' })
+}
+
+/** The likeliest answer, token by token. */
+async function answer(
+  { model, turn, signal }: JudgeInput,
+  ids: readonly number[],
+  adapter: Adapter | null,
+  length: number,
+): Promise<string> {
+  if (ids.length >= model.network.positions) return ''
+  const greedy = { maxNewTokens: length, temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1, stop: [], seed: 1 }
+  const tokens = generate(model, adapter, ids, greedy, signal)
+  for (;;) {
+    const next = await turn(() => tokens.next())
+    if (next.done) return next.value.text
+  }
+}
