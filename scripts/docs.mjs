@@ -5,12 +5,20 @@ import { format } from 'prettier'
 import { tsImport } from 'tsx/esm/api'
 import { ROOT } from './setup.mjs'
 
-const { SETTING_LIST, flagOf } = await tsImport('../src/shared/job.ts', import.meta.url)
+const { SETTINGS, SETTING_LIST, flagOf } = await tsImport('../src/shared/job.ts', import.meta.url)
 
 function value(setting) {
   if (setting.kind === 'list') return setting.default.map((item) => `\`${item}\``).join(', ')
   if (setting.default === 0 && setting.zero) return setting.zero
   return setting.default === '' ? '' : `\`${setting.default}\`${setting.unit ? ` ${setting.unit}` : ''}`
+}
+
+/** "Only with schedule cosine or linear." */
+function condition({ when }) {
+  const parts = Object.entries(when ?? {}).map(
+    ([key, values]) => `${SETTINGS[key].label.toLowerCase()} \`${values.join('`, `')}\``,
+  )
+  return parts.length > 0 ? ` Only with ${parts.join(' and ')}.` : ''
 }
 
 const groups = Map.groupBy
@@ -23,7 +31,7 @@ for (const [group, entries] of groups) {
   text += `\n## ${group[0].toUpperCase()}${group.slice(1)}\n\n| setting | flag | default | what it does | too low | too high |\n| --- | --- | --- | --- | --- | --- |\n`
   for (const [key, setting] of entries) {
     const flag = key === 'shuffle' ? '--no-shuffle' : `--${flagOf(key)}`
-    text += `| ${setting.label} | \`${flag}\` | ${value(setting)} | ${setting.help} | ${setting.tooLow ?? ''} | ${setting.tooHigh ?? ''} |\n`
+    text += `| ${setting.label} | \`${flag}\` | ${value(setting)} | ${setting.help}${condition(setting)} | ${setting.tooLow ?? ''} | ${setting.tooHigh ?? ''} |\n`
   }
 }
 text = await format(text, { parser: 'markdown', printWidth: 120 })

@@ -3,7 +3,7 @@
  * table's defaults. Refuses settings that contradict the run that is resumed.
  */
 import type { Job, Setting, SettingKey } from '../shared/job'
-import { completeJob, flagOf, SETTINGS } from '../shared/job'
+import { completeJob, currentJob, flagOf, SETTINGS } from '../shared/job'
 import { CodedError } from '../shared/errors'
 import type { Given } from './flags'
 import { readRange } from './folder'
@@ -49,7 +49,8 @@ export async function readJobFile(path: string): Promise<Given> {
  * The job of a run that is resumed: that of its checkpoint, but for what may change.
  * @throws CodedError `checkpoint.mismatch`, naming every flag that says something else.
  */
-export function resumedJob(stored: Job, given: Given): Job {
+export function resumedJob(kept: Job, given: Given): Job {
+  const stored = currentJob(kept)
   const keys = Object.keys(given) as SettingKey[]
   const against = keys.filter((key) => !MAY_CHANGE.has(key) && !same(stored[key], given[key]))
   if (against.length > 0) {

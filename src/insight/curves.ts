@@ -1,5 +1,5 @@
 /** A run's metrics as the numbers a diagnosis needs: blocks, jitter, fluctuation, waves. Refuses to judge them. */
-import type { Job } from '../shared/job'
+import { warmupOf, type Job } from '../shared/job'
 import { smooth, type MetricBuffer } from '../shared/metrics'
 
 /** A stretch of consecutive steps. */
@@ -99,6 +99,7 @@ function measure(
   const settled = settledFrom(losses)
   const most = Math.max(0, ...rates.filter(Number.isFinite))
   const mean = (values: readonly number[]) => average(values, 0, values.length)
+  const progress = job.steps > 0 ? lastStep / job.steps : (epochs.at(-1) ?? 0) / job.epochs
   return {
     lastStep,
     blocks,
@@ -108,8 +109,8 @@ function measure(
     settled,
     level: average(losses, settled, losses.length),
     evalNoise: evals.length < 5 ? 0 : deviation(secondDifferences(evals.map((point) => point.loss))) / Math.sqrt(6),
-    progress: job.steps > 0 ? lastStep / job.steps : (epochs.at(-1) ?? 0) / job.epochs,
-    afterWarmup: lastStep - job.warmupSteps,
+    progress,
+    afterWarmup: lastStep - warmupOf(job, progress > 0 ? lastStep / progress : 0),
     waves: wavesOf(losses, epochs),
     meanUpTo: (step) =>
       mean(losses.filter((_, i) => (steps[i] as number) <= step).slice(-Math.max(10, losses.length / 5))),

@@ -139,24 +139,15 @@ function recommendEpochs(draft: Draft): void {
   set(draft, 'epochs', epochs, text, 'Unsloth (1 to 3), guides for small data (10 and more with early stop)')
 }
 
+/** A share rather than a number of steps, so that it holds however long the run is. */
 function recommendWarmup(draft: Draft): void {
-  const epochs = current(draft, 'epochs')
-  if (
-    epochs === undefined ||
-    draft.given.has('learningRate') ||
-    draft.given.has('steps') ||
-    draft.given.has('schedule')
-  )
-    return
-  const perStep = (current(draft, 'batchSize') ?? 0) * (current(draft, 'gradAccum') ?? 0)
-  if (perStep === 0) return
-  const steps = Math.ceil((draft.facts.trainRows * epochs) / perStep)
-  const warmup = Math.min(100, Math.round(steps * 0.06))
+  const { given } = draft
+  if (given.has('learningRate') || given.has('schedule') || given.has('warmupSteps')) return
   set(
     draft,
-    'warmupSteps',
-    warmup,
-    `About a sixteenth of the ${steps} steps, so that the first gradients do no damage.`,
+    'warmupRatio',
+    0.06,
+    'About a sixteenth of the steps, so that the first gradients do no damage.',
     'LLaMA-Factory, axolotl (5 to 10%)',
   )
 }

@@ -25,6 +25,8 @@ interface Base<T> {
   readonly zero?: string
   /** Part of where things come from rather than how to train; the form does not list it. */
   readonly hidden?: true
+  /** The values of other settings under which this one does anything; see {@link applies}. */
+  readonly when?: Readonly<Record<string, readonly (string | number | boolean)[]>>
 }
 
 export interface NumberSetting extends Base<number> {
@@ -158,6 +160,26 @@ export const SETTINGS = {
     default: LORA_TARGETS,
     choices: LORA_TARGETS,
   }),
+  neftune: number({
+    group: 'method',
+    label: 'NEFTune noise',
+    help: 'Noise on the embedded tokens in training, against learning by heart; 5 is the usual strength.',
+    tooHigh: 'The model cannot make out what it reads.',
+    default: 0,
+    min: 0,
+    max: 100,
+    zero: 'off',
+  }),
+  labelSmoothing: number({
+    group: 'method',
+    label: 'Label smoothing',
+    help: 'The share of each answer token that is spread over all other tokens, so that the model stays less sure of itself.',
+    tooHigh: 'The answers become vague, and the training loss stays high.',
+    default: 0,
+    min: 0,
+    max: 0.9,
+    zero: 'off',
+  }),
   initAdapter: text({
     group: 'method',
     label: 'Start from adapter',
@@ -166,6 +188,13 @@ export const SETTINGS = {
     hidden: true,
   }),
 
+  optimizer: choice({
+    group: 'optimiser',
+    label: 'Optimiser',
+    help: 'The rule that moves the weights by their gradients; AdamW is right unless you know otherwise.',
+    default: 'adamw',
+    choices: { adamw: 'AdamW', sgd: 'SGD with momentum', lion: 'Lion', muon: 'Muon' },
+  }),
   learningRate: number({
     group: 'optimiser',
     label: 'Learning rate',
@@ -219,6 +248,17 @@ export const SETTINGS = {
     max: 1000,
     zero: 'off',
   }),
+  momentum: number({
+    group: 'optimiser',
+    label: 'Momentum',
+    help: "How much of the gradients' running mean is kept each step.",
+    tooLow: 'One odd batch turns the run aside.',
+    tooHigh: 'The run overshoots.',
+    default: 0.9,
+    min: 0,
+    max: 0.999,
+    when: { optimizer: ['sgd', 'lion', 'muon'] },
+  }),
   adamBeta1: number({
     group: 'optimiser',
     label: 'Adam beta 1',
@@ -226,6 +266,7 @@ export const SETTINGS = {
     default: 0.9,
     min: 0,
     max: 0.9999,
+    when: { optimizer: ['adamw', 'muon'] },
   }),
   adamBeta2: number({
     group: 'optimiser',
@@ -234,6 +275,7 @@ export const SETTINGS = {
     default: 0.999,
     min: 0,
     max: 0.99999,
+    when: { optimizer: ['adamw', 'muon'] },
   }),
   adamEpsilon: number({
     group: 'optimiser',
@@ -243,6 +285,19 @@ export const SETTINGS = {
     min: 1e-12,
     max: 1e-2,
     log: true,
+    when: { optimizer: ['adamw', 'muon'] },
+  }),
+
+  ema: number({
+    group: 'optimiser',
+    label: 'Weight averaging',
+    help: 'How much of a running average of the weights is kept each step; the average is what is judged, kept and exported.',
+    tooLow: 'The average is hardly steadier than the weights.',
+    tooHigh: 'The average lags far behind in a short run.',
+    default: 0,
+    min: 0,
+    max: 0.9999,
+    zero: 'off',
   }),
 
   epochs: number({
@@ -270,7 +325,74 @@ export const SETTINGS = {
     label: 'Schedule',
     help: 'How the learning rate goes down over the run.',
     default: 'cosine',
-    choices: { cosine: 'cosine', linear: 'linear', constant: 'constant' },
+    choices: {
+      cosine: 'cosine',
+      linear: 'linear',
+      constant: 'constant',
+      'cosine-restarts': 'cosine with restarts',
+      polynomial: 'polynomial',
+      wsd: 'steady, then down (WSD)',
+      plateau: 'down when validation stalls',
+    },
+  }),
+  cycles: integer({
+    group: 'schedule',
+    label: 'Restarts',
+    help: 'How many cosines the run is made of; each starts again at the full rate.',
+    tooHigh: 'The model is thrown off again and again before it settles.',
+    default: 3,
+    min: 1,
+    max: 100,
+    when: { schedule: ['cosine-restarts'] },
+  }),
+  power: number({
+    group: 'schedule',
+    label: 'Polynomial power',
+    help: 'How early the rate goes down: 1 is a straight line, 2 spends most of the run at low rates.',
+    default: 2,
+    min: 0.1,
+    max: 10,
+    when: { schedule: ['polynomial'] },
+  }),
+  decayShare: number({
+    group: 'schedule',
+    label: 'Decay share',
+    help: 'The last part of the run in which the rate goes down; before it the rate is steady.',
+    tooLow: 'The loss has no time to settle at the end.',
+    default: 0.2,
+    min: 0.01,
+    max: 1,
+    when: { schedule: ['wsd'] },
+  }),
+  finalRate: number({
+    group: 'schedule',
+    label: 'Final rate',
+    help: 'What is left of the learning rate at the end of the run, as a share of its peak.',
+    tooHigh: 'The loss is still noisy when the run ends.',
+    default: 0,
+    min: 0,
+    max: 1,
+    when: { schedule: ['cosine', 'linear', 'cosine-restarts', 'polynomial', 'wsd'] },
+  }),
+  plateauPatience: integer({
+    group: 'schedule',
+    label: 'Plateau patience',
+    help: 'Evaluations without a better validation loss that are waited for before the rate is lowered.',
+    tooLow: 'A short bump lowers the rate for good.',
+    default: 1,
+    min: 0,
+    max: 1000,
+    unit: 'evaluations',
+    when: { schedule: ['plateau'] },
+  }),
+  plateauFactor: number({
+    group: 'schedule',
+    label: 'Plateau factor',
+    help: 'What the learning rate is multiplied by each time the validation loss stalls.',
+    default: 0.5,
+    min: 0.01,
+    max: 0.99,
+    when: { schedule: ['plateau'] },
   }),
   warmupSteps: integer({
     group: 'schedule',
@@ -281,6 +403,18 @@ export const SETTINGS = {
     default: 0,
     min: 0,
     max: 100_000,
+    zero: 'from the warm-up share',
+  }),
+  warmupRatio: number({
+    group: 'schedule',
+    label: 'Warm-up share',
+    help: 'The warm-up as a share of all steps; an exact number of warm-up steps goes before it.',
+    tooLow: 'The loss may jump at the start.',
+    tooHigh: 'Much of the run is spent at a low rate.',
+    default: 0,
+    min: 0,
+    max: 1,
+    zero: 'none',
   }),
 
   evalEvery: integer({
@@ -376,6 +510,24 @@ export function flagOf(key: SettingKey): string {
 /** A job with every setting at its default. */
 export function defaultJob(): Job {
   return Object.fromEntries(SETTING_LIST.map(([key, setting]) => [key, setting.default])) as unknown as Job
+}
+
+/** A job that was stored before some settings were there, with those at their defaults. */
+export function currentJob(stored: Partial<Job>): Job {
+  return { ...defaultJob(), ...stored }
+}
+
+/** Whether a setting does anything in a job: every setting that it hangs on has one of the values it asks for. */
+export function applies(key: SettingKey, job: Job): boolean {
+  const { when } = SETTINGS[key] as Setting
+  return Object.entries(when ?? {}).every(
+    ([other, values]) => values.includes(job[other as SettingKey] as string) && applies(other as SettingKey, job),
+  )
+}
+
+/** Steps of warm-up in a run of so many steps: the number, or else the share rounded up, as transformers does. */
+export function warmupOf(job: Pick<Job, 'warmupSteps' | 'warmupRatio'>, totalSteps: number): number {
+  return job.warmupSteps > 0 ? job.warmupSteps : Math.ceil(totalSteps * job.warmupRatio)
 }
 
 /** What is wrong with one value, as a sentence; null where it is fine. */

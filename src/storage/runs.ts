@@ -3,6 +3,7 @@
  * up to it and the record that names it are committed together or not at all. Refuses base weights.
  */
 import { CodedError } from '../shared/errors'
+import { currentJob } from '../shared/job'
 import { MetricBuffer, type MetricColumns } from '../shared/metrics'
 import type {
   Checkpoint,
@@ -40,14 +41,19 @@ const PARTS = ['record', 'metrics', 'checkpoint', 'adapter'] as const
  */
 export async function listRuns(): Promise<RunRecord[]> {
   const records = await db.all<RunRecord>(['record'])
-  const settled = await Promise.all(records.map(settle))
+  const settled = await Promise.all(records.map((record) => settle(current(record))))
   return settled.sort((a, b) => b.createdAt - a.createdAt)
 }
 
 /** One run, settled as {@link listRuns} does; null where there is none. */
 export async function getRun(id: RunId): Promise<RunRecord | null> {
   const record = await db.get<RunRecord>(['record', id])
-  return record ? settle(record) : null
+  return record ? settle(current(record)) : null
+}
+
+/** A record as the code of today reads it: settings that came after it are at their defaults. */
+function current(record: RunRecord): RunRecord {
+  return { ...record, job: currentJob(record.job) }
 }
 
 /** Stores a run's record as it stands. */
@@ -183,7 +189,7 @@ async function changeRecord(
     })
   }
   const changed = typeof change === 'function' ? change(record) : change
-  const next = { ...record, ...changed, id: record.id, job: record.job, updatedAt: Date.now() }
+  const next = { ...record, ...changed, id: record.id, job: currentJob(record.job), updatedAt: Date.now() }
   store.put(next, ['record', id])
   return next
 }

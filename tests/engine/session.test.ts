@@ -128,6 +128,44 @@ describe('a run', () => {
     },
   )
 
+  // The moment after an evaluation matters for the plateau, and after some updates for the average.
+  const KINDS: [string, Partial<Job>][] = [
+    ['SGD', { optimizer: 'sgd' }],
+    ['Lion', { optimizer: 'lion' }],
+    ['Muon', { optimizer: 'muon' }],
+    ['a weight average', { ema: 0.5 }],
+    ['noise and smoothed labels', { neftune: 5, labelSmoothing: 0.1 }],
+    ['a plateau', { schedule: 'plateau', plateauPatience: 0, learningRate: 1, evalEvery: 2 }],
+  ]
+  it.each(onWebGPU() ? KINDS.slice(2, 5) : KINDS)('with %s goes on with the same numbers', async (_, change) => {
+    const uninterrupted = await whole(change)
+    const first = await start(change)
+    const before = await play(first, (event) => event.kind === 'step' && event.step === 5)
+    first.dispose()
+    const second = await start(change, before.last!)
+    const after = await play(second)
+    second.dispose()
+    expect([...before.events, ...after.events]).toEqual(
+      uninterrupted.events.filter((event) => !isPlainCheckpoint(event, 5)),
+    )
+    const [a, b] = [after.last!, uninterrupted.last!]
+    expect(Object.keys(a.tensors)).toEqual(Object.keys(b.tensors))
+    for (const name of Object.keys(b.tensors)) expect(a.tensors[name]!.bytes, name).toEqual(b.tensors[name]!.bytes)
+    const plain = await whole({})
+    expect(uninterrupted.events).not.toEqual(plain.events)
+  })
+
+  it('judges and keeps the average, and trains on without it', async () => {
+    const [plain, averaged] = [await whole({}), await whole({ ema: 0.5 })]
+    const losses = ({ events }: Story): unknown[] =>
+      (events as { kind?: string; loss?: number }[]).filter(({ kind }) => kind === 'step')
+    expect(losses(averaged)).toEqual(losses(plain))
+    const [last] = Object.keys(plain.last!.tensors).filter((name) => name.startsWith('adapter/'))
+    const trained = last!.replace('adapter/', 'trained/')
+    expect(floats(averaged.last!, trained)).toEqual(floats(plain.last!, last!))
+    expect(floats(averaged.last!, last!)).not.toEqual(floats(plain.last!, last!))
+  })
+
   it('tells steps, evaluations, samples and checkpoints where they are due', async () => {
     const { events, outcome } = await whole({})
     const at = (kind: string): number[] =>

@@ -65,8 +65,13 @@ export interface Golden {
   }[]
 }
 
-export async function readGolden(name: string): Promise<Golden> {
-  return JSON.parse(new TextDecoder().decode(await bytesOf(`${name}/golden.json`))) as Golden
+/** A JSON file of tests/golden. */
+export async function goldenJson<T>(path: string): Promise<T> {
+  return JSON.parse(new TextDecoder().decode(await bytesOf(path))) as T
+}
+
+export function readGolden(name: string): Promise<Golden> {
+  return goldenJson<Golden>(`${name}/golden.json`)
 }
 
 /** Every tensor of golden.safetensors as floats. */

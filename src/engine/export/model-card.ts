@@ -3,7 +3,7 @@
  * claim anything that was not measured or said.
  */
 import type { ExportFormat } from '../../shared/exports'
-import { SETTING_LIST, type Job } from '../../shared/job'
+import { applies, SETTING_LIST, type Job } from '../../shared/job'
 
 export interface CardInput {
   /** Of the tuned model. */
@@ -98,7 +98,8 @@ function resultText(results: TrainingResults): string {
 }
 
 function settingsTable(job: Job): string {
-  const rows = SETTING_LIST.filter(([, setting]) => !setting.hidden).map(([key, setting]) => {
+  const used = SETTING_LIST.filter(([key, setting]) => !setting.hidden && applies(key, job))
+  const rows = used.map(([key, setting]) => {
     const value = job[key]
     const text = value === 0 && setting.zero ? setting.zero : Array.isArray(value) ? value.join(', ') : String(value)
     return `| ${setting.label} | ${oneLine(text)}${setting.unit && value !== 0 ? ` ${setting.unit}` : ''} |`

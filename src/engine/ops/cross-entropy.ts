@@ -31,6 +31,8 @@ interface Rows {
   head: FrozenMatrix
   labels: tf.Tensor1D
   softcap: number | undefined
+  /** Share of each label that is spread over the whole vocabulary. */
+  smoothing?: number
 }
 
 function chunkOf({ hidden, head, labels, softcap }: Rows, from: number, rows: number): Chunk {
@@ -52,18 +54,29 @@ function pick(matrix: tf.Tensor2D, columns: tf.Tensor1D): tf.Tensor1D {
   return tf.gather(tf.reshape(matrix, [rows * width]), flat)
 }
 
-/** (softmax − onehot)·slope·W without the one-hot: softmax·slope·W less the label's own row. */
-function chunkGradient({ safe, slope }: Chunk, softmax: tf.Tensor2D, head: FrozenMatrix): tf.Tensor2D {
-  const own = head.rows(safe)
-  if (!slope) return tf.sub(tf.matMul(softmax, head.natural()), own)
-  const weighted = tf.mul(own, tf.reshape(pick(slope, safe), [-1, 1]))
-  return tf.sub(tf.matMul(tf.mul(softmax, slope) as tf.Tensor2D, head.natural()), weighted)
+/** (softmax − ε/V − (1−ε)·onehot)·slope·W without the one-hot, which is the label's own row; ε is the smoothing. */
+function chunkGradient(
+  { safe, slope }: Chunk,
+  softmax: tf.Tensor2D,
+  head: FrozenMatrix,
+  smoothing: number,
+): tf.Tensor2D {
+  const sharp = tf.mul(head.rows(safe), 1 - smoothing) as tf.Tensor2D
+  const spread = smoothing > 0 ? (tf.sub(softmax, smoothing / head.out) as tf.Tensor2D) : softmax
+  if (!slope) return tf.sub(tf.matMul(spread, head.natural()), sharp)
+  const weighted = tf.mul(sharp, tf.reshape(pick(slope, safe), [-1, 1]))
+  return tf.sub(tf.matMul(tf.mul(spread, slope) as tf.Tensor2D, head.natural()), weighted)
 }
 
-/** −log softmax at the label, 0 for ignored rows; the likeliest token's probability is 1/Σexp(logit − max). */
-function chunkLoss({ logits, safe, counts }: Chunk, softmax: tf.Tensor2D): tf.Tensor1D {
-  const loss = tf.sub(tf.sub(tf.max(logits, 1), pick(logits, safe)), tf.log(tf.max(softmax, 1)))
-  return tf.mul(loss, counts)
+/**
+ * −log softmax at the label, mixed with its mean over the vocabulary where labels are smoothed; 0 for ignored rows. The likeliest
+ * token's probability is 1/Σexp(logit − max).
+ */
+function chunkLoss({ logits, safe, counts }: Chunk, softmax: tf.Tensor2D, smoothing: number): tf.Tensor1D {
+  const own = pick(logits, safe)
+  const wanted = smoothing > 0 ? tf.add(tf.mul(own, 1 - smoothing), tf.mul(tf.mean(logits, 1), smoothing)) : own
+  const loss = tf.sub(tf.sub(tf.max(logits, 1), wanted), tf.log(tf.max(softmax, 1)))
+  return tf.mul(loss, counts) as tf.Tensor1D
 }
 
 function overChunks<T>(rows: number, vocabulary: number, run: (from: number, count: number) => T): T[] {
@@ -85,7 +98,7 @@ export function crossEntropyReference(
       tf.tidy(() => {
         const part = chunkOf({ hidden, head, labels, softcap }, from, count)
         const hit = tf.cast(tf.equal(tf.argMax(part.logits, 1), part.safe), 'float32')
-        return [chunkLoss(part, tf.softmax(part.logits)), tf.mul(hit, part.counts) as tf.Tensor1D] as const
+        return [chunkLoss(part, tf.softmax(part.logits), 0), tf.mul(hit, part.counts) as tf.Tensor1D] as const
       }),
     )
     return { loss: tf.concat1d(parts.map(([loss]) => loss)), correct: tf.concat1d(parts.map(([, hit]) => hit)) }
@@ -107,6 +120,7 @@ function rowProgram(
 ): void {
   const gradient = 'scale' in extra
   const scale = gradient ? extra.scale : 1
+  const { smoothing = 0 } = rows
   const bindings: Record<string, Binding> = {
     scores: { tensor: scores, type: 'f32', write: gradient },
     labels: { tensor: rows.labels, type: 'i32' },
@@ -115,7 +129,7 @@ function rowProgram(
   if (!gradient) bindings.correct = { tensor: extra.correct, type: 'f32', write: true }
   if (typeof scale !== 'number') bindings.scale = { tensor: scale, type: 'f32' }
   dispatch({
-    key: `cross-entropy row ${gradient ? 'gradient' : 'loss'} ${rows.softcap === undefined ? '' : 'softcap'}`,
+    key: `cross-entropy row ${gradient ? 'gradient' : 'loss'} ${rows.softcap === undefined ? '' : 'softcap'} ${smoothing > 0 ? 'smooth' : ''}`,
     bindings,
     uniforms: {
       rows: scores.shape[0],
@@ -123,14 +137,16 @@ function rowProgram(
       first: from,
       factor: typeof scale === 'number' ? scale : 1,
       softcap: rows.softcap ?? 0,
+      sharp: 1 - smoothing,
+      spread: smoothing / scores.shape[1],
     },
-    floats: ['factor', 'softcap'],
+    floats: ['factor', 'softcap', 'sharp', 'spread'],
     workgroups: spread(scores.shape[0]),
-    code: () => rowWGSL(gradient, rows.softcap !== undefined, 'scale' in bindings),
+    code: () => rowWGSL(gradient, rows.softcap !== undefined, 'scale' in bindings, smoothing > 0),
   })
 }
 
-function rowWGSL(gradient: boolean, softcap: boolean, scaleOnDevice: boolean): string {
+function rowWGSL(gradient: boolean, softcap: boolean, scaleOnDevice: boolean, smooth: boolean): string {
   const bent = softcap ? 'u.softcap * safe_tanh(raw / u.softcap)' : 'raw'
   const slope = softcap ? ' * (1.0 - (z / u.softcap) * (z / u.softcap))' : ''
   const factor = `u.factor${scaleOnDevice ? ' * scale[0]' : ''}`
@@ -139,24 +155,24 @@ function rowWGSL(gradient: boolean, softcap: boolean, scaleOnDevice: boolean): s
     for (var v = tid; v < u.vocabulary; v += ${ROW_THREADS}u) {
       let z = score(base + v);
       let p = exp(z - best.top) / best.sum;
-      scores[base + v] = (p - select(0.0, 1.0, i32(v) == label)) * inverse${slope};
+      scores[base + v] = (p - select(0.0, ${smooth ? 'u.sharp' : '1.0'}, i32(v) == label)${smooth ? ' - u.spread' : ''}) * inverse${slope};
     }`
     : 'if (tid == 0u) { correct[at] = select(0.0, 1.0, label >= 0 && u32(label) == best.index); }'
   return `${SAFE_TANH}
-struct Best { top: f32, sum: f32, index: u32 }
+struct Best { top: f32, sum: f32, index: u32${smooth ? ', total: f32' : ''} }
 var<workgroup> partial: array<Best, ${ROW_THREADS}>;
 fn score(i: u32) -> f32 { let raw = scores[i]; return ${bent}; }
 fn join(a: Best, b: Best) -> Best {
   let top = max(a.top, b.top);
   let index = select(select(b.index, a.index, a.top > b.top), min(a.index, b.index), a.top == b.top);
-  return Best(top, a.sum * exp(a.top - top) + b.sum * exp(b.top - top), index);
+  return Best(top, a.sum * exp(a.top - top) + b.sum * exp(b.top - top), index${smooth ? ', a.total + b.total' : ''});
 }
 ${rowMain(`
     let base = row * u.vocabulary;
     let at = u.first + row;
     let label = labels[at];
-    var own = Best(-3.0e38, 0.0, 0xffffffffu);
-    for (var v = tid; v < u.vocabulary; v += ${ROW_THREADS}u) { own = join(own, Best(score(base + v), 1.0, v)); }
+    var own = Best(-3.0e38, 0.0, 0xffffffffu${smooth ? ', 0.0' : ''});
+    for (var v = tid; v < u.vocabulary; v += ${ROW_THREADS}u) { let z = score(base + v); own = join(own, Best(z, 1.0, v${smooth ? ', z' : ''})); }
     partial[tid] = own;
     workgroupBarrier();
     for (var span = ${ROW_THREADS / 2}u; span > 0u; span /= 2u) {
@@ -165,7 +181,7 @@ ${rowMain(`
     }
     let best = partial[0];
     if (tid == 0u) {
-      let z = score(base + u32(max(label, 0)));
+      let z = ${smooth ? 'u.spread * best.total + u.sharp * ' : ''}score(base + u32(max(label, 0)));
       loss[at] = select(0.0, best.top + log(best.sum) - z, label >= 0);
     }
     ${gradient ? 'workgroupBarrier(); storageBarrier();' : ''}
@@ -216,6 +232,7 @@ export function crossEntropyWithGradReference(
   labels: tf.Tensor1D,
   scale: number | tf.Scalar,
   softcap?: number,
+  smoothing = 0,
 ): { loss: tf.Tensor1D; dHidden: tf.Tensor2D } {
   return tf.tidy(() => {
     const parts = overChunks(hidden.shape[0], head.out, (from, count) =>
@@ -223,7 +240,10 @@ export function crossEntropyWithGradReference(
         const part = chunkOf({ hidden, head, labels, softcap }, from, count)
         const softmax = tf.softmax(part.logits)
         const weight = tf.reshape(tf.mul(part.counts, scale), [count, 1])
-        return [chunkLoss(part, softmax), tf.mul(chunkGradient(part, softmax, head), weight) as tf.Tensor2D] as const
+        return [
+          chunkLoss(part, softmax, smoothing),
+          tf.mul(chunkGradient(part, softmax, head, smoothing), weight) as tf.Tensor2D,
+        ] as const
       }),
     )
     return {
@@ -238,7 +258,7 @@ export function crossEntropyWithGradReference(
 
 /**
  * Per-token loss `[n]` and the gradient `[n, d]` of scale · sum(loss) with respect to `hidden`, in one pass over the chunks.
- * `scale` may be a scalar on the device, so that a recorded step can be replayed.
+ * `scale` may be a scalar on the device, so that a recorded step can be replayed. `smoothing` is torch's label_smoothing.
  */
 export function crossEntropyWithGrad(
   hidden: tf.Tensor2D,
@@ -246,7 +266,8 @@ export function crossEntropyWithGrad(
   labels: tf.Tensor1D,
   scale: number | tf.Scalar,
   softcap?: number,
+  smoothing = 0,
 ): { loss: tf.Tensor1D; dHidden: tf.Tensor2D } {
-  if (onGPU()) return gradientProgram({ hidden, head, labels, softcap }, scale)
-  return crossEntropyWithGradReference(hidden, head, labels, scale, softcap)
+  if (onGPU()) return gradientProgram({ hidden, head, labels, softcap, smoothing }, scale)
+  return crossEntropyWithGradReference(hidden, head, labels, scale, softcap, smoothing)
 }

@@ -40,6 +40,13 @@ export function dropoutMask(count: number, rate: number, seed: number, salt: num
   return mask
 }
 
+/** `count` numbers spread evenly over -1 to 1, from the same hash. */
+export function evenNoise(count: number, seed: number, salt: number): Float32Array {
+  const first = hash32(seed)
+  const second = hash32(first + salt + 1)
+  return Float32Array.from({ length: count }, (_, i) => hash32(hash32(i + first) ^ second) / 2 ** 31 - 1)
+}
+
 /** Reference on any backend: the mask is made on the host and uploaded. A seed on the device is read back (cheap off the GPU only). */
 export function dropoutReference<T extends tf.Tensor>(x: T, key: DropoutKey): T {
   const seed = typeof key.seed === 'number' ? key.seed : key.seed.dataSync()[0]!

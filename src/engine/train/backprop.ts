@@ -5,7 +5,7 @@
 import type { Adapter } from '../adapters/lora'
 import type { Network, Pass } from '../nn/network'
 import { takeRows } from '../nn/rows'
-import { crossEntropyWithGrad } from '../ops'
+import { crossEntropyWithGrad, evenNoise } from '../ops'
 import { tf } from '../tf'
 import type { Batch, DeviceBatch } from './batch'
 import { uploadBatch } from './batch'
@@ -34,9 +34,36 @@ export function lookedAt(network: Network, x: tf.Tensor2D, on: DeviceBatch): tf.
   return network.finish(takeRows(x, on.positions, false))
 }
 
+/** How a training step differs from a plain one, beside its adapter. */
+export interface Regularisation {
+  /** Share of each label that is spread over the whole vocabulary. */
+  readonly labelSmoothing: number
+  /** NEFTune's alpha; 0 adds no noise. */
+  readonly neftune: number
+}
+
+/** Salt that tells the noise from dropout masks, which count from 0. */
+const NOISE = 0x6e656674
+
+/**
+ * NEFTune (Jain et al. 2023): embedded tokens plus even noise within ± alpha / √(length · hidden), the length being that of the longest
+ * row, as in transformers. Takes the states over.
+ */
+function shaken(x: tf.Tensor2D, batch: Batch, alpha: number, seed: number): tf.Tensor2D {
+  const most = alpha / Math.sqrt(batch.longest * x.shape[1])
+  const noisy = tf.tidy(() => tf.add(x, tf.mul(tf.tensor2d(evenNoise(x.size, seed, NOISE), x.shape), most)) as tf.Tensor2D) // prettier-ignore
+  x.dispose()
+  return noisy
+}
+
 /** The layers' inputs `[rows · seq, hidden]` in order, and after them the last layer's output. */
-export function forward(network: Network, on: DeviceBatch, pass: Pass): tf.Tensor2D[] {
-  const states = [tf.tidy(() => network.embed(on.ids, pass))]
+export function forward(
+  network: Network,
+  on: DeviceBatch,
+  pass: Pass,
+  shake: (embedded: tf.Tensor2D) => tf.Tensor2D = (embedded) => embedded,
+): tf.Tensor2D[] {
+  const states = [shake(tf.tidy(() => network.embed(on.ids, pass)))]
   for (let i = 0; i < network.layers; i++) {
     const x = states[i] as tf.Tensor2D
     states.push(tf.tidy(() => network.layer(i, x, pass)))
@@ -53,13 +80,14 @@ export function backprop(
   adapter: Adapter,
   batch: Batch,
   scale: number,
-  dropoutSeed: number,
+  seed: number,
+  { labelSmoothing, neftune }: Regularisation = { labelSmoothing: 0, neftune: 0 },
 ): BatchGradients {
   const on = uploadBatch(batch)
-  const pass = trainingPass(adapter, batch, on, dropoutSeed)
-  const states = forward(network, on, pass)
+  const pass = trainingPass(adapter, batch, on, seed)
+  const states = forward(network, on, pass, (x) => (neftune > 0 ? shaken(x, batch, neftune, seed) : x))
   const last = states.pop() as tf.Tensor2D
-  const { lossSum, dy: fromHead } = headGradient(network, last, on, scale)
+  const { lossSum, dy: fromHead } = headGradient(network, last, on, scale, labelSmoothing)
   let dy = fromHead
   last.dispose()
   const gradients = new Array<tf.Tensor>(adapter.variables.length)
@@ -84,6 +112,7 @@ function headGradient(
   x: tf.Tensor2D,
   on: DeviceBatch,
   scale: number,
+  smoothing: number,
 ): { lossSum: tf.Scalar; dy: tf.Tensor2D } {
   return tf.tidy(() => {
     const chosen = takeRows(x, on.positions, false)
@@ -93,6 +122,7 @@ function headGradient(
       on.targets,
       scale,
       network.logitCap,
+      smoothing,
     )
     const [dChosen] = pullback(() => network.finish(chosen), [chosen], dHidden)
     // Each position has one place at most, so scattering is gathering, with zeros where there is none.

@@ -3,8 +3,7 @@
  * Refuses a checkpoint of another job.
  */
 import { CodedError } from '../../shared/errors'
-import type { Job, SettingKey } from '../../shared/job'
-import { defaultJob } from '../../shared/job'
+import { currentJob, type Job, type SettingKey } from '../../shared/job'
 import type { Checkpoint, TensorData } from '../../shared/records'
 import type { PeftAdapter } from '../formats/peft'
 import { parsePeftConfig } from '../formats/peft'
@@ -25,11 +24,10 @@ const FREE: readonly SettingKey[] = [
 ]
 
 /** @throws CodedError `checkpoint.mismatch` naming every setting that differs. */
-export function checkSameJob(stored: Job, job: Job): void {
-  // A checkpoint of an earlier version lacks the settings that came since.
-  const then = { ...defaultJob(), ...stored }
+export function checkSameJob(kept: Job, job: Job): void {
+  const stored = currentJob(kept)
   const differing = (Object.keys(job) as SettingKey[]).filter(
-    (key) => !FREE.includes(key) && JSON.stringify(then[key]) !== JSON.stringify(job[key]),
+    (key) => !FREE.includes(key) && JSON.stringify(stored[key]) !== JSON.stringify(job[key]),
   )
   if (differing.length === 0) return
   throw new CodedError('checkpoint.mismatch', `The checkpoint was made with other settings: ${differing.join(', ')}.`, {
@@ -47,7 +45,8 @@ export function checkpointAdapter(checkpoint: Checkpoint, baseName: string): Pef
   for (const [name, tensor] of Object.entries(checkpoint.tensors)) {
     if (name.startsWith(ADAPTER)) tensors[name.slice(ADAPTER.length)] = tensor
   }
-  const { job, adapterConfig } = checkpoint.meta
+  const { adapterConfig } = checkpoint.meta
+  const job = currentJob(checkpoint.meta.job)
   const targets = targetsOf(Object.keys(tensors))
   const config = adapterConfig
     ? parsePeftConfig(adapterConfig)

@@ -76,7 +76,7 @@ async function* look(session: TrainSession): AsyncGenerator<SessionEvent, boolea
   if (owesEvaluation(session)) {
     const started = performance.now()
     yield { kind: 'stage', stage: 'Evaluating', done: 0, total: session.evalRows.length }
-    const { loss } = await evaluate(session.model, session.adapter, session.evalRows)
+    const { loss } = await session.judged(() => evaluate(session.model, session.adapter, session.evalRows))
     session.spend(performance.now() - started)
     metrics.push({ step, epoch: session.epoch, time: session.time, evalLoss: loss })
     const isBest = loss < (progress.bestEvalLoss ?? Number.POSITIVE_INFINITY)
@@ -103,11 +103,14 @@ async function sampleNow(session: TrainSession): Promise<RunSample> {
   const started = performance.now()
   const { model, adapter, job, samplePrompt, step } = session
   const settings = { ...DEFAULT_SAMPLING, temperature: 0, repetitionPenalty: 1, maxNewTokens: job.sampleTokens, seed: job.seed } // prettier-ignore
-  const answer = generate(model, adapter, samplePrompt ?? [], settings)
-  let turn = await answer.next()
-  while (!turn.done) turn = await answer.next()
+  const { text } = await session.judged(async () => {
+    const answer = generate(model, adapter, samplePrompt ?? [], settings)
+    let turn = await answer.next()
+    while (!turn.done) turn = await answer.next()
+    return turn.value
+  })
   const prompt = model.tokenizer.decode(samplePrompt ?? [], { skipSpecialTokens: true })
-  const sample: RunSample = { step, prompt, text: turn.value.text }
+  const sample: RunSample = { step, prompt, text }
   session.samples.push(sample)
   session.spend(performance.now() - started)
   return sample

@@ -3,7 +3,7 @@
  * Refuses hidden state: everything that the next step depends on is in its checkpoint.
  */
 import { CodedError } from '../../shared/errors'
-import type { Job } from '../../shared/job'
+import { currentJob, type Job } from '../../shared/job'
 import { MetricBuffer } from '../../shared/metrics'
 import type { BatchSource, Checkpoint, CheckpointMeta, EncodedRow, RunMark, RunSample } from '../../shared/records'
 import type { Adapter } from '../adapters/lora'
@@ -11,8 +11,9 @@ import { createAdapter, loadAdapter } from '../adapters/lora'
 import { withGuard } from '../device-guard'
 import type { PeftAdapter } from '../formats/peft'
 import type { Model } from '../models/model'
-import { AdamW } from '../optim/adamw'
+import { WeightAverage } from '../optim/average'
 import { clipFactor } from '../optim/clip'
+import { createOptimiser, type Optimiser } from '../optim/optimiser'
 import { learningRate } from '../optim/schedule'
 import { sumSquares } from '../ops'
 import { mixSeed } from '../random'
@@ -58,7 +59,9 @@ export class TrainSession {
   readonly marks: RunMark[] = []
   readonly progress: Progress = { bestStep: null, bestEvalLoss: null, evalsWithoutBest: 0 }
   readonly #batches: BatchSource
-  readonly #optimiser: AdamW
+  readonly #optimiser: Optimiser
+  /** Null where the last weights count. */
+  readonly #average: WeightAverage | null
   readonly #adapterConfig: Record<string, unknown> | undefined
   #step = 0
   #tokensSeen = 0
@@ -66,7 +69,8 @@ export class TrainSession {
   #skipped = 0
 
   constructor(input: SessionInput) {
-    const { model, job, checkpoint } = input
+    const { model, checkpoint } = input
+    const job = currentJob(input.job)
     this.model = model
     this.job = job
     this.evalRows = input.evalRows
@@ -77,12 +81,8 @@ export class TrainSession {
     this.adapter = startAdapter(input)
     const isPlain = !input.initAdapter && !model.fanInFanOut
     this.#adapterConfig = checkpoint?.meta.adapterConfig ?? (isPlain ? undefined : { ...this.adapter.config })
-    this.#optimiser = new AdamW(this.adapter.variables, {
-      beta1: job.adamBeta1,
-      beta2: job.adamBeta2,
-      epsilon: job.adamEpsilon,
-      weightDecay: job.weightDecay,
-    })
+    this.#optimiser = createOptimiser(job, this.adapter.variables)
+    this.#average = job.ema > 0 ? new WeightAverage(this.adapter.variables, job.ema) : null
     this.metrics = new MetricBuffer(checkpoint?.meta.metrics)
     if (checkpoint) this.#restore(checkpoint)
   }
@@ -126,9 +126,12 @@ export class TrainSession {
     const step = this.#step + 1
     const micro = Array.from({ length: job.gradAccum }, () => this.#batches.next())
     const { loss, norm, gradients } = await this.#gradients(micro, step)
-    const rate = learningRate(job, step, this.totalSteps)
+    const rate = learningRate(job, step, this.totalSteps, this.metrics.column('evalLoss'))
     const finite = Number.isFinite(loss) && Number.isFinite(norm)
-    if (finite) this.#optimiser.update(gradients, rate, clipFactor(norm, job.clip))
+    if (finite) {
+      this.#optimiser.update(gradients, rate, clipFactor(norm, job.clip))
+      this.#average?.follow()
+    }
     for (const gradient of gradients) gradient.dispose()
     const tokens = micro.flat().reduce((sum, row) => sum + row.inputIds.length, 0)
     this.#step = step
@@ -152,11 +155,17 @@ export class TrainSession {
     return { event, mark }
   }
 
+  /** Runs work with the weights that are judged and kept: their average where there is one. */
+  judged<T>(work: () => Promise<T>): Promise<T> {
+    return this.#average ? this.#average.during(work) : work()
+  }
+
   /** All state, so that a session made from it goes on with the same numbers. Forces a sync with the device. */
   async checkpoint(): Promise<Checkpoint> {
-    const [{ tensors }, moments] = await withGuard(async () => [
-      await this.adapter.toPeft(this.model.record.name),
+    const [{ tensors }, moments, trained] = await withGuard(async () => [
+      await this.judged(() => this.adapter.toPeft(this.model.record.name)),
       await this.#optimiser.save(),
+      (await this.#average?.save()) ?? {},
     ])
     const named = Object.fromEntries(Object.entries(tensors).map(([key, tensor]) => [ADAPTER + key, tensor]))
     const meta: CheckpointMeta = {
@@ -173,11 +182,12 @@ export class TrainSession {
       marks: [...this.marks],
       ...(this.#adapterConfig ? { adapterConfig: this.#adapterConfig } : {}),
     }
-    return { meta, tensors: { ...named, ...moments } }
+    return { meta, tensors: { ...named, ...moments, ...trained } }
   }
 
   dispose(): void {
     this.#optimiser.dispose()
+    this.#average?.dispose()
     this.adapter.dispose()
   }
 
@@ -200,7 +210,7 @@ export class TrainSession {
           const batch = packBatch(rows, tf.getBackend() !== 'webgpu', this.job.packing)
           checkPositions(batch, this.model)
           const seed = mixSeed(this.job.seed, step, m)
-          const part = backprop(this.model.network, this.adapter, batch, 1 / labels, seed)
+          const part = backprop(this.model.network, this.adapter, batch, 1 / labels, seed, this.job)
           lossSum = plus(lossSum, part.lossSum)
           gradients = gradients.length === 0 ? part.gradients : gradients.map((sum, i) => plus(sum, part.gradients[i]!))
         }
@@ -231,6 +241,7 @@ export class TrainSession {
 
   #restore({ meta, tensors }: Checkpoint): void {
     this.#optimiser.restore(tensors)
+    this.#average?.restore(tensors)
     this.#batches.restore(meta.cursor)
     this.#step = meta.step
     this.#tokensSeen = meta.tokensSeen

@@ -1,24 +1,60 @@
 /** Learning rates, clipping and the run's calendar. */
 import { describe, expect, it } from 'vitest'
 import { clipFactor } from '../../../src/engine/optim/clip'
-import { learningRate } from '../../../src/engine/optim/schedule'
+import { learningRate, type ScheduleSettings } from '../../../src/engine/optim/schedule'
 import { interval, isDue, totalSteps } from '../../../src/engine/train/schedule'
+import { defaultJob } from '../../../src/shared/job'
+import { goldenJson } from '../../support/golden'
 
-const at = (schedule: 'cosine' | 'linear' | 'constant', warmupSteps: number, total: number): number[] =>
-  Array.from({ length: total }, (_, i) => learningRate({ schedule, warmupSteps, learningRate: 1 }, i + 1, total))
+const golden = await goldenJson<{
+  schedules: Record<string, number[]> & {
+    steps: number
+    warmup: number
+    wsd_decay: number
+    plateau: { losses: number[]; patience: number; factor: number; rates: number[] }
+  }
+}>('training.json')
+const recorded = golden.schedules
+
+const at = (change: Partial<ScheduleSettings>): number[] =>
+  Array.from({ length: recorded.steps }, (_, i) =>
+    learningRate({ ...defaultJob(), learningRate: 1, warmupSteps: recorded.warmup, ...change }, i + 1, recorded.steps),
+  )
 
 describe('learningRate', () => {
-  // Recorded from transformers.get_scheduler.
-  it('is linear as in transformers', () => {
-    expect(at('linear', 2, 6)).toEqual([0, 0.5, 1, 0.75, 0.5, 0.25])
+  it.each<[string, Partial<ScheduleSettings>]>([
+    ['cosine', { schedule: 'cosine' }],
+    ['linear', { schedule: 'linear' }],
+    ['constant', { schedule: 'constant' }],
+    ['cosine-restarts', { schedule: 'cosine-restarts', cycles: 3 }],
+    ['cosine-final', { schedule: 'cosine', finalRate: 0.1 }],
+    ['polynomial', { schedule: 'polynomial', power: 2, finalRate: 0.1 }],
+    ['wsd', { schedule: 'wsd', decayShare: recorded.wsd_decay / recorded.steps }],
+  ])('is %s as in transformers', (name, change) => {
+    const wanted = recorded[name]!
+    at(change).forEach((rate, i) => expect(rate, `step ${i + 1}`).toBeCloseTo(wanted[i]!, 12))
   })
-  it('is a cosine as in transformers', () => {
-    const wanted = [0, 0.5, 1, 0.8535533905932737, 0.5, 0.14644660940673627]
-    at('cosine', 2, 6).forEach((rate, i) => expect(rate).toBeCloseTo(wanted[i]!, 12))
+
+  it('goes down on a plateau as in PyTorch', () => {
+    const { losses, patience, factor, rates } = recorded.plateau
+    const settings = {
+      ...defaultJob(),
+      schedule: 'plateau',
+      learningRate: 1,
+      plateauPatience: patience,
+      plateauFactor: factor,
+    } as const
+    losses.forEach((_, i) => {
+      const seen = losses.slice(0, i + 1).flatMap((loss) => [Number.NaN, loss])
+      expect(learningRate(settings, 10, 20, seen), `after ${i + 1}`).toBeCloseTo(rates[i]!, 12)
+    })
+    expect(new Set(rates).size).toBe(4)
   })
-  it('is constant after the warm-up', () => {
-    expect(at('constant', 1, 3)).toEqual([0, 1, 1])
-    expect(at('constant', 0, 2)).toEqual([1, 1])
+
+  it('takes the warm-up as a share of all steps, rounded up, unless steps are given', () => {
+    const share = at({ schedule: 'constant', warmupSteps: 0, warmupRatio: 0.06 })
+    expect(share.slice(0, 3)).toEqual([0, 0.5, 1])
+    expect(at({ schedule: 'constant', warmupSteps: 4, warmupRatio: 0.5 }).slice(0, 5)).toEqual([0, 0.25, 0.5, 0.75, 1])
   })
 })
 

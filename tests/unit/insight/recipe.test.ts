@@ -66,8 +66,7 @@ describe('recommend', () => {
           for (const reason of reasons)
             expect([reason.text.length > 10, reason.source.length > 3]).toEqual([true, true])
           expect(() => completeJob(change)).not.toThrow()
-          const steps = (rows * (change.epochs ?? 3)) / ((change.batchSize ?? 4) * (change.gradAccum ?? 1))
-          expect(change.warmupSteps ?? 0).toBeLessThanOrEqual(Math.max(1, steps / 10))
+          expect(change.warmupRatio).toBeLessThanOrEqual(0.1)
         }
       }
     }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { CodedError } from '../../../src/shared/errors'
 import {
+  applies,
   checkSetting,
   completeJob,
   defaultJob,
@@ -8,6 +9,7 @@ import {
   parseSetting,
   SETTING_LIST,
   SETTINGS,
+  type SettingKey,
 } from '../../../src/shared/job'
 
 describe('the settings table', () => {
@@ -27,6 +29,19 @@ describe('the settings table', () => {
     expect(new Set(flags).size).toBe(flags.length)
     expect(flagOf('learningRate')).toBe('lr')
     expect(flagOf('warmupSteps')).toBe('warmup-steps')
+  })
+
+  it('says under which values of other settings one does anything', () => {
+    const job = defaultJob()
+    expect(applies('cycles', job)).toBe(false)
+    expect(applies('cycles', { ...job, schedule: 'cosine-restarts' })).toBe(true)
+    expect(applies('rank', job)).toBe(true)
+    for (const [key, { when }] of SETTING_LIST) {
+      for (const [other, values] of Object.entries(when ?? {})) {
+        expect(SETTINGS, `${key} hangs on ${other}`).toHaveProperty(other)
+        for (const value of values) expect(checkSetting(other as SettingKey, value), `${key}: ${value}`).toBeNull()
+      }
+    }
   })
 
   it('reads text forms and judges them', () => {

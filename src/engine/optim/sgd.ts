@@ -1,0 +1,24 @@
+/** Stochastic gradient descent with momentum as torch.optim.SGD computes it: weight decay is part of the gradient. Refuses Nesterov. */
+import { tf } from '../tf'
+import type { Rule } from './optimiser'
+
+export interface MomentumSettings {
+  readonly momentum: number
+  readonly weightDecay: number
+}
+
+/** g ← clip·grad + decay·p; buffer ← momentum·buffer + g; p ← p − lr·buffer. */
+export function sgd({ momentum, weightDecay }: MomentumSettings): Rule {
+  return {
+    name: 'sgd',
+    slots: () => ['momentum'],
+    update: (variable, gradient, slots, { learningRate, clip }) => {
+      const buffer = slots[0] as tf.Variable
+      tf.tidy(() => {
+        const slope = tf.add(tf.mul(gradient, clip), tf.mul(variable, weightDecay))
+        buffer.assign(tf.add(tf.mul(buffer, momentum), slope))
+        variable.assign(tf.sub(variable, tf.mul(buffer, learningRate)))
+      })
+    },
+  }
+}
