@@ -70,8 +70,8 @@ const api: EngineApi = {
     await storage.deleteModel(id)
   },
 
-  async forecast(job, rowLength) {
-    const { shape } = await workshop.record(job.model)
+  async forecast(job, rowLength, other) {
+    const shape = other ?? (await workshop.record(job.model)).shape
     return forecast(shape, job, rowLength, await workshop.anyDevice())
   },
 

@@ -38,8 +38,16 @@ export class Http {
   readonly #stall: number
   readonly #tries: number
 
+  /** @throws CodedError `usage` where the endpoint is no web address, or would carry the token in the open. */
   constructor(endpoint: string, { token = '', delay = 500, stall = 30_000, tries = 5 }: HttpOptions = {}) {
-    this.#origin = new URL(endpoint).origin
+    const url = webAddress(endpoint)
+    if (token !== '' && url.protocol === 'http:' && !isLocal(url.hostname)) {
+      throw new CodedError('usage', 'A token is not sent over a connection that others can read.', {
+        where: endpoint,
+        fix: 'Write the endpoint with https, or take the token out.',
+      })
+    }
+    this.#origin = url.origin
     this.#token = token
     this.#delay = delay
     this.#stall = stall
@@ -55,8 +63,17 @@ export class Http {
     }
   }
 
-  /** Bytes `start` to `end` of a file; goes on from the last byte that came where a connection breaks. */
-  async range(url: URL, start: number, end: number, signal?: AbortSignal): Promise<Uint8Array> {
+  /**
+   * Bytes `start` to `end` of a file; goes on from the last byte that came where a connection breaks.
+   * @param onBytes hears of each piece that came.
+   */
+  async range(
+    url: URL,
+    start: number,
+    end: number,
+    signal?: AbortSignal,
+    onBytes: (count: number) => void = () => {},
+  ): Promise<Uint8Array> {
     const result = new Uint8Array(end - start)
     let got = 0
     if (result.length === 0) return result
@@ -65,6 +82,7 @@ export class Http {
       return this.#read(url, { range: `bytes=${from}-${end - 1}` }, { from, end }, attempt, (chunk) => {
         result.set(chunk, got)
         got += chunk.length
+        onBytes(chunk.length)
       })
     })
     return result
@@ -82,7 +100,7 @@ export class Http {
         signal?.throwIfAborted()
         const passing = error instanceof Passing ? error : error instanceof CodedError ? null : unreachable(url, error)
         if (!passing) throw error
-        if (tried >= this.#tries) throw passing.report
+        if (tried >= this.#tries || isOffline()) throw passing.report
         await pause(Math.max(passing.after, this.#delay * 2 ** (tried - 1)), signal)
       } finally {
         signal?.removeEventListener('abort', relay)
@@ -188,13 +206,7 @@ function checked(url: URL, response: Response): Response {
       'Check owner and name; a private model needs a token.',
     )
   }
-  if (status === 401 || status === 403) {
-    throw failure(
-      url,
-      code === 'GatedRepo' ? 'This model asks you to accept its conditions first.' : 'The hub refused access.',
-      'If the model is gated, accept its conditions on its page and give an access token; if not, check its name.',
-    )
-  }
+  if (status === 401 || status === 403) throw refused(url, status, code)
   if (status === 404) {
     const what =
       code === 'RevisionNotFound' ? 'There is no such revision of this model.' : 'There is no such model or file.'
@@ -215,7 +227,43 @@ function checkRange(url: URL, response: Response, from: number): void {
   }
 }
 
+function refused(url: URL, status: number, code: string): CodedError {
+  const gated = code === 'GatedRepo'
+  const what = gated
+    ? status === 403
+      ? 'The account of this token has not been given access to this model.'
+      : 'This model is gated: its files need an access token.'
+    : 'The hub refused access.'
+  const fix = gated
+    ? 'Accept the conditions on the model’s page, then give a token of the same account that may read it.'
+    : 'If the model is gated or private, give an access token that may read it; if you gave one, check it.'
+  return new CodedError('hub.access', what, { where: url.origin + url.pathname, fix })
+}
+
+function webAddress(endpoint: string): URL {
+  const url = URL.canParse(endpoint) ? new URL(endpoint) : null
+  if (url && /^https?:$/.test(url.protocol)) return url
+  throw new CodedError('usage', 'The endpoint is not a web address.', {
+    where: endpoint,
+    fix: 'Write it like https://huggingface.co, or leave it empty for Hugging Face.',
+  })
+}
+
+function isLocal(host: string): boolean {
+  return host === 'localhost' || host.endsWith('.localhost') || host === '[::1]' || /^127\./.test(host)
+}
+
+/** Whether the browser says so; Node does not know. */
+function isOffline(): boolean {
+  return globalThis.navigator?.onLine === false
+}
+
 function unreachable(url: URL, cause: unknown): Passing {
+  if (isOffline()) {
+    return new Passing(
+      failure(url, 'You are offline: the hub cannot be reached.', 'Go online and go on: what has come so far is kept.'),
+    )
+  }
   const why = cause instanceof Error ? cause.message : String(cause)
   return new Passing(failure(url, `The hub could not be reached: ${why}.`, RETRY, cause))
 }

@@ -37,7 +37,7 @@ export class Hub {
   readonly #http: Http
 
   constructor({ endpoint = HUGGING_FACE, ...options }: HubOptions = {}) {
-    this.#endpoint = endpoint.replace(/\/+$/, '')
+    this.#endpoint = endpoint.trim().replace(/\/+$/, '')
     this.#http = new Http(this.#endpoint, options)
   }
 
@@ -67,8 +67,16 @@ export class Hub {
     }
   }
 
-  /** The files of a model by ranges; its commit is fixed, so a file cannot change between two reads. */
-  source(model: HubModel, signal?: AbortSignal): FileSource {
+  /** Where a person reads about a model, and accepts its conditions. */
+  pageOf({ owner, name }: HubName): string {
+    return `${this.#endpoint}/${owner}/${name}`
+  }
+
+  /**
+   * The files of a model by ranges; its commit is fixed, so a file cannot change between two reads.
+   * @param onBytes hears of all bytes that come.
+   */
+  source(model: HubModel, signal?: AbortSignal, onBytes?: (count: number) => void): FileSource {
     return {
       list: async () => model.files,
       read: async (name, start = 0, end) => {
@@ -85,6 +93,7 @@ export class Hub {
           start,
           Math.min(end ?? file.size, file.size),
           signal,
+          onBytes,
         )
       },
     }

@@ -42,6 +42,7 @@ export const ERROR_CODES = {
   'run.missing': 2,
   'export.verify': 1,
   'hub.request': 1,
+  'hub.access': 2,
   'worker.died': 1,
   cancelled: 1,
   internal: 1,

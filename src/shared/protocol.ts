@@ -2,6 +2,7 @@
  * The one thing page and workers agree on: two APIs, their requests, and the events that come back.
  * Refuses DOM types other than File, Blob and handles of folders, and anything that structured clone cannot carry.
  */
+import type { ErrorReport } from './errors'
 import type { ExportDtype, ExportFormat } from './exports'
 import type { OnProgress } from './files'
 import type { Job } from './job'
@@ -17,6 +18,7 @@ import type {
   MemoryForecast,
   ModelId,
   ModelRecord,
+  ModelShape,
   PreviewRow,
   RowProblem,
   RunId,
@@ -111,14 +113,26 @@ export interface HubListing {
   owner: string
   name: string
   commit: string
+  /** The address of its page. */
+  page: string
+  /** As the hub spells it, "apache-2.0"; empty where it tells none. */
   licence: string
   gated: boolean
   /** Bytes of the files that would be fetched. */
   bytes: number
+  /** What its settings and headers say; null where they may not be read, or say that it cannot be loaded here. */
+  record: ModelRecord | null
+  /** Why it cannot be loaded here. */
+  refusal: ErrorReport | null
+  /** Why its files may not be read, with this token or without one. */
+  locked: ErrorReport | null
   /** Whether it is stored here already, and else the bytes that an interrupted transfer left. */
   stored: boolean
   transferred: number
 }
+
+/** The stage of a transfer in which it can be paused: bytes are on their way. */
+export const FETCHING = 'Fetching'
 
 /** The engine worker: device, models, training, generation, export. */
 export interface EngineApi {
@@ -128,7 +142,7 @@ export interface EngineApi {
   listModels(): Promise<ModelRecord[]>
   /** Reads, checks and stores a local Hugging Face folder; nothing is stored if it is refused. */
   importModel(files: { path: string; file: File }[], onProgress: OnProgress): Promise<ModelRecord>
-  /** Looks a model up on a hub. */
+  /** Looks a model up on a hub, and reads its settings and headers; fetches no weights. */
   findHubModel(request: HubRequest): Promise<HubListing>
   /** Fetches a hub's model by ranges, checks and stores it; goes on with a transfer that was interrupted. */
   fetchHubModel(request: HubRequest, onProgress: OnProgress): Promise<ModelRecord>
@@ -137,7 +151,8 @@ export interface EngineApi {
   /** Loads a model onto the device unless it is there already. */
   openModel(id: ModelId, onProgress: OnProgress): Promise<ModelRecord>
   deleteModel(id: ModelId): Promise<void>
-  forecast(job: Job, rowLength: number): Promise<MemoryForecast>
+  /** Predicts the memory of a job, on its own model or on one of another shape. */
+  forecast(job: Job, rowLength: number, shape?: ModelShape): Promise<MemoryForecast>
   /** Stores a new run with an immutable copy of the job; does not start it. */
   createRun(job: Job, name: string): Promise<RunRecord>
   /** Starts or resumes a run from its last checkpoint; settles when it ends, is paused, stopped or fails. */

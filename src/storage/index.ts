@@ -1,6 +1,6 @@
 /**
  * What the browser keeps for this page: runs, datasets, models, settings.
- * Refuses secrets; pages read from here, workers also write.
+ * Refuses secrets that nobody asked to be kept; pages read from here, workers also write.
  */
 export {
   cleanDatasets,
@@ -17,7 +17,16 @@ export {
   type StoredRow,
 } from './datasets'
 export { whenRunIsFree, withRunLock } from './locks'
-export { cleanModels, deleteModel, getModel, listModels, listTransfers, modelSource, storeModel } from './models'
+export {
+  cleanModels,
+  deleteModel,
+  getModel,
+  listModels,
+  listTransfers,
+  modelSource,
+  storeModel,
+  type PendingTransfer,
+} from './models'
 export {
   appendMetrics,
   deleteRun,

@@ -20,6 +20,19 @@ interface Transfer {
   /** What the files are at their origin (revision, ETags): parts of another version are not used. */
   version: string
   place: Place
+  /** Bytes of all files, and where they come from; unknown of transfers begun long ago. */
+  total?: number
+  origin?: string
+}
+
+/** An unfinished transfer that can be gone on with. */
+export interface PendingTransfer {
+  id: ModelId
+  /** Bytes that are in, of how many; 0 where that is not known. */
+  bytes: number
+  total: number
+  /** As given to {@link storeModel}. */
+  origin: string
 }
 
 // Keys: ['model', id], ['transfer', id], ['part', id, file, part].
@@ -40,6 +53,8 @@ export interface StoreOptions {
   onProgress?: OnProgress
   signal?: AbortSignal
   version?: string
+  /** Where the files come from, as {@link listTransfers} tells it. */
+  origin?: string
   parallel?: number
   check?: (stored: FileSource) => Promise<void>
 }
@@ -77,8 +92,8 @@ export async function storeModel(
   return whileWriting('model', id, async () => {
     let resumable = options.version !== undefined
     try {
-      const place = await openTransfer(id, options.version)
       const files = (await source.list()).map(({ name, size }) => ({ name, size }))
+      const place = await openTransfer(id, files, options)
       await copyParts(id, place, source, files, options)
       await options.check?.(sourceOf(id, async () => ({ files, place }))).catch((error: unknown) => {
         resumable = false
@@ -103,10 +118,14 @@ export async function deleteModel(id: ModelId): Promise<void> {
 }
 
 /** Unfinished transfers that can be gone on with, and the bytes they hold. */
-export async function listTransfers(): Promise<{ id: ModelId; bytes: number }[]> {
+export async function listTransfers(): Promise<PendingTransfer[]> {
   const ids = (await db.keys(['transfer'])).map((key) => String(key[1]))
   return Promise.all(
-    ids.map(async (id) => ({ id, bytes: (await db.all<number>(['part', id])).reduce((sum, size) => sum + size, 0) })),
+    ids.map(async (id) => {
+      const { total = 0, origin = '' } = (await db.get<Transfer>(['transfer', id])) ?? {}
+      const bytes = (await db.all<number>(['part', id])).reduce((sum, size) => sum + size, 0)
+      return { id, bytes, total, origin }
+    }),
   )
 }
 
@@ -123,13 +142,18 @@ export async function cleanModels(): Promise<void> {
   }
 }
 
-async function openTransfer(id: ModelId, version: string | undefined): Promise<Place> {
+async function openTransfer(
+  id: ModelId,
+  files: readonly { size: number }[],
+  { version, origin = '' }: StoreOptions,
+): Promise<Place> {
   const begun = await db.get<Transfer>(['transfer', id])
   if (begun && version !== undefined && begun.version === version) return begun.place
   await removeModel(id)
   const place = await writablePlace()
   if (version !== undefined) {
-    await db.write((store) => void store.put({ version, place } satisfies Transfer, ['transfer', id]))
+    const total = files.reduce((sum, file) => sum + file.size, 0)
+    await db.write((store) => void store.put({ version, place, total, origin } satisfies Transfer, ['transfer', id]))
   }
   return place
 }

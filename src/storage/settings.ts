@@ -1,6 +1,6 @@
 /**
  * Small choices that outlive a visit, and how much room the browser gives.
- * Refuses secrets and anything large.
+ * Refuses anything large, and secrets unless the person asked for it.
  */
 import { guarded, openDatabase } from './database'
 

@@ -43,6 +43,7 @@ class Datasets {
       await this.refresh()
       this.choose(dataset.id)
       void device.measureRoom()
+      void device.keep()
       return true
     } catch (error) {
       const report = toReport(error)

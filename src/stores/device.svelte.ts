@@ -3,7 +3,7 @@ import { engine } from '../client'
 import { toReport, type ErrorReport } from '../shared/errors'
 import type { Job } from '../shared/job'
 import type { DeviceReport } from '../shared/records'
-import { storageEstimate, type StorageEstimate } from '../storage'
+import { requestPersistence, storageEstimate, type StorageEstimate } from '../storage'
 
 class DeviceStore {
   report = $state.raw<DeviceReport | null>(null)
@@ -11,6 +11,7 @@ class DeviceStore {
   opening = $state(false)
   room = $state.raw<StorageEstimate | null>(null)
   #choice: Job['backend'] | null = null
+  #askedToKeep = false
 
   /** Opens the device of this choice, unless it is open already. */
   async open(choice: Job['backend']): Promise<void> {
@@ -26,6 +27,19 @@ class DeviceStore {
     } finally {
       this.opening = false
     }
+  }
+
+  /**
+   * Asks the browser not to clear by itself what is kept here: once a visit, when the first thing worth keeping is in, or
+   * when the person wants it. True if it promised.
+   */
+  async keep(again = false): Promise<boolean> {
+    if (this.room?.persisted) return true
+    if (this.#askedToKeep && !again) return false
+    this.#askedToKeep = true
+    const promised = await requestPersistence().catch(() => false)
+    await this.measureRoom()
+    return promised
   }
 
   /** Asks the browser again how much is kept. */

@@ -27,6 +27,7 @@ class Models {
   }
 
   choose(id: ModelId): void {
+    this.error = null
     this.chosenId = id
     writePreference('model', id)
   }
@@ -40,6 +41,7 @@ class Models {
       await this.refresh()
       this.choose(model.id)
       void device.measureRoom()
+      void device.keep()
       return true
     } catch (error) {
       this.error = toReport(error)
@@ -50,6 +52,7 @@ class Models {
   }
 
   async remove(id: ModelId): Promise<void> {
+    this.error = null
     await engine().deleteModel(id)
     await this.refresh()
     void device.measureRoom()

@@ -160,6 +160,7 @@ class Training {
     this.#speak(true)
     const ended = await engine().train(run.id, (event) => this.#on(event))
     this.#take(ended)
+    if (ended.checkpoints.length > 0) void device.keep()
     this.#settle()
   }
 

@@ -5,8 +5,9 @@ import Box from '@lucide/svelte/icons/box'
 import MessagesSquare from '@lucide/svelte/icons/messages-square'
 import NotebookText from '@lucide/svelte/icons/notebook-text'
 import Rows3 from '@lucide/svelte/icons/rows-3'
-import { counted } from '../shared/format'
+import { counted, percent } from '../shared/format'
 import { datasets } from '../stores/datasets.svelte'
+import { hub } from '../stores/hub.svelte'
 import { models } from '../stores/models.svelte'
 import { preview } from '../stores/preview.svelte'
 import type { Place } from '../stores/route.svelte'
@@ -29,7 +30,11 @@ export const PLACE_LIST: readonly PlaceInfo[] = [
     place: 'model',
     label: 'Model',
     icon: Box,
-    state: () => models.chosen?.name ?? (models.loaded ? 'choose one' : ''),
+    state: () => {
+      const { fetching, progress } = hub
+      if (fetching && progress && progress.total > 0) return `fetching, ${percent(progress.done / progress.total)}`
+      return models.chosen?.name ?? (models.loaded ? 'choose one' : '')
+    },
     done: () => models.chosen !== null,
   },
   {

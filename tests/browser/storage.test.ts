@@ -303,7 +303,7 @@ describe('models', () => {
     const id = freshId('model')
     const { api } = otherTab()
     expect((await api.transfer(id, false, parallel)).error).toBe('the connection broke')
-    expect(await api.listTransfers()).toContainEqual({ id, bytes: edge })
+    expect(await api.listTransfers()).toContainEqual({ id, bytes: edge, total: 40 * 2 ** 20, origin: '' })
     await api.cleanModels()
     expect(await api.transfer(id, true, parallel)).toEqual({ asked: [edge, 2 * edge], error: null })
     expect([...(await api.readModel(id, 'model.safetensors', edge - 1, edge + 1))]).toEqual([1, 2])

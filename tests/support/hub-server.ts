@@ -9,13 +9,16 @@ import type { AddressInfo } from 'node:net'
 export const COMMIT = '0123456789abcdef0123456789abcdef01234567'
 export const TOKEN = 'hf_secret'
 
-/** What a server does to the next requests for files, one entry a request. */
-export type Trouble =
+/** What a server does to the next requests for files, one entry a request; `only` lets requests for less than that pass. */
+export type Trouble = Kind & { only?: { file: string; least: number } }
+type Kind =
   | { kind: 'status'; status: number; retryAfter?: number; code?: string }
   /** Sends so many bytes and hangs. */
   | { kind: 'stall'; after: number }
   /** Sends so many bytes and breaks the connection. */
   | { kind: 'break'; after: number }
+  /** Says that so many bytes are all. */
+  | { kind: 'short'; after: number }
   /** Takes no notice of ranges. */
   | { kind: 'whole' }
   /** Sends another part than was asked for. */
@@ -27,12 +30,22 @@ export interface HubServer {
   asked: { host: 'hub' | 'store'; path: string; range: string; authorization: string }[]
   troubles: Trouble[]
   files: Record<string, Uint8Array>
+  /** Texts instead of files, or null where there is no such file. */
+  replaced: Record<string, string | null>
   gated: boolean
   close(): Promise<void>
 }
 
 export async function startHub(files: Record<string, Uint8Array>): Promise<HubServer> {
-  const state: HubServer = { endpoint: '', asked: [], troubles: [], files, gated: false, close: async () => {} }
+  const state: HubServer = {
+    endpoint: '',
+    asked: [],
+    troubles: [],
+    files,
+    replaced: {},
+    gated: false,
+    close: async () => {},
+  }
   const open = (response: ServerResponse) => {
     response.setHeader('access-control-allow-origin', '*')
     response.setHeader('access-control-allow-headers', 'authorization, range, content-type')
@@ -47,7 +60,7 @@ export async function startHub(files: Record<string, Uint8Array>): Promise<HubSe
     if (request.method === 'OPTIONS') return void response.end()
     note('store', request)
     const name = decodeURIComponent((request.url ?? '').split('?')[0]?.split('/').at(-1) ?? '')
-    sendFile(state, state.files[name], request, response)
+    sendFile(state, name, request, response)
   })
   const storeAddress = await listen(store)
   const hub = createServer(async (request, response) => {
@@ -66,7 +79,7 @@ export async function startHub(files: Record<string, Uint8Array>): Promise<HubSe
     if (refused) return sendStatus(response, 401, { 'x-error-code': 'GatedRepo' })
     if (!match || match[1] !== COMMIT) return sendStatus(response, 404, { 'x-error-code': 'RevisionNotFound' })
     const name = decodeURIComponent(match[2] ?? '')
-    if (!name.endsWith('.safetensors')) return sendFile(state, state.files[name], request, response)
+    if (!name.endsWith('.safetensors')) return sendFile(state, name, request, response)
     response.writeHead(302, { location: `${storeAddress}/signed/${name}?signature=secret`, etag: '"pointer"' }).end()
   })
   state.endpoint = await listen(hub)
@@ -97,7 +110,7 @@ function sendInfo(state: HubServer, path: string, response: ServerResponse): voi
       'x-error-code': path.includes('/me/tiny/') ? 'RevisionNotFound' : 'RepoNotFound',
     })
   }
-  const siblings = Object.entries(state.files).map(([rfilename, bytes]) => ({
+  const siblings = Object.entries(filesOf(state)).map(([rfilename, bytes]) => ({
     rfilename,
     size: bytes.length,
     ...(rfilename.endsWith('.safetensors')
@@ -116,14 +129,22 @@ function sendInfo(state: HubServer, path: string, response: ServerResponse): voi
   )
 }
 
-function sendFile(
-  state: HubServer,
-  file: Uint8Array | undefined,
-  request: IncomingMessage,
-  response: ServerResponse,
-): void {
+function filesOf({ files, replaced }: HubServer): Record<string, Uint8Array> {
+  const all: Record<string, Uint8Array> = { ...files }
+  for (const [name, text] of Object.entries(replaced)) {
+    if (text === null) delete all[name]
+    else all[name] = new TextEncoder().encode(text)
+  }
+  return all
+}
+
+function sendFile(state: HubServer, name: string, request: IncomingMessage, response: ServerResponse): void {
+  const file = filesOf(state)[name]
   if (!file) return sendStatus(response, 404, { 'x-error-code': 'EntryNotFound' })
-  const trouble = state.troubles.shift()
+  const asked = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '')
+  const length = asked ? Number(asked[2]) + 1 - Number(asked[1]) : file.length
+  const due = state.troubles.findIndex(({ only }) => !only || (only.file === name && length >= only.least))
+  const [trouble] = due < 0 ? [] : state.troubles.splice(due, 1)
   if (trouble?.kind === 'status') {
     const { status, retryAfter, code } = trouble
     return sendStatus(response, status, {
@@ -131,10 +152,10 @@ function sendFile(
       ...(code ? { 'x-error-code': code } : {}),
     })
   }
-  const range = trouble?.kind === 'whole' ? null : /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '')
+  const range = trouble?.kind === 'whole' ? null : asked
   let [from, end] = range ? [Number(range[1]), Number(range[2]) + 1] : [0, file.length]
   if (trouble?.kind === 'shifted') [from, end] = [from + 1, Math.min(end + 1, file.length)]
-  const body = file.subarray(from, end)
+  const body = file.subarray(from, trouble?.kind === 'short' ? from + trouble.after : end)
   response.writeHead(range ? 206 : 200, {
     'content-length': body.length,
     'accept-ranges': 'bytes',
