@@ -179,6 +179,7 @@ class HubStore {
   async #fetch(id: string, request: HubRequest): Promise<void> {
     if (this.fetching) return
     this.error = null
+    this.listing = null
     models.error = null
     this.fetching = { id, name: nameOf(id).replace(/@.*/, '') }
     this.progress = { stage: 'Asking the hub', done: 0, total: 0, unit: 'bytes' }
@@ -203,8 +204,6 @@ class HubStore {
       await this.refresh()
       if (deleting && this.pending.some((transfer) => transfer.id === id)) await this.forget(id)
       void device.measureRoom()
-      const transferred = this.pending.find((transfer) => transfer.id === id)?.bytes ?? 0
-      if (this.listing?.id === id) this.listing = { ...this.listing, transferred }
     }
   }
 
