@@ -74,6 +74,21 @@ export function readGolden(name: string): Promise<Golden> {
   return goldenJson<Golden>(`${name}/golden.json`)
 }
 
+/** What bitsandbytes' maths gave; see scripts/golden/record_quantised.py. */
+export interface Quantised {
+  signed: number[]
+  unsigned: number[]
+  nf4: { shape: number[]; f16: number[]; codes: number[]; values: number[] }[]
+  adamw8bit: Record<'lr' | 'beta1' | 'beta2' | 'eps' | 'decay', number> & { p: number[]; grads: number[][] } & Record<
+      'after' | 'm' | 'm_scales' | 'v' | 'v_scales',
+      number[]
+    >
+}
+
+export async function readQuantised(): Promise<Quantised> {
+  return JSON.parse(new TextDecoder().decode(await bytesOf('quantised.json'))) as Quantised
+}
+
 /** Every tensor of golden.safetensors as floats. */
 export async function readGoldenTensors(name: string): Promise<Map<string, { shape: number[]; values: Float32Array }>> {
   const source = await goldenFolder(name, ['golden.safetensors'])

@@ -36,7 +36,7 @@ interface Rows {
 }
 
 function chunkOf({ hidden, head, labels, softcap }: Rows, from: number, rows: number): Chunk {
-  const raw = tf.matMul(tf.slice(hidden, [from, 0], [rows, hidden.shape[1]]), head.transposed()) as tf.Tensor2D
+  const raw = head.forward(tf.slice(hidden, [from, 0], [rows, hidden.shape[1]]))
   const bent = softcap === undefined ? null : (tf.tanh(tf.div(raw, softcap)) as tf.Tensor2D)
   const own = tf.slice(labels, [from], [rows])
   return {
@@ -63,9 +63,9 @@ function chunkGradient(
 ): tf.Tensor2D {
   const sharp = tf.mul(head.rows(safe), 1 - smoothing) as tf.Tensor2D
   const spread = smoothing > 0 ? (tf.sub(softmax, smoothing / head.out) as tf.Tensor2D) : softmax
-  if (!slope) return tf.sub(tf.matMul(spread, head.natural()), sharp)
+  if (!slope) return tf.sub(head.backward(spread), sharp)
   const weighted = tf.mul(sharp, tf.reshape(pick(slope, safe), [-1, 1]))
-  return tf.sub(tf.matMul(tf.mul(spread, slope) as tf.Tensor2D, head.natural()), weighted)
+  return tf.sub(head.backward(tf.mul(spread, slope) as tf.Tensor2D), weighted)
 }
 
 /**

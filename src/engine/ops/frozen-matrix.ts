@@ -4,14 +4,26 @@
  */
 import { CodedError } from '../../shared/errors'
 import { tf } from '../tf'
-import { dispatch, emptyTensor, gpuDevice, onGPU, spread, type Binding } from './gpu'
+import { dispatch, emptyTensor, gpuDevice, onGPU, spread, uploadNow, type Binding } from './gpu'
 import { heapRows, onHeap } from './heap'
-import { pack, packedType, unpack, unpackWGSL, type Precision } from './packing'
+import { HostWeights } from './host-weights'
+import {
+  pack,
+  packedBytes,
+  packedHeader,
+  packedType,
+  scaleType,
+  unpack,
+  unpackWGSL,
+  type Narrow,
+  type PackedValues,
+  type Precision,
+} from './packing'
 import { elementMain } from './reduce'
 
 /** Packed weights on the device; see packing.ts. */
 export interface Packed {
-  precision: 'f16' | 'int8'
+  precision: Narrow
   words: tf.Tensor
   scales: tf.Tensor | null
   group: number
@@ -32,97 +44,115 @@ export function checkBuffer(
   )
 }
 
+/** What holds a matrix: a plain tensor, packed words on a GPU, or packed words on the host beside the wasm backend's memory. */
+type Store =
+  | { kind: 'plain'; natural: tf.Tensor2D; transposed: tf.Tensor2D | null }
+  | { kind: 'packed'; packed: Packed }
+  | { kind: 'host'; weights: HostWeights }
+
 /**
- * A frozen `[out, in]` matrix. On webgpu one buffer serves W and Wᵀ, and f16 and int8 stay packed there. Elsewhere values are
- * rounded to the precision but kept in f32, and the transposed copy is made when it is first needed: the wasm backend's matmul
- * is several times slower with a transpose flag than without. (That backend also keeps a packed copy of every right factor.)
+ * A frozen `[out, in]` matrix. On webgpu one buffer serves W and Wᵀ. On wasm a plain matrix is kept in both layouts (the second
+ * from its first use on), because that backend's matmul is several times slower with a transpose flag than without, and the
+ * backend keeps a packed copy of both: four times the bytes for speed. Everything narrower than f32 stays packed outside that
+ * backend's memory, and each product unpacks what it needs, tile by tile. On other backends values are rounded and kept in f32.
  */
 export class FrozenMatrix {
   readonly out: number
   readonly in: number
-  #natural: tf.Tensor2D | null
-  #transposed: tf.Tensor2D | null = null
-  #packed: Packed | null
+  #store: Store | null
 
-  private constructor(out: number, inn: number, natural: tf.Tensor2D | null, packed: Packed | null) {
+  private constructor(out: number, inn: number, store: Store) {
     this.out = out
     this.in = inn
-    this.#natural = natural
-    this.#packed = packed
+    this.#store = store
   }
 
   /** Copies row-major `[out, inn]` values to the device; throws when their number is not `out * inn`. Rows of odd width stay f32. */
   static from(values: Float32Array, out: number, inn: number, precision: Precision = 'f32'): FrozenMatrix {
     if (values.length !== out * inn) throw new Error(`${values.length} values for a ${out} by ${inn} matrix`)
-    const plain = precision === 'f32' || inn % 4 !== 0
-    if (onGPU()) checkBuffer(values.length * (plain ? 4 : precision === 'f16' ? 2 : 1), gpuDevice().limits)
-    if (plain) return new FrozenMatrix(out, inn, tf.keep(tf.tensor2d(values, [out, inn], 'float32')), null)
+    if (precision === 'f32' || inn % 4 !== 0) {
+      if (onGPU()) checkBuffer(values.byteLength, gpuDevice().limits)
+      return new FrozenMatrix(out, inn, plainStore(values, out, inn))
+    }
     const packed = pack(values, inn, precision)
-    if (!onGPU()) return new FrozenMatrix(out, inn, tf.keep(tf.tensor2d(unpack(packed), [out, inn])), null)
-    const { words, scales, group } = packed
-    return new FrozenMatrix(out, inn, null, {
-      precision,
-      words: tf.keep(tf.tensor1d(words, 'int32')),
-      scales: scales && tf.keep(tf.tensor1d(scales)),
-      group,
-    })
+    if (onGPU()) return new FrozenMatrix(out, inn, { kind: 'packed', packed: upload(packed) })
+    if (onHeap()) return new FrozenMatrix(out, inn, { kind: 'host', weights: new HostWeights(packed, out, inn) })
+    return new FrozenMatrix(out, inn, plainStore(unpack(packed, values.length), out, inn))
   }
 
-  /** Bytes held on the device now (both layouts where both exist). */
+  /** Bytes held now (both layouts where both exist), on the device or on the host beside it. */
   get bytes(): number {
-    const { words, scales } = this.#packed ?? { words: null, scales: null }
+    const store = this.#store
     const size = (tensor: tf.Tensor | null): number => (tensor ? tensor.size * 4 : 0)
-    return size(this.#natural) + size(this.#transposed) + size(words) + size(scales)
+    if (store?.kind === 'plain') return size(store.natural) + size(store.transposed)
+    if (store?.kind === 'packed') return size(store.packed.words) + size(store.packed.scales)
+    return store?.weights.bytes ?? 0
   }
 
-  /** Packed weights where they are packed: for programs only. */
+  /** Packed weights where they are packed on a GPU: for programs only. */
   get packed(): Packed | null {
-    return this.#packed
+    return this.#store?.kind === 'packed' ? this.#store.packed : null
   }
 
   /** W as `[out, in]`. Owned by this object, do not dispose; where weights are packed it is a new tensor, so call it inside tf.tidy. */
   natural(): tf.Tensor2D {
-    return this.#natural ?? this.#rows(null)
+    const store = this.#held()
+    if (store.kind === 'plain') return store.natural
+    return store.kind === 'host' ? store.weights.whole() : this.#rows(store.packed, null)
   }
 
-  /** Wᵀ as `[in, out]`, owned as W is. Made at the first call. */
-  transposed(): tf.Tensor2D {
-    if (this.#packed) return tf.tidy(() => tf.transpose(this.natural()))
-    this.#transposed ??= tf.keep(tf.tidy(() => tf.transpose(this.natural())))
-    return this.#transposed
+  /** x·Wᵀ: `[n, in]` → `[n, out]`, in plain TensorFlow.js. */
+  forward(x: tf.Tensor2D): tf.Tensor2D {
+    const store = this.#held()
+    if (store.kind === 'host') return store.weights.forward(x)
+    if (store.kind === 'packed') return tf.tidy(() => tf.matMul(x, tf.transpose(this.natural())))
+    store.transposed ??= tf.keep(tf.tidy(() => tf.transpose(store.natural)))
+    return tf.matMul(x, store.transposed)
+  }
+
+  /** dy·W: `[n, out]` → `[n, in]`, in plain TensorFlow.js. */
+  backward(dy: tf.Tensor2D): tf.Tensor2D {
+    const store = this.#held()
+    if (store.kind === 'host') return store.weights.backward(dy)
+    return tf.tidy(() => tf.matMul(dy, this.natural()))
   }
 
   /** Rows at int32 `ids` `[n]` → `[n, in]`. */
   rows(ids: tf.Tensor1D): tf.Tensor2D {
-    if (!this.#natural) return this.#rows(ids)
-    return onHeap() ? heapRows(this.#natural, ids) : tf.gather(this.#natural, ids)
+    const store = this.#held()
+    if (store.kind === 'host') return store.weights.rows(ids)
+    if (store.kind === 'packed') return this.#rows(store.packed, ids)
+    return onHeap() ? heapRows(store.natural, ids) : tf.gather(store.natural, ids)
   }
 
   /** The plain values as a new f32 `[out, in]` tensor, owned by the caller. */
   dequantise(): tf.Tensor2D {
-    return this.#natural ? this.#natural.clone() : this.#rows(null)
+    const natural = this.natural()
+    return this.#store?.kind === 'plain' ? natural.clone() : natural
   }
 
   dispose(): void {
-    tf.dispose(
-      [this.#natural, this.#transposed, this.#packed?.words, this.#packed?.scales].filter(
-        (tensor): tensor is tf.Tensor => Boolean(tensor),
-      ),
-    )
-    this.#natural = this.#transposed = this.#packed = null
+    const store = this.#store
+    this.#store = null
+    if (store?.kind === 'plain') tf.dispose([store.natural, ...(store.transposed ? [store.transposed] : [])])
+    if (store?.kind === 'packed')
+      tf.dispose([store.packed.words, ...(store.packed.scales ? [store.packed.scales] : [])])
+  }
+
+  #held(): Store {
+    if (!this.#store) throw new Error('This matrix was disposed.')
+    return this.#store
   }
 
   /** Unpacks some rows, or all of them, on the device. */
-  #rows(ids: tf.Tensor1D | null): tf.Tensor2D {
-    if (!this.#packed) throw new Error('This matrix was disposed.')
-    const { precision, words, scales, group } = this.#packed
+  #rows({ precision, words, scales, group }: Packed, ids: tf.Tensor1D | null): tf.Tensor2D {
     const rows = ids ? ids.shape[0] : this.out
     const y = emptyTensor<tf.Rank.R2>([rows, this.in])
     const bindings: Record<string, Binding> = {
       y: { tensor: y, type: 'vec4<f32>', write: true },
       w: { tensor: words, type: packedType(precision) },
     }
-    if (scales) bindings.w_scales = { tensor: scales, type: 'f32' }
+    if (scales) bindings.w_scales = { tensor: scales, type: scaleType(precision) }
     if (ids) bindings.ids = { tensor: ids, type: 'i32' }
     const size = (rows * this.in) / 4
     dispatch({
@@ -131,11 +161,30 @@ export class FrozenMatrix {
       uniforms: { size, width: this.in / 4 },
       workgroups: spread(Math.ceil(size / 64)),
       code: () =>
-        elementMain(`var v: vec4<f32>;
+        `${packedHeader(precision)}
+${elementMain(`var v: vec4<f32>;
     let at = ${ids ? 'u32(ids[i / u.width]) * u.width + i % u.width' : 'i'};
     ${unpackWGSL('w', precision, group)}
-    y[i] = v;`),
+    y[i] = v;`)}`,
     })
     return y
   }
+}
+
+function plainStore(values: Float32Array, out: number, inn: number): Store {
+  const natural = tf.keep(tf.tensor2d(values, [out, inn], 'float32'))
+  if (onGPU()) uploadNow(natural)
+  return { kind: 'plain', natural, transposed: null }
+}
+
+/** Puts packed words into buffers of the GPU at once, so that the host can forget them. */
+function upload(values: PackedValues): Packed {
+  checkBuffer(packedBytes(values), gpuDevice().limits)
+  const { precision, words, scales, group } = values
+  const tensor = (part: Int32Array | Float32Array): tf.Tensor => {
+    const made = tf.keep(tf.tensor1d(part, part instanceof Int32Array ? 'int32' : 'float32'))
+    uploadNow(made)
+    return made
+  }
+  return { precision, words: tensor(words), scales: scales && tensor(scales), group }
 }

@@ -4,7 +4,7 @@
  */
 import type { tf } from '../tf'
 import type { FrozenMatrix, Packed } from './frozen-matrix'
-import { packedType, unpackWGSL } from './packing'
+import { packedHeader, packedType, scaleType, unpackWGSL } from './packing'
 import { dropoutUniforms, dropoutWGSL, seedBinding, type DropoutKey } from './dropout'
 import { dispatch, emptyTensor, isSoftware, widest, type Binding } from './gpu'
 
@@ -91,7 +91,7 @@ export function gemm(product: Gemm): tf.Tensor2D {
   for (const [name, factor] of factors) {
     const { tensor, packed } = factor
     bindings[name] = { tensor, type: packed ? packedType(packed.precision) : widest(stored(factor)[1]) }
-    if (packed?.scales) bindings[`${name}_scales`] = { tensor: packed.scales, type: 'f32' }
+    if (packed?.scales) bindings[`${name}_scales`] = { tensor: packed.scales, type: scaleType(packed.precision) }
   }
   if (bias) bindings.bias = { tensor: bias, type: 'f32' }
   if (typeof scale !== 'number') bindings.scale = { tensor: scale, type: 'f32' }
@@ -156,6 +156,7 @@ function gemmWGSL(
   const parts: string[] = []
   if (dropout) parts.push(dropoutWGSL(dropout.key))
   for (const [name, { layout, packed }] of factors) {
+    if (packed) parts.push(packedHeader(packed.precision))
     const [outer, inner] = [name.endsWith('a') ? 'u.m' : 'u.n', name.startsWith('l') ? 'u.lk' : 'u.k']
     const [rows, columns] = layout === 'k-last' ? [outer, inner] : [inner, outer]
     const type = bindings[name]!.type

@@ -77,6 +77,11 @@ export function emptyTensor<R extends tf.Rank>(
   return tf.engine().makeTensorFromTensorInfo(info) as tf.Tensor<R>
 }
 
+/** Copies a tensor's values to the GPU at once; the backend forgets its own copy of them. */
+export function uploadNow(tensor: tf.TensorInfo): void {
+  backend().uploadToGPU(tensor.dataId)
+}
+
 /** `vec4<f32>` where the contiguous axis allows it, else `f32`. */
 export function widest(...contiguous: number[]): 'vec4<f32>' | 'f32' {
   return contiguous.every((size) => size % 4 === 0) ? 'vec4<f32>' : 'f32'

@@ -98,3 +98,15 @@ export function multiplyWindows(left: Window, right: Window): tf.TensorInfo {
   endWindow(b)
   return product
 }
+
+/** Writes a row-major `[rows, columns]` matrix transposed, in blocks that stay in the cache. */
+export function transposeInto(from: Float32Array, rows: number, columns: number, to: Float32Array): void {
+  const block = 32
+  for (let r0 = 0; r0 < rows; r0 += block) {
+    const r1 = Math.min(rows, r0 + block)
+    for (let c0 = 0; c0 < columns; c0 += block) {
+      const c1 = Math.min(columns, c0 + block)
+      for (let c = c0; c < c1; c++) for (let r = r0; r < r1; r++) to[c * rows + r] = from[r * columns + c]!
+    }
+  }
+}

@@ -35,11 +35,11 @@ export function linearReference(
   lora: LoraPair | null,
 ): tf.Tensor2D {
   const base = (): tf.Tensor2D => {
-    const y = multiply(x, w.transposed())
+    const y = w.forward(x)
     return bias ? tf.add(y, bias) : y
   }
   if (!lora) {
-    return differentiable<tf.Tensor2D>({ inputs: [x], forward: base, backward: (dy) => [multiply(dy, w.natural())] })
+    return differentiable<tf.Tensor2D>({ inputs: [x], forward: base, backward: (dy) => [w.backward(dy)] })
   }
   const { a, b, scale, dropout } = lora
   return differentiable<tf.Tensor2D>({
@@ -54,7 +54,7 @@ export function linearReference(
       const dLow = tf.mul(multiply(dy, b), scale) as tf.Tensor2D // [n, r]
       const dA = multiply(tf.transpose(dLow), applyDropout(x, dropout))
       const dB = tf.transpose(multiply(tf.transpose(tf.mul(low, scale) as tf.Tensor2D), dy))
-      const dx = tf.add(multiply(dy, w.natural()), applyDropout(multiply(dLow, a), dropout))
+      const dx = tf.add(w.backward(dy), applyDropout(multiply(dLow, a), dropout))
       return [dx, dA, dB]
     },
   })
