@@ -3,7 +3,6 @@
  */
 import { generate, loadAdapter } from '../src/engine'
 import type { GenerateRequest, GenerateResult, OnText } from '../src/shared/protocol'
-import type { Mapping, RunId } from '../src/shared/records'
 import * as storage from '../src/storage'
 import { adapterOf } from './adapters'
 import { promptIds } from './prompts'
@@ -16,27 +15,28 @@ export async function answer(
   onText: OnText,
   signal: AbortSignal,
 ): Promise<GenerateResult> {
-  const mapping = runId === null ? undefined : await mappingOf(runId)
+  const run = runId === null ? null : await storage.getRun(runId)
+  const mapping = run?.dataset.mapping.format === 'unknown' ? undefined : run?.dataset.mapping
   const quiet = () => {}
-  return workshop.withModel(modelId, quiet, async (model) => {
-    const peft = runId === null ? null : await adapterOf(runId, checkpoint, model.record.name)
-    const adapter = peft && (await workshop.alone(async () => loadAdapter(model, peft)))
-    adapter?.setStrength(strength)
-    try {
-      const tokens = generate(model, adapter, promptIds(model, prompt, mapping), sampling, signal)
-      for (;;) {
-        const turn = await workshop.alone(() => tokens.next())
-        if (turn.done) return turn.value
-        if (turn.value.text !== '') onText(turn.value.text)
+  return workshop.withModel(
+    modelId,
+    quiet,
+    async (model) => {
+      const peft = runId === null ? null : await adapterOf(runId, checkpoint, model.record.name)
+      const adapter = peft && (await workshop.alone(async () => loadAdapter(model, peft)))
+      adapter?.setStrength(strength)
+      try {
+        const tokens = generate(model, adapter, promptIds(model, prompt, mapping), sampling, signal)
+        for (;;) {
+          const turn = await workshop.alone(() => tokens.next())
+          if (turn.done) return turn.value
+          if (turn.value.text !== '') onText(turn.value.text)
+        }
+      } finally {
+        adapter?.dispose()
       }
-    } finally {
-      adapter?.dispose()
-    }
-  })
-}
-
-/** What the run's rows meant; nothing where it was imported. */
-async function mappingOf(id: RunId): Promise<Mapping | undefined> {
-  const mapping = (await storage.getRun(id))?.dataset.mapping
-  return mapping?.format === 'unknown' ? undefined : mapping
+      // A run's adapter has learnt to go with the base weights as they were held in its training.
+    },
+    run?.job.quantization,
+  )
 }

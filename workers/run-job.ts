@@ -7,6 +7,7 @@ import { createBatches, prepare } from '../src/data'
 import { createSession, type Model, type TrainSession } from '../src/engine'
 import { CodedError, toReport } from '../src/shared/errors'
 import type { Progress } from '../src/shared/files'
+import { completeJob } from '../src/shared/job'
 import type { OnTrainEvent } from '../src/shared/protocol'
 import type {
   Checkpoint,
@@ -95,34 +96,39 @@ async function work(
   wish: Wish,
   saveEvery: number,
 ): Promise<RunRecord> {
-  const { job } = run
+  const job = completeJob({ ...run.job })
   const onProgress = ({ stage, done, total }: Progress) => tell({ kind: 'stage', stage, done, total })
   onProgress({ stage: 'Opening the device', done: 0, total: 0, unit: 'items' })
   const { backend } = await workshop.device(job.backend)
-  return workshop.withModel(job.model, onProgress, async (model) => {
-    wish.signal.throwIfAborted()
-    const rows = await encodeRows(run, model, onProgress, wish.signal)
-    const checkpoint = (await storage.loadCheckpoint(run.id, 'last')) ?? undefined
-    if (checkpoint) refuseOtherRows(run, rows)
-    const { batchSize, shuffle, seed } = job
-    const session = await workshop.alone(async () =>
-      createSession({
-        model,
-        job,
-        batches: createBatches(rows.train, { batchSize, shuffle, seed }),
-        evalRows: rows.eval,
-        samplePrompt: samplePrompt(model, job, rows.eval[0] ?? rows.train[0], run.dataset.mapping),
-        initAdapter: job.initAdapter ? await adapterOf(job.initAdapter, 'best', model.record.name) : undefined,
-        checkpoint,
-      }),
-    )
-    try {
-      const counts = { trainRows: rows.train.length, evalRows: rows.eval.length, backend }
-      return await new Journey(workshop, run.id, session, tell, saveEvery).go(counts, wish, checkpoint !== undefined)
-    } finally {
-      session.dispose()
-    }
-  })
+  return workshop.withModel(
+    job.model,
+    onProgress,
+    async (model) => {
+      wish.signal.throwIfAborted()
+      const rows = await encodeRows(run, model, onProgress, wish.signal)
+      const checkpoint = (await storage.loadCheckpoint(run.id, 'last')) ?? undefined
+      if (checkpoint) refuseOtherRows(run, rows)
+      const { batchSize, shuffle, seed } = job
+      const session = await workshop.alone(async () =>
+        createSession({
+          model,
+          job,
+          batches: createBatches(rows.train, { batchSize, shuffle, seed }),
+          evalRows: rows.eval,
+          samplePrompt: samplePrompt(model, job, rows.eval[0] ?? rows.train[0], run.dataset.mapping),
+          initAdapter: job.initAdapter ? await adapterOf(job.initAdapter, 'best', model.record.name) : undefined,
+          checkpoint,
+        }),
+      )
+      try {
+        const counts = { trainRows: rows.train.length, evalRows: rows.eval.length, backend }
+        return await new Journey(workshop, run.id, session, tell, saveEvery).go(counts, wish, checkpoint !== undefined)
+      } finally {
+        session.dispose()
+      }
+    },
+    job.quantization,
+  )
 }
 
 async function encodeRows(

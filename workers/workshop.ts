@@ -8,6 +8,7 @@ import plainWasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm.wasm
 import { inspectModel, loadModel, openDevice, type Device, type Model } from '../src/engine'
 import { CodedError } from '../src/shared/errors'
 import type { FileSource, OnProgress } from '../src/shared/files'
+import type { Job } from '../src/shared/job'
 import type { DeviceReport, ModelId, ModelRecord } from '../src/shared/records'
 import * as storage from '../src/storage'
 import { bundledModel, bundledModels, isBundled, modelSource, Once } from './sources'
@@ -21,14 +22,18 @@ const WASM_FILES = {
   'tfjs-backend-wasm-threaded-simd.wasm': threadedWasm,
 }
 
+type Quantization = Job['quantization']
+
 interface Shelved {
+  id: ModelId
   model: Promise<Model>
   uses: number
 }
 
 export class Workshop {
   #opened: { choice: Choice; device: Promise<Device> } | null = null
-  readonly #shelf = new Map<ModelId, Shelved>()
+  /** By {@link shelfKey}. */
+  readonly #shelf = new Map<string, Shelved>()
   readonly #records = new Once<ModelRecord>()
   #last: Promise<unknown> = Promise.resolve()
 
@@ -58,10 +63,16 @@ export class Workshop {
     return this.#opened ? (await this.#opened.device).report : this.device('auto')
   }
 
-  /** Runs work with a model, which is loaded unless it is there; idle models make room first. */
-  async withModel<T>(id: ModelId, onProgress: OnProgress, work: (model: Model) => Promise<T>): Promise<T> {
+  /** Runs work with a model, which is loaded unless it is there in that quantisation; idle models make room first. */
+  async withModel<T>(
+    id: ModelId,
+    onProgress: OnProgress,
+    work: (model: Model) => Promise<T>,
+    quantization: Quantization = 'none',
+  ): Promise<T> {
     await this.anyDevice()
-    const shelved = this.#shelf.get(id) ?? this.#load(id, () => modelSource(id), onProgress)
+    const kept = this.#shelf.get(shelfKey(id, quantization))
+    const shelved = kept ?? this.#load(id, quantization, () => modelSource(id), onProgress)
     shelved.uses++
     try {
       return await work(await shelved.model)
@@ -73,7 +84,7 @@ export class Workshop {
   /** Loads a model from anywhere, which checks all of it, and keeps it under an id. */
   async loadFrom(id: ModelId, name: string, source: FileSource, onProgress: OnProgress): Promise<ModelRecord> {
     await this.anyDevice()
-    return (await this.#load(id, async () => source, onProgress, name).model).record
+    return (await this.#load(id, 'none', async () => source, onProgress, name).model).record
   }
 
   /** What is known of a model without loading it. @throws CodedError `file.missing`, `model.*` */
@@ -108,11 +119,10 @@ export class Workshop {
 
   /** Takes a model off the device. @throws CodedError `usage` while it is at work. */
   async remove(id: ModelId): Promise<void> {
-    const shelved = this.#shelf.get(id)
-    if (!shelved) return
-    if (shelved.uses > 0) throw busy()
-    this.#shelf.delete(id)
-    await dispose(shelved)
+    const found = [...this.#shelf].filter(([, shelved]) => shelved.id === id)
+    if (found.some(([, { uses }]) => uses > 0)) throw busy()
+    for (const [key] of found) this.#shelf.delete(key)
+    await Promise.all(found.map(([, shelved]) => dispose(shelved)))
   }
 
   /**
@@ -125,19 +135,26 @@ export class Workshop {
     return turn
   }
 
-  #load(id: ModelId, source: () => Promise<FileSource>, onProgress: OnProgress, name?: string): Shelved {
+  #load(
+    id: ModelId,
+    quantization: Quantization,
+    source: () => Promise<FileSource>,
+    onProgress: OnProgress,
+    name?: string,
+  ): Shelved {
+    const key = shelfKey(id, quantization)
     const model = this.alone(async () => {
       for (const [other, shelved] of this.#shelf) {
-        if (other === id || shelved.uses > 0) continue
+        if (other === key || shelved.uses > 0) continue
         this.#shelf.delete(other)
         await dispose(shelved)
       }
-      return loadModel(await source(), { id, name: name ?? (await this.record(id)).name, onProgress })
+      return loadModel(await source(), { id, name: name ?? (await this.record(id)).name, quantization, onProgress })
     })
-    const shelved: Shelved = { model, uses: 0 }
-    this.#shelf.set(id, shelved)
+    const shelved: Shelved = { id, model, uses: 0 }
+    this.#shelf.set(key, shelved)
     model.catch(() => {
-      if (this.#shelf.get(id) === shelved) this.#shelf.delete(id)
+      if (this.#shelf.get(key) === shelved) this.#shelf.delete(key)
     })
     return shelved
   }
@@ -160,6 +177,10 @@ export class Workshop {
   #refuseWhileBusy(): void {
     if ([...this.#shelf.values()].some(({ uses }) => uses > 0)) throw busy()
   }
+}
+
+function shelfKey(id: ModelId, quantization: Quantization): string {
+  return `${quantization} ${id}`
 }
 
 async function dispose({ model }: Shelved): Promise<void> {

@@ -161,13 +161,13 @@ export const COMMANDS: Record<CommandName, Command> = {
       'strength',
       'json',
     ],
-    settings: ['model', 'seed', 'backend'],
+    settings: ['model', 'quantization', 'seed', 'backend'],
   },
   evaluate: {
     summary: 'Measures the loss on a dataset, row by row; with an adapter, base beside tuned, with answers and scores.',
     needs: ['model', 'data'],
     options: ['adapter', 'answers', 'shots', 'pattern', 'held-back', 'no-probe', 'json'],
-    settings: ['model', 'data', 'trainOn', 'maxLength', 'evalFraction', 'seed', 'backend'],
+    settings: ['model', 'quantization', 'data', 'trainOn', 'maxLength', 'evalFraction', 'seed', 'backend'],
   },
   export: {
     summary: 'Writes an adapter, or the model with it, for other tools, and checks what it wrote.',

@@ -2,10 +2,12 @@
 import type { Adapter, Device, Model } from '../engine'
 import { loadAdapter, loadModel, openDevice } from '../engine'
 import type { Job } from '../shared/job'
+import { completeJob } from '../shared/job'
 import { openAdapter } from './adapter'
 import type { CommandContext } from './context'
 import { openGpu, wasmFolder } from './gpu'
 import type { ModelFolder } from './model-folder'
+import { readTraining } from './training-record'
 
 /** Opens the backend of a job: WebGPU where `auto` finds a graphics card, else wasm. */
 export async function openBackend(choice: Job['backend'], { output }: CommandContext): Promise<Device> {
@@ -16,16 +18,29 @@ export async function openBackend(choice: Job['backend'], { output }: CommandCon
   return device
 }
 
-/** Reads a model onto the device. */
-export async function loadModelFolder(folder: ModelFolder, { output, interrupt }: CommandContext): Promise<Model> {
+/** Reads a model onto the device, its weights held as a job says. */
+export async function loadModelFolder(
+  folder: ModelFolder,
+  { output, interrupt }: CommandContext,
+  quantization: Job['quantization'] = 'none',
+): Promise<Model> {
   const model = await loadModel(folder.source, {
     id: folder.id,
     name: folder.name,
+    quantization,
     onProgress: (progress) => output.progress(progress),
     signal: interrupt.signal,
   })
   output.endBar()
   return model
+}
+
+/** How the base weights are held: as the flag says, else as in the training of the adapter, where its folder tells. */
+export async function quantizationFor({ given, options, output }: CommandContext): Promise<Job['quantization']> {
+  if (given.quantization !== undefined || options.adapter === undefined) return completeJob(given).quantization
+  const quantization = (await readTraining(options.adapter))?.job.quantization ?? 'none'
+  if (quantization !== 'none') output.note(`Base weights in ${quantization}, as in the adapter's training.`)
+  return quantization
 }
 
 /** Reads an adapter's folder or zip onto a model; null without one. */

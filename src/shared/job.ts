@@ -123,6 +123,18 @@ export const SETTINGS = {
     default: false,
   }),
 
+  quantization: choice({
+    group: 'method',
+    label: 'Base weights',
+    help: 'The precision in which the frozen base model is held: fewer bits need less memory and cost a little quality, while the adapter is always trained in full precision.',
+    default: 'none',
+    choices: {
+      none: 'as in its files',
+      f16: '16 bits',
+      int8: '8 bits',
+      nf4: '4 bits (NF4, as in QLoRA)',
+    },
+  }),
   rank: integer({
     group: 'method',
     label: 'LoRA rank',

@@ -15,7 +15,7 @@ import { readDataset, reportSkipped } from '../dataset'
 import { requireFlags } from '../flags'
 import { openModelFolder } from '../model-folder'
 import { formatNumber, tableRow } from '../output'
-import { loadAdapterFolder, loadModelFolder, openBackend } from '../runtime'
+import { loadAdapterFolder, loadModelFolder, openBackend, quantizationFor } from '../runtime'
 
 const COLUMNS = [
   { title: 'row', width: 6 },
@@ -42,7 +42,7 @@ export async function evaluate(context: CommandContext): Promise<number> {
   const folder = await openModelFolder(String(given.model))
   const data = await readDataset(String(given.data), output, interrupt.signal)
   await openBackend(completeJob(given).backend, context)
-  const model = await loadModelFolder(folder, context)
+  const model = await loadModelFolder(folder, context, await quantizationFor(context))
   const adapter = await loadAdapterFolder(model, options.adapter)
   // Nothing is cut off that the model can read.
   const job = completeJob({ maxLength: model.record.context, ...given })

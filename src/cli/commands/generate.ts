@@ -10,7 +10,7 @@ import { requireFlags } from '../flags'
 import { INTERRUPTED } from '../interrupt'
 import { openModelFolder } from '../model-folder'
 import { formatNumber } from '../output'
-import { loadAdapterFolder, loadModelFolder, openBackend } from '../runtime'
+import { loadAdapterFolder, loadModelFolder, openBackend, quantizationFor } from '../runtime'
 import { readNote } from '../session-folder'
 
 /** Runs the command; the exit code. */
@@ -19,7 +19,7 @@ export async function generate(context: CommandContext): Promise<number> {
   requireFlags('generate', new Set([...Object.keys(given), ...Object.keys(options)]))
   const folder = await openModelFolder(String(given.model))
   await openBackend(completeJob(given).backend, context)
-  const model = await loadModelFolder(folder, context)
+  const model = await loadModelFolder(folder, context, await quantizationFor(context))
   const adapter = await loadAdapterFolder(model, options.adapter)
   adapter?.setStrength(options.strength ?? 1)
   const mapping = await mappingOf(context, model.record.hasChatTemplate)

@@ -45,7 +45,7 @@ export async function train(context: CommandContext): Promise<number> {
   }
 
   const device = await openBackend(places.backend, context)
-  const model = await loadModelFolder(folder, context)
+  const model = await loadModelFolder(folder, context, places.quantization)
   if (resumed) output.event('start', { job: stored, reasons: [], resumed_at: resumed.checkpoint.meta.step })
   const job = stored ?? (await chooseJob(given, model, data, device, context))
   const rows = await prepare(data.rows, data.mapping, model.tokenizer, model.chatTemplate, job, {

@@ -16,12 +16,15 @@ import { loadTokenizer } from '../tokenizer'
 import type { BaseConfig } from './config'
 import type { Family } from './family'
 import { shapeOf } from './family'
+import type { Quantization } from './precision'
 import { readConfig } from './registry'
 import { count, matchWeights, WeightLoader } from './weights'
 
 /** A model on the device with all that is needed to feed it and to read its answers. */
 export interface Model {
   readonly record: ModelRecord
+  /** How its frozen weights are kept. */
+  readonly quantization: Quantization
   readonly config: BaseConfig
   readonly network: Network
   readonly tokenizer: Tokenizer
@@ -112,12 +115,20 @@ export async function inspectModel(source: FileSource, id: ModelId, name: string
 }
 
 /**
- * Loads a model onto the current device.
+ * Loads a model onto the current device, tensor by tensor: at its peak there is what is kept of the tensors so far, and one tensor
+ * as the file has it and in f32.
  * @throws CodedError `model.*` (also `model.not-finite`, which {@link inspectModel} cannot see), `file.missing`.
  */
 export async function loadModel(
   source: FileSource,
-  options: { id: ModelId; name: string; onProgress?: OnProgress; signal?: AbortSignal },
+  options: {
+    id: ModelId
+    name: string
+    /** How the frozen weights are kept; `none` where left out. */
+    quantization?: Quantization
+    onProgress?: OnProgress
+    signal?: AbortSignal
+  },
 ): Promise<Model> {
   const { record, family, config, weights, tokenizer, chatTemplate } = await open(source, options.id, options.name)
   const loader = new WeightLoader(weights, family.plan(config), options)
@@ -130,6 +141,7 @@ export async function loadModel(
   }
   return {
     record,
+    quantization: options.quantization ?? 'none',
     config,
     network,
     tokenizer,

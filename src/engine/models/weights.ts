@@ -12,6 +12,8 @@ import { RopeTables } from '../nn/rope'
 import type { Holdings } from '../nn/stack'
 import { FrozenMatrix } from '../ops'
 import { tf } from '../tf'
+import type { MatrixRole, Quantization } from './precision'
+import { isPlainOnWasm, precisionOf } from './precision'
 
 /** A tensor that a family expects in its checkpoint. */
 export interface WeightSpec {
@@ -130,11 +132,13 @@ export function checkFinite(values: Float32Array, name: string): void {
 }
 
 export interface LoadOptions {
+  /** How the matrices are kept; `none` where left out. */
+  quantization?: Quantization
   onProgress?: (progress: Progress) => void
   signal?: AbortSignal
 }
 
-/** Reads planned tensors one by one onto the device and owns what it made, so that a failed load leaves nothing behind. */
+/** Reads planned tensors one by one onto the device, in the precision that is asked for, and owns what it made, so that a failed load leaves nothing behind. */
 export class WeightLoader implements Holdings {
   readonly #weights: Weights
   readonly #names: Map<string, string>
@@ -154,20 +158,14 @@ export class WeightLoader implements Holdings {
     return this.#names.has(name)
   }
 
-  /** A `[out, in]` matrix; `transposed` where the file holds `[in, out]` (GPT-2's Conv1D). */
+  /** A `[out, in]` table (embedding, positions, head); `transposed` where the file holds `[in, out]` (GPT-2's Conv1D). */
   async matrix(name: string, transposed = false): Promise<FrozenMatrix> {
-    const { values, shape } = await this.#read(name)
-    const [rows = 0, columns = 0] = shape
-    const matrix = transposed
-      ? FrozenMatrix.from(transpose(values, rows, columns), columns, rows)
-      : FrozenMatrix.from(values, rows, columns)
-    this.#made.push(matrix)
-    return matrix
+    return this.#matrix(name, 'table', transposed)
   }
 
   /** A head with a bias as one `[out, in + 1]` matrix, the bias in the last column. */
   async matrixWithBias(module: string, biasName: string): Promise<FrozenMatrix> {
-    const { values, shape } = await this.#read(`${module}.weight`)
+    const { values, shape, dtype } = await this.#read(`${module}.weight`)
     const { values: bias } = await this.#read(biasName)
     const [rows = 0, columns = 0] = shape
     const joined = new Float32Array(rows * (columns + 1))
@@ -175,9 +173,7 @@ export class WeightLoader implements Holdings {
       joined.set(values.subarray(r * columns, (r + 1) * columns), r * (columns + 1))
       joined[r * (columns + 1) + columns] = bias[r] as number
     }
-    const matrix = FrozenMatrix.from(joined, rows, columns + 1)
-    this.#made.push(matrix)
-    return matrix
+    return this.#keep(joined, rows, columns + 1, 'table', dtype)
   }
 
   /** A vector; `shift` is added to it (Gemma's norms hold weight - 1). */
@@ -191,7 +187,7 @@ export class WeightLoader implements Holdings {
 
   /** A linear layer with `weight` and, where the plan found one, `bias`. */
   async linear(module: string, layer: number, transposed = false): Promise<Linear> {
-    const weight = await this.matrix(`${module}.weight`, transposed)
+    const weight = await this.#matrix(`${module}.weight`, 'linear', transposed)
     const bias = this.has(`${module}.bias`) ? await this.vector(`${module}.bias`) : null
     return new Linear(module, layer, weight, bias)
   }
@@ -213,7 +209,23 @@ export class WeightLoader implements Holdings {
     for (const made of this.#made) made.dispose()
   }
 
-  async #read(name: string): Promise<{ values: Float32Array; shape: readonly number[] }> {
+  async #matrix(name: string, role: MatrixRole, transposed: boolean): Promise<FrozenMatrix> {
+    const { values, shape, dtype } = await this.#read(name)
+    const [rows = 0, columns = 0] = shape
+    if (!transposed) return this.#keep(values, rows, columns, role, dtype)
+    return this.#keep(transpose(values, rows, columns), columns, rows, role, dtype)
+  }
+
+  #keep(values: Float32Array, rows: number, columns: number, role: MatrixRole, dtype: string): FrozenMatrix {
+    const { quantization = 'none' } = this.#options
+    const plain = tf.getBackend() !== 'webgpu' && isPlainOnWasm(quantization, this.#total)
+    const precision = plain ? 'f32' : precisionOf(quantization, role, dtype)
+    const matrix = FrozenMatrix.from(values, rows, columns, precision, !plain)
+    this.#made.push(matrix)
+    return matrix
+  }
+
+  async #read(name: string): Promise<{ values: Float32Array; shape: readonly number[]; dtype: string }> {
     this.#options.signal?.throwIfAborted()
     const stored = this.#names.get(name)
     if (stored === undefined) throw new Error(`${name} is not in the plan`)
@@ -222,7 +234,7 @@ export class WeightLoader implements Holdings {
     checkFinite(values, stored)
     this.#done += values.length
     this.#options.onProgress?.({ stage: 'Loading weights', done: this.#done, total: this.#total, unit: 'items' })
-    return { values, shape: tensor.shape }
+    return { values, shape: tensor.shape, dtype: tensor.dtype }
   }
 }
 

@@ -67,15 +67,25 @@ export class FrozenMatrix {
     this.#store = store
   }
 
-  /** Copies row-major `[out, inn]` values to the device; throws when their number is not `out * inn`. Rows of odd width stay f32. */
-  static from(values: Float32Array, out: number, inn: number, precision: Precision = 'f32'): FrozenMatrix {
+  /**
+   * Copies row-major `[out, inn]` values to the device; throws when their number is not `out * inn`. Rows of odd width stay f32.
+   * @param spare f32 values, too, stay outside the memory of the wasm backend, which then takes them over without a copy.
+   */
+  static from(
+    values: Float32Array,
+    out: number,
+    inn: number,
+    precision: Precision = 'f32',
+    spare = false,
+  ): FrozenMatrix {
     if (values.length !== out * inn) throw new Error(`${values.length} values for a ${out} by ${inn} matrix`)
-    if (precision === 'f32' || inn % 4 !== 0) {
+    const kept = inn % 4 === 0 ? precision : 'f32'
+    if (kept === 'f32' && !(spare && onHeap())) {
       if (onGPU()) checkBuffer(values.byteLength, gpuDevice().limits)
       return new FrozenMatrix(out, inn, plainStore(values, out, inn))
     }
-    const packed = pack(values, inn, precision)
-    if (onGPU()) return new FrozenMatrix(out, inn, { kind: 'packed', packed: upload(packed) })
+    const packed = pack(values, inn, kept)
+    if (onGPU()) return new FrozenMatrix(out, inn, { kind: 'packed', packed: upload(packed as NarrowValues) })
     if (onHeap()) return new FrozenMatrix(out, inn, { kind: 'host', weights: new HostWeights(packed, out, inn) })
     return new FrozenMatrix(out, inn, plainStore(unpack(packed, values.length), out, inn))
   }
@@ -177,8 +187,10 @@ function plainStore(values: Float32Array, out: number, inn: number): Store {
   return { kind: 'plain', natural, transposed: null }
 }
 
+type NarrowValues = PackedValues & { precision: Narrow }
+
 /** Puts packed words into buffers of the GPU at once, so that the host can forget them. */
-function upload(values: PackedValues): Packed {
+function upload(values: NarrowValues): Packed {
   checkBuffer(packedBytes(values), gpuDevice().limits)
   const { precision, words, scales, group } = values
   const tensor = (part: Int32Array | Float32Array): tf.Tensor => {

@@ -10,9 +10,9 @@ export type Precision = 'f32' | Narrow
 /** Those with fewer bits than an f32. */
 export type Narrow = 'f16' | 'bf16' | 'int8' | 'nf4'
 
-/** Packed values: `words` little-endian as the device reads them, and scales where there are some. */
+/** Packed values (f32 ones are only put away as they are): `words` little-endian as the device reads them, and scales where there are some. */
 export interface PackedValues {
-  precision: Narrow
+  precision: Precision
   words: Int32Array
   /** One f32 a group for int8; for NF4 see nf4.ts. */
   scales: Float32Array | Int32Array | null
@@ -26,14 +26,24 @@ export function groupSize(inn: number): number {
 }
 
 /** `inn` must be a multiple of 4. Int8 is symmetric: each group's largest magnitude becomes 127. */
-export function pack(values: Float32Array, inn: number, precision: Narrow): PackedValues {
+export function pack<P extends Precision>(
+  values: Float32Array,
+  inn: number,
+  precision: P,
+): PackedValues & { precision: P } {
+  return { ...packed(values, inn, precision), precision }
+}
+
+function packed(values: Float32Array, inn: number, precision: Precision): Omit<PackedValues, 'precision'> {
   switch (precision) {
+    case 'f32':
+      return { words: new Int32Array(values.buffer, values.byteOffset, values.length), scales: null, group: 1 }
     case 'f16':
-      return { precision, words: new Int32Array(finiteHalves(values).buffer), scales: null, group: 1 }
+      return { words: new Int32Array(finiteHalves(values).buffer), scales: null, group: 1 }
     case 'bf16':
-      return { precision, words: new Int32Array(floatsToBfloats(values).buffer), scales: null, group: 1 }
+      return { words: new Int32Array(floatsToBfloats(values).buffer), scales: null, group: 1 }
     case 'nf4':
-      return { precision, ...packNf4(values), group: 64 }
+      return { ...packNf4(values), group: 64 }
     case 'int8':
       return packBytes(values, groupSize(inn))
   }
@@ -47,7 +57,7 @@ function finiteHalves(values: Float32Array): Uint16Array {
   return halves
 }
 
-function packBytes(values: Float32Array, group: number): PackedValues {
+function packBytes(values: Float32Array, group: number): Omit<PackedValues, 'precision'> {
   const scales = new Float32Array(values.length / group)
   const bytes = new Int8Array(values.length)
   for (let g = 0; g < scales.length; g++) {
@@ -57,7 +67,7 @@ function packBytes(values: Float32Array, group: number): PackedValues {
     const inverse = most === 0 ? 0 : 127 / most
     for (let i = g * group; i < (g + 1) * group; i++) bytes[i] = Math.round(values[i]! * inverse)
   }
-  return { precision: 'int8', words: new Int32Array(bytes.buffer), scales, group }
+  return { words: new Int32Array(bytes.buffer), scales, group }
 }
 
 /** Fills `out` with the values that {@link pack} kept, from value `from` on. */
@@ -70,6 +80,10 @@ export function unpackInto({ precision, words, scales, group }: PackedValues, fr
       const end = Math.min(out.length, i + group - ((from + i) % group))
       for (; i < end; i++) out[i] = bytes[i]! * scale
     }
+    return
+  }
+  if (precision === 'f32') {
+    out.set(new Float32Array(words.buffer, words.byteOffset + 4 * from, out.length))
     return
   }
   const bits = new Uint16Array(words.buffer, words.byteOffset + 2 * from, out.length)
