@@ -89,6 +89,20 @@ export async function readQuantised(): Promise<Quantised> {
   return JSON.parse(new TextDecoder().decode(await bytesOf('quantised.json'))) as Quantised
 }
 
+/** A run over rounded base weights; see scripts/golden/record_quantised_runs.py. */
+export interface QuantisedRun {
+  case: string
+  mode: 'f16' | 'int8' | 'nf4'
+  row_losses: RowLoss[]
+  gradients: Record<string, number[]>
+  steps: Golden['runs'][number]['steps']
+  row_losses_after: RowLoss[]
+}
+
+export async function readQuantisedRuns(): Promise<QuantisedRun[]> {
+  return JSON.parse(new TextDecoder().decode(await bytesOf('quantised-runs.json'))) as QuantisedRun[]
+}
+
 /** Every tensor of golden.safetensors as floats. */
 export async function readGoldenTensors(name: string): Promise<Map<string, { shape: number[]; values: Float32Array }>> {
   const source = await goldenFolder(name, ['golden.safetensors'])

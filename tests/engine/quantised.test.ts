@@ -1,0 +1,88 @@
+/**
+ * Training over quantised base weights against PyTorch and PEFT over the same rounded weights: losses, gradients, twenty steps.
+ * The tolerances are those of plain weights: rounding happens once, before anything is computed.
+ */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createSession, evaluate, loadAdapter, loadModel, type Model } from '../../src/engine'
+import { tf } from '../../src/engine/tf'
+import { onWebGPU } from '../support/backends'
+import { backprop } from '../../src/engine/train/backprop'
+import { countLabels, packBatch } from '../../src/engine/train/batch'
+import {
+  encodedRows,
+  goldenAdapter,
+  goldenJob,
+  goldenSource,
+  inOrder,
+  readGolden,
+  readQuantisedRuns,
+  type Golden,
+  type QuantisedRun,
+} from '../support/golden'
+
+const runs = await readQuantisedRuns()
+
+describe.each(runs.map((run) => [run.case, run.mode, run] as const))(
+  '%s in %s',
+  (name, quantization, run: QuantisedRun) => {
+    let model: Model
+    let golden: Golden
+
+    beforeAll(async () => {
+      golden = await readGolden(name)
+      model = await loadModel(await goldenSource(name), { id: `local:${name}`, name, quantization })
+    })
+    afterAll(() => model?.dispose())
+
+    it('gives the loss of every row', async () => {
+      const { rows } = await evaluate(model, null, encodedRows(golden))
+      run.row_losses.forEach((wanted, i) =>
+        expect(Math.abs(rows[i]!.loss / wanted.loss - 1), `row ${i}`).toBeLessThan(1e-4),
+      )
+    })
+
+    it('gives the gradients of the adapter', async () => {
+      const adapter = loadAdapter(model, await goldenAdapter(name, 'adapter_init'))
+      const rows = encodedRows(golden).slice(0, golden.settings.batch_size * golden.settings.grad_accum)
+      const labels = rows.reduce((sum, row) => sum + countLabels(row), 0)
+      const { gradients, lossSum } = backprop(model.network, adapter, packBatch(rows, false), 1 / labels, 0)
+      let seen = 0
+      for (const [i, { name: key }] of adapter.variables.entries()) {
+        const wanted = run.gradients[key]
+        if (!wanted) continue
+        seen++
+        const values = await gradients[i]!.data()
+        const size = Math.max(...wanted.map(Math.abs))
+        wanted.forEach((value, at) => expect(Math.abs(values[at]! - value), key).toBeLessThan(1e-3 * size + 1e-8))
+      }
+      expect(seen).toBe(Object.keys(run.gradients).length)
+      tf.dispose([...gradients, lossSum])
+      adapter.dispose()
+    })
+
+    it('trains to the same losses and norms', async () => {
+      const rows = encodedRows(golden)
+      const session = await createSession({
+        model,
+        job: goldenJob(golden, { quantization }),
+        batches: inOrder(rows, golden.settings.batch_size),
+        evalRows: [],
+        samplePrompt: null,
+        initAdapter: await goldenAdapter(name, 'adapter_init'),
+      })
+      // On a software GPU whole runs take long: one model's are enough there.
+    const most = onWebGPU() && name !== 'llama-gqa-tied' ? 3 : run.steps.length
+    for (const wanted of run.steps.slice(0, most)) {
+        const { event } = await session.advance()
+        expect(Math.abs(event.loss / wanted.loss - 1), `loss of step ${wanted.step}`).toBeLessThan(1e-3)
+        expect(Math.abs(event.gradNorm / wanted.grad_norm - 1), `norm of step ${wanted.step}`).toBeLessThan(3e-3)
+      }
+      if (most < run.steps.length) return session.dispose()
+    const { rows: after } = await evaluate(model, session.adapter, rows)
+      run.row_losses_after.forEach((wanted, i) =>
+        expect(Math.abs(after[i]!.loss / wanted.loss - 1), `row ${i} afterwards`).toBeLessThan(5e-3),
+      )
+      session.dispose()
+    })
+  },
+)
