@@ -71,14 +71,14 @@ describe.each(runs.map((run) => [run.case, run.mode, run] as const))(
         initAdapter: await goldenAdapter(name, 'adapter_init'),
       })
       // On a software GPU whole runs take long: one model's are enough there.
-    const most = onWebGPU() && name !== 'llama-gqa-tied' ? 3 : run.steps.length
-    for (const wanted of run.steps.slice(0, most)) {
+      const most = onWebGPU() && name !== 'llama-gqa-tied' ? 3 : run.steps.length
+      for (const wanted of run.steps.slice(0, most)) {
         const { event } = await session.advance()
         expect(Math.abs(event.loss / wanted.loss - 1), `loss of step ${wanted.step}`).toBeLessThan(1e-3)
         expect(Math.abs(event.gradNorm / wanted.grad_norm - 1), `norm of step ${wanted.step}`).toBeLessThan(3e-3)
       }
       if (most < run.steps.length) return session.dispose()
-    const { rows: after } = await evaluate(model, session.adapter, rows)
+      const { rows: after } = await evaluate(model, session.adapter, rows)
       run.row_losses_after.forEach((wanted, i) =>
         expect(Math.abs(after[i]!.loss / wanted.loss - 1), `row ${i} afterwards`).toBeLessThan(5e-3),
       )
