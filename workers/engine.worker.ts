@@ -3,7 +3,8 @@
  */
 import { serve } from '../src/client/wire'
 import { forecast } from '../src/engine'
-import { folderOf, onlyModelFiles, pickedSource } from '../src/hub'
+import { asModelFolder, findGguf } from '../src/engine/formats/gguf-source'
+import { folderOf, onlyFile, onlyModelFiles, pickedSource } from '../src/hub'
 import { CodedError } from '../src/shared/errors'
 import { newId } from '../src/shared/id'
 import { completeJob } from '../src/shared/job'
@@ -28,13 +29,15 @@ const api: EngineApi = {
   listModels: () => workshop.records(),
 
   async importModel(files, onProgress) {
-    const folder = await folderOf(pickedSource(files), 'config.json')
-    const needed = onlyModelFiles(folder)
+    const picked = pickedSource(files)
+    const gguf = await findGguf(picked)
+    const needed = gguf ? onlyFile(picked, gguf) : onlyModelFiles(await folderOf(picked, 'config.json'))
     const bytes = (await needed.list()).reduce((sum, { size }) => sum + size, 0)
     const id = `local:${newId()}`
-    const name = files[0]?.path.includes('/') ? (files[0].path.split('/')[0] as string) : 'My model'
+    const folderName = files[0]?.path.includes('/') ? (files[0].path.split('/')[0] as string) : 'My model'
+    const name = gguf ? gguf.replace(/^.*\//, '').replace(/\.gguf$/i, '') : folderName
     // Loading it is the one check that sees every number; what passes is then on the device already.
-    const record = await workshop.loadFrom(id, name, folder, onProgress)
+    const record = await workshop.loadFrom(id, name, await asModelFolder(needed), onProgress)
     try {
       return await storage.storeModel({ ...record, bytes, addedAt: Date.now() }, needed, { onProgress })
     } catch (error) {

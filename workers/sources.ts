@@ -4,6 +4,7 @@
  */
 import { pageBase } from '../src/client/wire'
 import { importFile, type RawRow } from '../src/data'
+import { asModelFolder } from '../src/engine/formats/gguf-source'
 import { bundledSource, fetchSample, listBundled, listSamples, type BundledModel, type SampleDataset } from '../src/hub'
 import { CodedError } from '../src/shared/errors'
 import type { FileSource } from '../src/shared/files'
@@ -43,7 +44,7 @@ export async function bundledModel(id: ModelId): Promise<BundledModel> {
 
 /** The files of a model. @throws CodedError `file.missing` */
 export async function modelSource(id: ModelId): Promise<FileSource> {
-  if (!isBundled(id)) return storage.modelSource(id)
+  if (!isBundled(id)) return asModelFolder(storage.modelSource(id))
   return bundledSource(pageBase(), await bundledModel(id))
 }
 

@@ -18,14 +18,26 @@ def text(array):
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
 
 
+def any_blocks(random, kind):
+    _, size = gguf.GGML_QUANT_SIZES[kind]
+    data = random.integers(0, 256, (3, size), dtype=np.uint8)
+    scales = random.uniform(-2, 2, (3, 2)).astype(np.float16)
+    if kind == gguf.GGMLQuantizationType.Q6_K:
+        data[:, -2:] = scales[:, :1].view(np.uint8)
+    else:
+        data[:, :4] = scales.view(np.uint8)
+    return data
+
+
 def main():
     random = np.random.default_rng(7)
     values = (random.standard_normal((8, 64)) * np.array([1, 1e-3, 1e3, 1e-6, 0, 1e-9, 5e4, 0.1])[:, None]).astype(np.float32)
     values[7, :6] = [0.5, -0.5, 63.5, -63.5, 127, -127]
     packed = {}
-    for name in ["F16", "BF16", "Q8_0", "Q4_0"]:
+    for name in ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K"]:
         kind = gguf.GGMLQuantizationType[name]
-        data = gguf.quants.quantize(values, kind)
+        # The package only unpacks k-quants: any bytes are a block, but for the halves that must be finite.
+        data = any_blocks(random, kind) if name.endswith("K") else gguf.quants.quantize(values, kind)
         packed[name] = {"bytes": text(data), "values": text(gguf.quants.dequantize(data, kind).astype(np.float32))}
 
     path = Path(tempfile.mkdtemp()) / "small.gguf"

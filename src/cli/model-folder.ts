@@ -1,7 +1,8 @@
-/** Which folder `--model` means: a path, or the name of a bundled model. Refuses to look anywhere else. */
+/** What `--model` means: a folder, a GGUF file, or the name of a bundled model. Refuses to look anywhere else. */
 import { readdir } from 'node:fs/promises'
-import { basename, join, resolve } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { asModelFolder, ggufFolder } from '../engine/formats/gguf-source'
 import { CodedError } from '../shared/errors'
 import type { FileSource } from '../shared/files'
 import { exists, folderSource, isFolder } from './folder'
@@ -25,7 +26,13 @@ export async function openModelFolder(given: string): Promise<ModelFolder> {
   const isName = /^[\w.-]+$/.test(bundledName) && !/^\.+$/.test(bundledName)
   if (!given.startsWith('bundled:') && (await isFolder(given))) {
     const path = resolve(given)
-    return { id: `local:${path}`, name: basename(path), path, source: await folderSource(path) }
+    return { id: `local:${path}`, name: basename(path), path, source: await asModelFolder(await folderSource(path)) }
+  }
+  if (/\.gguf$/i.test(given) && (await exists(given))) {
+    const path = resolve(given)
+    const name = basename(path)
+    const source = await ggufFolder(await folderSource(dirname(path)), name)
+    return { id: `local:${path}`, name: name.replace(/\.gguf$/i, ''), path, source }
   }
   if (isName && (await isFolder(bundled))) {
     return { id: `bundled:${bundledName}`, name: bundledName, path: bundled, source: await folderSource(bundled) }
@@ -35,7 +42,10 @@ export async function openModelFolder(given: string): Promise<ModelFolder> {
   const list = names.length > 0 ? ` or one of the bundled models: ${names.join(', ')}` : ''
   throw new CodedError('file.missing', 'There is no such model.', {
     where: `--model ${given}`,
-    fix: near.length > 0 ? `Did you mean ${near.join(' or ')}?` : `Give a folder in Hugging Face layout${list}.`,
+    fix:
+      near.length > 0
+        ? `Did you mean ${near.join(' or ')}?`
+        : `Give a folder in Hugging Face layout, a GGUF file${list}.`,
   })
 }
 

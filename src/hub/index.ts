@@ -6,4 +6,4 @@ export { bundledSource, fetchSample, listBundled, listSamples, type BundledModel
 export { folderOf, pickedSource, type PickedFile } from './folder'
 export { Hub, HUGGING_FACE, verifyFiles, type HubModel, type HubOptions } from './hub'
 export { parseHubName } from './hub-name'
-export { onlyModelFiles } from './model-files'
+export { onlyFile, onlyModelFiles } from './model-files'

@@ -15,3 +15,13 @@ export function onlyModelFiles(source: FileSource): FileSource {
     read: (name, start, end) => source.read(name, start, end),
   }
 }
+
+/** One file of a source, at the top. */
+export function onlyFile(source: FileSource, path: string): FileSource {
+  const own = path.slice(path.lastIndexOf('/') + 1)
+  return {
+    list: async () =>
+      (await source.list()).filter(({ name }) => name === path).map(({ size }) => ({ name: own, size })),
+    read: (name, start, end) => source.read(name === own ? path : name, start, end),
+  }
+}

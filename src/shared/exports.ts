@@ -28,7 +28,7 @@ export const EXPORT_FORMATS = {
   gguf: {
     name: 'GGUF model',
     about: 'Base and adapter in one file, with a Modelfile, for llama.cpp and Ollama.',
-    dtypes: ['f32', 'f16', 'q8_0'],
+    dtypes: ['f32', 'f16', 'bf16', 'q8_0'],
   },
   'gguf-lora': {
     name: 'GGUF adapter',

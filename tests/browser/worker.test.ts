@@ -371,7 +371,7 @@ describe('a run', () => {
       const written = await parent.getDirectoryHandle('never-interrupted-merged-bf16')
       const weights = await (await written.getFileHandle('model.safetensors')).getFile()
       expect(await weights.slice(0, 400).text()).toContain('"dtype":"BF16"')
-      await expect(engine().exportRun({ ...ask, format: 'gguf', dtype: 'bf16' }, () => {})).rejects.toMatchObject({
+      await expect(engine().exportRun({ ...ask, format: 'merged', dtype: 'q8_0' }, () => {})).rejects.toMatchObject({
         code: 'usage',
       })
       await (await navigator.storage.getDirectory()).removeEntry('picked', { recursive: true })

@@ -46,7 +46,7 @@ async function writeCase(name: string, source: FileSource): Promise<void> {
   const folder = join(out, name)
   await write(join(folder, 'merged'), await mergedFolder(source, adapter, { dtype: 'F32' }))
   await write(join(folder, 'merged-bf16'), await mergedFolder(source, adapter, { dtype: 'BF16', shardSize: 20_000 }))
-  for (const type of ['F32', 'F16', 'Q8_0'] as const) {
+  for (const type of ['F32', 'F16', 'BF16', 'Q8_0'] as const) {
     const { file } = await exportGguf({
       source: asUsual(name, source),
       adapter,

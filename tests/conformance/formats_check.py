@@ -109,7 +109,7 @@ def one(folder):
 
     names = gguf.get_tensor_name_map({v: k for k, v in gguf.MODEL_ARCH_NAMES.items()}[architecture], config.get("num_hidden_layers", config.get("n_layer")))
     place = lambda key: names.get_name(key, (".weight", ".bias"))
-    for kind, tolerance in (("f32", 1e-6), ("f16", 2**-10), ("q8_0", 0.006)):
+    for kind, tolerance in (("f32", 1e-6), ("f16", 2**-10), ("bf16", 2**-8), ("q8_0", 0.006)):
 
         @check(f"{name}: GGUF {kind}")
         def _():

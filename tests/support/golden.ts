@@ -11,7 +11,8 @@ import { CodedError } from '../../src/shared/errors'
 const HERE = import.meta.url
 const ROOT = new URL('../golden/', HERE)
 
-async function bytesOf(path: string): Promise<Uint8Array> {
+/** A file of tests/golden. */
+export async function bytesOf(path: string): Promise<Uint8Array> {
   const url = new URL(path, ROOT)
   if (url.protocol === 'file:') {
     const { readFile } = await import('node:fs/promises')

@@ -113,7 +113,7 @@ async function planGguf(material: ExportMaterial, dtype: ExportDtype | undefined
   const fileName = `${stemOf(name)}.gguf`
   const chatTemplate = trainedTemplate(material)
   const usual = model.dtype === 'F32' ? 'f32' : 'f16'
-  const type = STORED[dtype ?? usual] as 'F32' | 'F16' | 'Q8_0'
+  const type = STORED[dtype ?? usual]
   const { file, tensors } = await exportGguf({ source: base, adapter, tokenizer, chatTemplate, type, name, fileName })
   const ollama = modelfile({ from: `./${fileName}`, chatTemplate: template, tokenizer })
   return {

@@ -24,6 +24,11 @@ function halfTable(): Float32Array {
   return table
 }
 
+/** One half (as its bits) as a float. */
+export function halfToFloat(half: number): number {
+  return halfTable()[half] as number
+}
+
 /** Halves (as their bits) to floats. */
 export function halvesToFloats(halves: Uint16Array): Float32Array {
   const values = halfTable()

@@ -1,18 +1,30 @@
 /**
- * The ways in which GGUF files hold numbers, as ggml has them: plain floats, Q8_0 (32 bytes and one scale a block), Q4_0 (read only).
- * Refuses other packings.
+ * The ways in which GGUF files hold numbers, as ggml has them: plain floats and Q8_0, and the other common packings, which are only read.
+ * Refuses packings that are not listed.
  */
 import { bfloatsToFloats, floatsToBfloats, floatsToHalves, halvesToFloats } from './float16'
+import { BLOCK_FORMATS, unpackBlocks } from './ggml-blocks'
 
-export type GgmlType = 'F32' | 'F16' | 'BF16' | 'Q8_0' | 'Q4_0'
+export type GgmlType = 'F32' | 'F16' | 'BF16' | keyof typeof BLOCK_FORMATS
 
 /** Number on disk, values in a block, bytes of a block. */
 export const GGML_TYPES: { readonly [T in GgmlType]: { id: number; block: number; bytes: number } } = {
   F32: { id: 0, block: 1, bytes: 4 },
   F16: { id: 1, block: 1, bytes: 2 },
   BF16: { id: 30, block: 1, bytes: 2 },
-  Q8_0: { id: 8, block: 32, bytes: 34 },
-  Q4_0: { id: 2, block: 32, bytes: 18 },
+  Q4_0: packed(2, 'Q4_0'),
+  Q4_1: packed(3, 'Q4_1'),
+  Q5_0: packed(6, 'Q5_0'),
+  Q5_1: packed(7, 'Q5_1'),
+  Q8_0: packed(8, 'Q8_0'),
+  Q4_K: packed(12, 'Q4_K'),
+  Q5_K: packed(13, 'Q5_K'),
+  Q6_K: packed(14, 'Q6_K'),
+}
+
+function packed(id: number, type: keyof typeof BLOCK_FORMATS): { id: number; block: number; bytes: number } {
+  const { block, bytes } = BLOCK_FORMATS[type]
+  return { id, block, bytes }
 }
 
 /** Bytes of a tensor; NaN where its rows are not made of whole blocks. */
@@ -34,8 +46,8 @@ export function encodeTensor(type: GgmlType, values: Float32Array): Uint8Array {
       return new Uint8Array(floatsToBfloats(values).buffer)
     case 'Q8_0':
       return toQ8(values)
-    case 'Q4_0':
-      throw new Error('Q4_0 is only read')
+    default:
+      throw new Error(`${type} is only read`)
   }
 }
 
@@ -49,11 +61,8 @@ export function decodeTensor(type: GgmlType, bytes: Uint8Array): Float32Array {
       return halvesToFloats(new Uint16Array(own.buffer))
     case 'BF16':
       return bfloatsToFloats(new Uint16Array(own.buffer))
-    case 'Q8_0':
-      return fromBlocks(own, 34, (data, at, i) => ((data[at + i] as number) << 24) >> 24)
-    case 'Q4_0':
-      // The low halves of the 16 bytes are the first 16 values, the high halves the rest.
-      return fromBlocks(own, 18, (data, at, i) => (((data[at + (i & 15)] as number) >> (i < 16 ? 0 : 4)) & 15) - 8)
+    default:
+      return unpackBlocks(type, bytes)
   }
 }
 
@@ -79,25 +88,5 @@ function toQ8(values: Float32Array): Uint8Array {
     out[block * 34] = half & 0xff
     out[block * 34 + 1] = half >> 8
   })
-  return out
-}
-
-function fromBlocks(
-  bytes: Uint8Array,
-  size: number,
-  value: (data: Uint8Array, at: number, i: number) => number,
-): Float32Array {
-  const blocks = bytes.length / size
-  const out = new Float32Array(blocks * 32)
-  const scales = halvesToFloats(
-    Uint16Array.from(
-      { length: blocks },
-      (_, b) => (bytes[b * size] as number) | ((bytes[b * size + 1] as number) << 8),
-    ),
-  )
-  for (let block = 0; block < blocks; block++) {
-    const scale = scales[block] as number
-    for (let i = 0; i < 32; i++) out[block * 32 + i] = value(bytes, block * size + 2, i) * scale
-  }
   return out
 }

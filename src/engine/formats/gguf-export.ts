@@ -1,5 +1,5 @@
 /**
- * Models and adapters as GGUF files for llama.cpp, LM Studio and Ollama: merged (f32, f16, q8_0), or the LoRA alone. Refuses families and
+ * Models and adapters as GGUF files for llama.cpp, LM Studio and Ollama: merged (f32, f16, bf16, q8_0), or the LoRA alone. Refuses families and
  * tokenizers that cannot be written so that they are read back as the same model.
  */
 import { CodedError } from '../../shared/errors'
@@ -25,7 +25,9 @@ export interface GgufExport {
 
 type Config = Record<string, unknown>
 /** `general.file_type` of llama.cpp. */
-const FILE_TYPES = { F32: 0, F16: 1, Q8_0: 7 } as const
+const FILE_TYPES = { F32: 0, F16: 1, Q8_0: 7, BF16: 32 } as const
+/** How the matrices of a whole model may be stored. */
+export type GgufDtype = keyof typeof FILE_TYPES
 
 /**
  * The whole model with the adapter merged in. Norms, biases and small tensors stay F32.
@@ -36,7 +38,7 @@ export async function exportGguf(input: {
   adapter: PeftAdapter | null
   tokenizer: Tokenizer
   chatTemplate?: string
-  type: 'F32' | 'F16' | 'Q8_0'
+  type: GgufDtype
   /** Of the model, for people. */
   name: string
   fileName?: string
@@ -65,12 +67,7 @@ async function readConfig(source: FileSource): Promise<Config> {
   return JSON.parse(new TextDecoder().decode(await source.read('config.json'))) as Config
 }
 
-function modelTensors(
-  weights: Weights,
-  family: GgufFamily,
-  config: Config,
-  type: 'F32' | 'F16' | 'Q8_0',
-): GgufTensor[] {
+function modelTensors(weights: Weights, family: GgufFamily, config: Config, type: GgufDtype): GgufTensor[] {
   const tied = config.tie_word_embeddings === true
   const names = new Set(weights.names)
   const unknown: string[] = []
@@ -103,7 +100,7 @@ function modelTensor(
   weights: Weights,
   family: GgufFamily,
   config: Config,
-  type: 'F32' | 'F16' | 'Q8_0',
+  type: GgufDtype,
 ): GgufTensor {
   const stored = weights.info(name).shape
   const turned = family.transposed && stored.length === 2 && target.startsWith('blk.')
@@ -125,7 +122,7 @@ function modelTensor(
 }
 
 /** As llama.cpp's converter chooses: only matrices are packed, and only where blocks fill their rows. */
-function tensorType(name: string, shape: readonly number[], type: 'F32' | 'F16' | 'Q8_0'): GgmlType {
+function tensorType(name: string, shape: readonly number[], type: GgufDtype): GgmlType {
   if (shape.length < 2 || name.startsWith('position_embd')) return 'F32'
   return type === 'Q8_0' && (shape[shape.length - 1] as number) % 32 !== 0 ? 'F16' : type
 }

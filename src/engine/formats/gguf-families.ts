@@ -79,6 +79,15 @@ function naming(
   }
 }
 
+/** The other way round for Llama's relatives: GGUF name → Hugging Face name; undefined for what they do not have. */
+export function hfNameOf(name: string): string | undefined {
+  const [, number, key = '', ending = ''] = /^(?:blk\.(\d+)\.)?([a-z_]+)(\.weight|\.bias)$/.exec(name) ?? []
+  const [found] = Object.entries(number === undefined ? OUTER : LLAMA).find(([, target]) => target === key) ?? []
+  if (found === undefined) return undefined
+  if (number !== undefined) return `model.layers.${number}.${found}${ending}`
+  return found === 'lm_head' ? `${found}${ending}` : `model.${found}${ending}`
+}
+
 /** Rows of q and k as llama.cpp's rope wants them: the two halves of a head interleaved. */
 function interleaved(count: number, size: number): Int32Array {
   const order = new Int32Array(count * size)
@@ -104,7 +113,7 @@ const regrouped: GgufFamily['rowOrder'] = (module, config) => {
 }
 
 /** Factors of Llama 3's rope, one for each pair of a head's values. */
-function llama3Factors(config: Config): { name: string; values: Float32Array }[] {
+export function llama3Factors(config: Config): { name: string; values: Float32Array }[] {
   if (ropeType(config) !== 'llama3') return []
   const settings = rope(config)
   const size = headDim(config)

@@ -7,12 +7,7 @@ import type { Part, TokenizerSpec } from '../tokenizer/files'
 import type { GgufMetadata, GgufValue } from './gguf-write'
 
 /** Token types of llama.cpp. */
-const NORMAL = 1
-const UNKNOWN = 2
-const CONTROL = 3
-const USER_DEFINED = 4
-const UNUSED = 5
-const BYTE = 6
+export const TOKEN_TYPES = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const
 
 const text = (value: string): GgufValue => ({ type: 'string', value })
 const flag = (value: boolean): GgufValue => ({ type: 'bool', value })
@@ -85,13 +80,13 @@ function vocabulary(
 ): { tokens: string[]; types: number[] } {
   const tokens = Array.from({ length: size }, (_, i) => tokenizer.tokenOf(i) ?? `[PAD${i}]`)
   const types = tokens.map((token, i): number => {
-    if (tokenizer.tokenOf(i) === undefined) return UNUSED
-    if (!byteLevel && /^<0x[0-9A-F]{2}>$/.test(token)) return BYTE
-    return token === spec.model.unk_token && !byteLevel ? UNKNOWN : NORMAL
+    if (tokenizer.tokenOf(i) === undefined) return TOKEN_TYPES.unused
+    if (!byteLevel && /^<0x[0-9A-F]{2}>$/.test(token)) return TOKEN_TYPES.byte
+    return token === spec.model.unk_token && !byteLevel ? TOKEN_TYPES.unknown : TOKEN_TYPES.normal
   })
   for (const token of spec.addedTokens) {
-    if (token.id >= size || types[token.id] === UNKNOWN) continue
-    types[token.id] = tokenizer.specialIds.has(token.id) ? CONTROL : USER_DEFINED
+    if (token.id >= size || types[token.id] === TOKEN_TYPES.unknown) continue
+    types[token.id] = tokenizer.specialIds.has(token.id) ? TOKEN_TYPES.control : TOKEN_TYPES.userDefined
   }
   return { tokens, types }
 }

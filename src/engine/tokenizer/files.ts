@@ -142,7 +142,7 @@ function guessModel(model: Json): string {
 }
 
 /** Qwen's pattern, as in transformers' Qwen2Tokenizer. */
-const QWEN =
+export const QWEN_PATTERN =
   "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
 /** Byte-level vocabularies in two files, as GPT-2 and Qwen publish them; the pre-tokenizer follows from the family. */
@@ -177,7 +177,7 @@ async function readVocabAndMerges(
       ? {
           type: 'Sequence',
           pretokenizers: [
-            { type: 'Split', pattern: { Regex: QWEN }, behavior: 'Isolated', invert: false },
+            { type: 'Split', pattern: { Regex: QWEN_PATTERN }, behavior: 'Isolated', invert: false },
             { type: 'ByteLevel', add_prefix_space: prefix, use_regex: false },
           ],
         }

@@ -44,6 +44,7 @@ describe('export', () => {
     for (const [dtype, stored] of [
       ['f32', 'F32'],
       ['f16', 'F16'],
+      ['bf16', 'BF16'],
       ['q8_0', 'Q8_0'],
     ] as const) {
       const { code, events } = await exported(
@@ -92,7 +93,6 @@ describe('export', () => {
     for (const flags of [
       ['--format', 'onnx'],
       ['--format', 'peft', '--dtype', 'f16'],
-      ['--format', 'gguf', '--dtype', 'bf16'],
       ['--format', 'merged', '--dtype', 'q8_0'],
     ]) {
       const { code, events } = await exported('none', ...flags)
