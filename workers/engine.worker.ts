@@ -31,13 +31,14 @@ const api: EngineApi = {
   async importModel(files, onProgress) {
     const picked = pickedSource(files)
     const gguf = await findGguf(picked)
-    const needed = gguf ? onlyFile(picked, gguf) : onlyModelFiles(await folderOf(picked, 'config.json'))
+    const folder = gguf ? onlyFile(picked, gguf) : await folderOf(picked, 'config.json')
+    const needed = gguf ? folder : onlyModelFiles(folder)
     const bytes = (await needed.list()).reduce((sum, { size }) => sum + size, 0)
     const id = `local:${newId()}`
     const folderName = files[0]?.path.includes('/') ? (files[0].path.split('/')[0] as string) : 'My model'
     const name = gguf ? gguf.replace(/^.*\//, '').replace(/\.gguf$/i, '') : folderName
     // Loading it is the one check that sees every number; what passes is then on the device already.
-    const record = await workshop.loadFrom(id, name, await asModelFolder(needed), onProgress)
+    const record = await workshop.loadFrom(id, name, await asModelFolder(folder), onProgress)
     try {
       return await storage.storeModel({ ...record, bytes, addedAt: Date.now() }, needed, { onProgress })
     } catch (error) {

@@ -9,7 +9,7 @@ import type { EngineApi, GenerateRequest, TrainEvent } from '../../src/shared/pr
 import { DEFAULT_SAMPLING } from '../../src/shared/protocol'
 import type { DatasetRecord, ModelRecord, RunRecord } from '../../src/shared/records'
 import * as storage from '../../src/storage'
-import { goldenAdapter, goldenModel, pairs } from './support/golden'
+import { goldenAdapter, goldenGguf, goldenModel, pairs } from './support/golden'
 
 let model: ModelRecord
 let dataset: DatasetRecord
@@ -385,6 +385,25 @@ describe('a run', () => {
         code: 'run.missing',
       })
     })
+  })
+})
+
+describe('a GGUF file', () => {
+  it('comes in as a model, is kept as it is, and can be talked to and exported', async () => {
+    const files = await goldenGguf('llama-gqa-tied-q4_0')
+    const own = await engine().importModel(files, () => {})
+    expect(own).toMatchObject({ name: 'llama-gqa-tied-q4_0', family: 'llama', bytes: files[0]!.file.size })
+    const ask = { ...DEFAULT_SAMPLING, modelId: own.id, runId: null, checkpoint: 'last' as const, strength: 1 }
+    const answer = await engine().generate({ ...ask, prompt: 'the', maxNewTokens: 4, temperature: 0 }, () => {})
+    expect(answer.ids.length).toBeGreaterThan(0)
+    const run = await engine().importAdapter(own.id, await goldenAdapter())
+    const out = await engine().exportRun(
+      { runId: run.id, checkpoint: 'last', format: 'merged', dtype: 'f32' },
+      () => {},
+    )
+    expect(out.verification).toMatch(/20 tensors; largest difference 0\./)
+    await storage.deleteRun(run.id)
+    await engine().deleteModel(own.id)
   })
 })
 

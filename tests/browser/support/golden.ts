@@ -25,6 +25,11 @@ export async function goldenModel(
   )
 }
 
+/** A GGUF file of tests/golden/gguf-models as a file picker gives it. */
+export async function goldenGguf(name: string): Promise<{ path: string; file: File }[]> {
+  return [{ path: `${name}.gguf`, file: await fetchGolden(`gguf-models/${name}.gguf`) }]
+}
+
 /** A PEFT folder for the same model. */
 export async function goldenAdapter(): Promise<{ path: string; file: File }[]> {
   const names = ['adapter_config.json', 'adapter_model.safetensors']

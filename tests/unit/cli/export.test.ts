@@ -89,6 +89,18 @@ describe('export', () => {
     expect(card).toContain('| LoRA rank | 3 |')
   })
 
+  it('takes a GGUF file for a model, and gives a run of it back as GGUF', { timeout: LIMIT }, async () => {
+    const gguf = resolve(import.meta.dirname, '../../golden/gguf-models/llama-gqa-tied-q8_0.gguf')
+    const seen = await runCli('inspect', '--model', gguf)
+    expect(seen.events[0]).toMatchObject({ event: 'model', family: 'llama', parameters: 20_288 })
+    const out = join(folder, 'from-gguf')
+    const flags = ['--model', gguf, '--adapter', ADAPTER, '--out', out, '--format', 'gguf', '--dtype', 'f16']
+    const { code, events } = await runCli('export', ...flags)
+    expect([code, events[0]]).toMatchObject([0, { format: 'gguf', tensors: 20 }])
+    const again = await runCli('inspect', '--model', join(out, 'adapter-init.gguf'))
+    expect(again.events[0]).toMatchObject({ dtype: 'F16', parameters: 20_288 })
+  })
+
   it('refuses formats and types that there are not', { timeout: LIMIT }, async () => {
     for (const flags of [
       ['--format', 'onnx'],
