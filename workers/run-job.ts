@@ -3,7 +3,7 @@
  * page. Refuses to lose more than what came after the last checkpoint, whatever happens.
  */
 import { transfer } from '../src/client/wire'
-import { createBatches, prepare } from '../src/data'
+import { batchesOf, mixOf, prepare, type Prepared } from '../src/data'
 import { createSession, type Model, type TrainSession } from '../src/engine'
 import { CodedError, toReport } from '../src/shared/errors'
 import type { Progress } from '../src/shared/files'
@@ -108,12 +108,11 @@ async function work(
       const rows = await encodeRows(run, model, onProgress, wish.signal)
       const checkpoint = (await storage.loadCheckpoint(run.id, 'last')) ?? undefined
       if (checkpoint) refuseOtherRows(run, rows)
-      const { batchSize, shuffle, seed } = job
       const session = await workshop.alone(async () =>
         createSession({
           model,
           job,
-          batches: createBatches(rows.train, { batchSize, shuffle, seed }),
+          batches: batchesOf(rows, job),
           evalRows: rows.eval,
           samplePrompt: samplePrompt(model, job, rows.eval[0] ?? rows.train[0], run.dataset.mapping),
           initAdapter: job.initAdapter ? await adapterOf(job.initAdapter, 'best', model.record.name) : undefined,
@@ -136,12 +135,18 @@ async function encodeRows(
   model: Model,
   onProgress: (progress: Progress) => void,
   signal: AbortSignal,
-): Promise<{ train: EncodedRow[]; eval: EncodedRow[] }> {
+): Promise<Prepared> {
   const { job, dataset } = run
   const { rows, record } = await openDataset(job.data)
   const held = job.evalData ? await openDataset(job.evalData) : null
   const evaluation = held ? { rows: held.rows, mapping: held.record.mapping } : undefined
-  const options = { evaluation, total: record.rows, onProgress, signal }
+  const mix = await Promise.all(
+    mixOf(job).map(async ({ dataset: id, share }) => {
+      const other = await openDataset(id)
+      return { rows: other.rows, mapping: other.record.mapping, share }
+    }),
+  )
+  const options = { evaluation, mix, total: record.rows, onProgress, signal }
   return prepare(rows, dataset.mapping, model.tokenizer, model.chatTemplate, job, options)
 }
 

@@ -1,8 +1,10 @@
 /** A dataset file as rows with their mapping, and as tokens. Refuses rows that it cannot read, and says which. */
 import type { ImportedData } from '../data'
 import { importFile } from '../data'
+import { join } from 'node:path'
 import { CodedError } from '../shared/errors'
 import { openStream } from './folder'
+import { ROOT } from './model-folder'
 import type { Output } from './output'
 
 /** Most set-aside rows that are listed one by one. */
@@ -13,7 +15,7 @@ const LISTED = 5
  * @throws CodedError of the `data.` and `file.` families; `data.empty` where not one row can be used.
  */
 export async function readDataset(path: string, output: Output, signal: AbortSignal): Promise<ImportedData> {
-  const source = await openStream(path)
+  const source = await openStream(sampleFile(path) ?? path)
   const data = await importFile(source, (progress) => output.progress(progress), signal)
   output.endBar()
   reportProblems(path, data, output)
@@ -24,6 +26,12 @@ export async function readDataset(path: string, output: Output, signal: AbortSig
     })
   }
   return data
+}
+
+/** The file of `sample:NAME`, a dataset that comes with Finetab. */
+function sampleFile(given: string): string | undefined {
+  const name = /^sample:([\w.-]+)$/.exec(given)?.[1]
+  return name && join(ROOT, 'public', 'datasets', `${name}.jsonl`)
 }
 
 /** Lists rows that were left out when rows were turned into tokens. */

@@ -4,9 +4,11 @@ import type { ChatTemplate } from '../engine/tokenizer/chat-template'
 import { CodedError, toReport } from '../shared/errors'
 import type { OnProgress } from '../shared/files'
 import type { Job } from '../shared/job'
-import type { EncodedRow, Mapping } from '../shared/records'
+import type { BatchSource, EncodedRow, Mapping } from '../shared/records'
+import { createBatches, type MixedRows } from './batch/batches'
+import { Splitter, type SplitSettings } from './batch/keys'
+import { permutation } from './batch/random'
 import { cancelled } from './cancel'
-import { splitRows } from './batch/split'
 import { encodeExample } from './encode/encode'
 import { mapRow } from './formats/map'
 import type { EncodedExample, EncodeOptions, Example, Prepared, RawRow, RowSource, SkippedRow } from './types'
@@ -14,11 +16,16 @@ import type { EncodedExample, EncodeOptions, Example, Prepared, RawRow, RowSourc
 export interface PrepareOptions {
   /** Validation rows of their own; then no training row is held back. */
   evaluation?: { rows: RowSource; mapping: Mapping }
+  /** Other datasets, and the share of every pass that comes from each. */
+  mix?: readonly { rows: RowSource; mapping: Mapping; share: number }[]
   /** How many rows there are, for the progress; 0 or left out where it is not known. */
   total?: number
   onProgress?: OnProgress
   signal?: AbortSignal
 }
+
+/** What of a job {@link prepare} looks at. */
+export type PrepareSettings = EncodeOptions & SplitSettings & Partial<Pick<Job, 'subset'>>
 
 /** Rows between two reports of progress. */
 const REPORT = 256
@@ -27,6 +34,7 @@ const BREATH = 30
 
 /**
  * Maps, encodes and splits. The split counts only rows that can be trained on, so that neither side ends up empty for nothing.
+ * A subset is chosen by the seed before anything is encoded, where it is known how many rows there are.
  * @throws CodedError `data.no-trained-tokens` where no row can be used; `data.columns` where the format is not known;
  * `cancelled` on abort.
  */
@@ -35,19 +43,47 @@ export async function prepare(
   mapping: Mapping,
   tokenizer: Tokenizer,
   template: ChatTemplate,
-  job: Pick<Job, 'maxLength' | 'trainOn' | 'evalFraction' | 'seed'>,
+  job: PrepareSettings,
   options: PrepareOptions = {},
 ): Promise<Prepared> {
-  const encode = (source: RowSource, by: Mapping) => encodeRows(source, by, tokenizer, template, job, options)
-  const main = await encode(rows, mapping)
+  const { total = 0, evaluation } = options
+  const encode = (source: RowSource, by: Mapping, chosen?: ReadonlySet<number>, splitter?: Splitter) =>
+    encodeRows(source, by, tokenizer, template, job, { ...options, chosen, splitter })
+  const splitter = evaluation ? undefined : new Splitter(job)
+  const main = await encode(rows, mapping, subsetOf(total, job), splitter)
   if (main.rows.length === 0) throw nothingToLearn(main.skipped)
-  if (options.evaluation) {
-    const held = await encode(options.evaluation.rows, options.evaluation.mapping)
-    return { train: main.rows, eval: held.rows, skipped: main.skipped, truncatedRows: main.truncatedRows }
+  const mixed: MixedRows[] = []
+  for (const other of options.mix ?? []) {
+    const { rows: encoded, skipped } = await encode(other.rows, other.mapping)
+    if (encoded.length === 0) throw nothingToLearn(skipped)
+    mixed.push({ rows: encoded, share: other.share })
   }
-  const split = splitRows(main.rows.length, job.evalFraction, job.seed)
+  const { skipped, truncatedRows } = main
+  if (!splitter) {
+    const held = evaluation ? (await encode(evaluation.rows, evaluation.mapping)).rows : []
+    return { train: main.rows, eval: held, mixed, skipped, truncatedRows }
+  }
+  const split = splitter.split()
   const pick = (indices: number[]) => indices.map((i) => main.rows[i] as EncodedRow)
-  return { train: pick(split.train), eval: pick(split.eval), skipped: main.skipped, truncatedRows: main.truncatedRows }
+  return { train: pick(split.train), eval: pick(split.eval), mixed, skipped, truncatedRows }
+}
+
+/** The stream of batches that a job takes from its rows. */
+export function batchesOf(
+  { train, mixed }: Pick<Prepared, 'train' | 'mixed'>,
+  job: Pick<Job, 'batchSize' | 'shuffle' | 'seed'> & Partial<Pick<Job, 'groupByLength'>>,
+): BatchSource {
+  const { batchSize, shuffle, seed, groupByLength } = job
+  return createBatches(train, { batchSize, shuffle, seed, groupByLength }, mixed)
+}
+
+/** Stream number of the subset, unrelated to those of splits and passes. */
+const SUBSET_STREAM = -13
+
+/** The rows of a subset; undefined for all of them, or where it is not known how many there are. */
+function subsetOf(total: number, { subset = 0, seed }: PrepareSettings): ReadonlySet<number> | undefined {
+  if (subset <= 0 || subset >= total) return undefined
+  return new Set(permutation(total, seed, SUBSET_STREAM).subarray(0, subset))
 }
 
 /** Every row encoded, in file order, without those that cannot be used. */
@@ -57,7 +93,13 @@ async function encodeRows(
   tokenizer: Tokenizer,
   template: ChatTemplate,
   encoding: EncodeOptions,
-  { onProgress, signal, total }: PrepareOptions,
+  {
+    onProgress,
+    signal,
+    total,
+    chosen,
+    splitter,
+  }: PrepareOptions & { chosen?: ReadonlySet<number>; splitter?: Splitter },
 ): Promise<{ rows: EncodedRow[]; skipped: SkippedRow[]; truncatedRows: number }> {
   if (mapping.format === 'unknown') throw unknownFormat()
   const rows: EncodedRow[] = []
@@ -65,9 +107,14 @@ async function encodeRows(
   let truncatedRows = 0
   let index = 0
   for await (const row of withBreaks(source, signal)) {
-    const { encoded, reason } = encodeRow(row, mapping, tokenizer, template, encoding)
-    if (encoded && reason === undefined) {
+    if (chosen && !chosen.has(index)) {
+      index++
+      continue
+    }
+    const { example, encoded, reason } = encodeRow(row, mapping, tokenizer, template, encoding)
+    if (example && encoded && reason === undefined) {
       rows.push({ index, inputIds: encoded.inputIds, labels: encoded.labels })
+      splitter?.add(row, example)
       if (encoded.truncated > 0) truncatedRows++
     } else skipped.push({ index, reason: reason ?? '' })
     index++

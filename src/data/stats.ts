@@ -3,16 +3,14 @@ import type { Tokenizer } from '../engine/tokenizer'
 import type { ChatTemplate } from '../engine/tokenizer/chat-template'
 import type { OnProgress } from '../shared/files'
 import type { DatasetStats, Mapping } from '../shared/records'
-import { splitRows } from './batch/split'
+import { Splitter, type SplitSettings } from './batch/keys'
+import type { Split } from './batch/split'
 import { partsOf } from './formats/parts'
 import { fingerprint } from './hash'
 import { encodeRow, unknownFormat, withBreaks } from './prepare'
 import type { EncodeOptions, RowSource } from './types'
 
-export interface StatsOptions extends EncodeOptions {
-  evalFraction: number
-  seed: number
-}
+export type StatsOptions = EncodeOptions & SplitSettings
 export interface StatsCalls {
   total?: number
   onProgress?: OnProgress
@@ -36,6 +34,7 @@ export async function datasetStats(
 ): Promise<DatasetStats> {
   if (mapping.format === 'unknown') throw unknownFormat()
   const tally = new Tally()
+  const splitter = new Splitter(options)
   let index = 0
   for await (const row of withBreaks(rows, signal)) {
     const { example, encoded, reason } = encodeRow(row, mapping, tokenizer, template, options)
@@ -43,11 +42,12 @@ export async function datasetStats(
       const { prompt, answer } = partsOf(example)
       tally.add(encoded.inputIds.length, encoded.truncated, encoded.trainedTokens)
       tally.compare(prompt, answer)
+      splitter.add(row, example)
     } else tally.unusable++
     if (++index % REPORT === 0) onProgress?.({ stage: 'Counting tokens', done: index, total, unit: 'rows' })
   }
   onProgress?.({ stage: 'Counting tokens', done: index, total: index, unit: 'rows' })
-  return tally.finish(index, options)
+  return tally.finish(index, splitter.split())
 }
 
 class Tally {
@@ -87,10 +87,9 @@ class Tally {
     }
   }
 
-  finish(rows: number, options: StatsOptions): DatasetStats {
+  finish(rows: number, split: Split): DatasetStats {
     const sorted = Float64Array.from(this.#lengths).sort()
     const usable = sorted.length
-    const split = splitRows(usable, options.evalFraction, options.seed)
     const counts = {
       rows,
       tokens: this.#tokens,

@@ -2,6 +2,7 @@
  * The shapes that travel through the data room: raw rows, mapped examples, encoded examples. Refuses to hold behaviour.
  */
 import type { Job } from '../shared/job'
+import type { MixedRows } from './batch/batches'
 import type { ChatMessage, EncodedRow, Mapping, RowProblem } from '../shared/records'
 
 /** One row as its file has it; columns of a CSV are strings, those of JSON and Parquet anything JSON can hold. */
@@ -95,6 +96,8 @@ export interface SkippedRow {
 export interface Prepared {
   train: EncodedRow[]
   eval: EncodedRow[]
+  /** Rows of other datasets and the share of every pass that comes from each. */
+  mixed: MixedRows[]
   skipped: SkippedRow[]
   /** Rows that lost tokens to the maximum length. */
   truncatedRows: number

@@ -4,8 +4,8 @@
  */
 import { resolve } from 'node:path'
 import type { ImportedData } from '../../data'
-import { createBatches, datasetStats, encodePrompt, prepare } from '../../data'
-import type { Prepared } from '../../data'
+import { batchesOf, datasetStats, encodePrompt, mixOf, prepare } from '../../data'
+import type { Prepared, PrepareOptions } from '../../data'
 import type { Device, Model, TrainSession } from '../../engine'
 import { createSession, forecast } from '../../engine'
 import { recommend } from '../../insight/recipe'
@@ -50,6 +50,8 @@ export async function train(context: CommandContext): Promise<number> {
   const job = stored ?? (await chooseJob(given, model, data, device, context))
   const rows = await prepare(data.rows, data.mapping, model.tokenizer, model.chatTemplate, job, {
     evaluation: evalData ? { rows: evalData.rows, mapping: evalData.mapping } : undefined,
+    mix: await readMix(job, context),
+    total: data.rows.length,
     onProgress: (progress) => output.progress(progress),
     signal: interrupt.signal,
   })
@@ -64,6 +66,16 @@ export async function train(context: CommandContext): Promise<number> {
   if (resumed) checkSameData(note, resumed.note, job.data)
   const session = await openSession(job, rows, note, model, resumed?.checkpoint)
   return runSession(session, { out, note, context, resumedAt: resumed?.checkpoint.meta.step ?? 0 })
+}
+
+/** The datasets that the job mixes in. */
+async function readMix(job: Job, { output, interrupt }: CommandContext): Promise<PrepareOptions['mix']> {
+  const mix: { rows: ImportedData['rows']; mapping: ImportedData['mapping']; share: number }[] = []
+  for (const { dataset, share } of mixOf(job)) {
+    const { rows, mapping } = await readDataset(dataset, output, interrupt.signal)
+    mix.push({ rows, mapping, share })
+  }
+  return mix
 }
 
 /** The job from what the person gave and, for the rest, the recipe for this model and data. */
@@ -113,11 +125,10 @@ async function openSession(
   model: Model,
   checkpoint: Checkpoint | undefined,
 ): Promise<TrainSession> {
-  const { batchSize, shuffle, seed } = job
   return createSession({
     model,
     job,
-    batches: createBatches(rows.train, { batchSize, shuffle, seed }),
+    batches: batchesOf(rows, job),
     evalRows: rows.eval,
     samplePrompt: samplePrompt(job, rows, note, model),
     initAdapter: job.initAdapter && !checkpoint ? await openAdapter(job.initAdapter) : undefined,

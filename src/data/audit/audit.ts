@@ -6,7 +6,7 @@ import type { ChatTemplate } from '../../engine/tokenizer/chat-template'
 import { CodedError, toReport } from '../../shared/errors'
 import type { OnProgress } from '../../shared/files'
 import type { Mapping } from '../../shared/records'
-import { splitRows } from '../batch/split'
+import { Splitter, type SplitSettings } from '../batch/keys'
 import { encodeExample } from '../encode/encode'
 import { mapRow } from '../formats/map'
 import { partsOf, type Parts } from '../formats/parts'
@@ -22,9 +22,7 @@ import { Lengths } from './lengths'
 import type { AuditReport, Finding, FindingKind } from './types'
 import { verdictOf } from './verdict'
 
-export interface AuditOptions extends EncodeOptions {
-  evalFraction: number
-  seed: number
+export interface AuditOptions extends EncodeOptions, SplitSettings {
   batchSize: number
   /** Without a model, what depends on tokens is left out. */
   model?: { tokenizer: Tokenizer; template: ChatTemplate }
@@ -76,10 +74,12 @@ class Audit {
   readonly #classes: Record<string, number> = {}
   readonly #lengths = new Lengths()
   readonly #usable: number[] = []
+  readonly #splitter: Splitter
 
   constructor(mapping: Mapping, options: AuditOptions) {
     this.#mapping = mapping
     this.#options = options
+    this.#splitter = new Splitter(options.evaluation ? { ...options, evalFraction: 0 } : options)
     this.#characters = options.model && new CharacterCheck(options.model.tokenizer)
   }
 
@@ -109,7 +109,10 @@ class Audit {
     }
     const parts = partsOf(example)
     if (!this.#encode(example, place)) return
-    if (place.side === 'train') this.#usable.push(place.row)
+    if (place.side === 'train') {
+      this.#usable.push(place.row)
+      this.#splitter.add(raw, example)
+    }
     this.#compare(parts, place)
     if (example.kind === 'tokens') return
     this.#read(parts, mapping, place)
@@ -201,9 +204,7 @@ class Audit {
 
   /** Rows of one side that repeat a row of the other. */
   #leaks(): void {
-    const { evaluation, evalFraction, seed } = this.#options
-    const split = splitRows(this.#usable.length, evaluation ? 0 : evalFraction, seed)
-    const held = new Set(split.eval.map((i) => this.#usable[i] as number))
+    const held = new Set(this.#splitter.split().eval.map((i) => this.#usable[i] as number))
     const isHeld = ({ row, side }: Place) => side === 'eval' || held.has(row)
     for (const { place, of } of this.#repeats) {
       if (isHeld(place) === isHeld(of)) continue
