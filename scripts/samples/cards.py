@@ -23,4 +23,7 @@ CARDS = [
     {"id": "night-train", "name": "The night train", "format": "text",
      "description": "Short stories told in the present tense aboard one night train: a style to continue.",
      "samplePrompt": "The night train leaves at nine.", "metric": "held-out loss", "more": ["A woman with a sleeping owl"]},
+    {"id": "everyday-stories", "name": "Everyday stories", "format": "text",
+     "description": "General text, told by the bundled model itself: mixed into other runs (General text share), it holds the model where it was.",
+     "samplePrompt": "One morning a girl named Mia went out early.", "metric": "held-out loss", "more": ["In a house by the sea lived an old woman."]},
 ]
