@@ -22,7 +22,8 @@ export type Options = { [K in OptionName]?: OptionValue<K> }
 export type Given = Partial<Record<SettingKey, unknown>>
 
 export type Invocation =
-  { command: CommandName; help: false; options: Options; given: Given } | { command: CommandName | null; help: true }
+  | { command: CommandName; help: false; options: Options; given: Given }
+  | { command: CommandName | null; group?: string; help: true }
 
 type Target = { key: SettingKey; negated: boolean } | { option: OptionName }
 
@@ -31,10 +32,16 @@ type Target = { key: SettingKey; negated: boolean } | { option: OptionName }
  * @throws CodedError `usage`.
  */
 export function parseArguments(argv: readonly string[]): Invocation {
-  const [first, ...rest] = argv
+  const [first, ...after] = argv
   if (first === undefined || first === '--help' || first === '-h') return { command: null, help: true }
-  if (first === 'help') return { command: rest[0] === undefined ? null : commandName(rest[0]), help: true }
-  const command = commandName(first)
+  if (first === 'help') return parseArguments([...after, '--help'])
+  const grouped = isGroup(first)
+  const [second] = after
+  if (grouped && (second === undefined || second === '--help' || second === '-h')) {
+    return { command: null, group: first, help: true }
+  }
+  const command = commandName(grouped ? `${first} ${second}` : first)
+  const rest = grouped ? after.slice(1) : after
   if (rest.includes('--help') || rest.includes('-h')) return { command, help: true }
   return { command, help: false, ...parseFlags(command, rest) }
 }
@@ -45,6 +52,11 @@ export function requireFlags(command: CommandName, present: ReadonlySet<string>)
   if (missing.length === 0) return
   const names = missing.map((need) => need.split('|').map((name) => `--${name}`))
   throw usage(command, `${command} needs ${names.map((all) => all.join(' or ')).join(' and ')}.`, '')
+}
+
+/** Whether a word is the first of commands of two words: `data`. */
+function isGroup(word: string): boolean {
+  return Object.keys(COMMANDS).some((name) => name.startsWith(`${word} `))
 }
 
 function commandName(text: string): CommandName {

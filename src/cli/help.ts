@@ -12,15 +12,25 @@ const RECIPE =
 
 /** The overview of all commands. */
 export function overview(): string {
-  const lines = Object.entries(COMMANDS).map(([name, command]) => entry(name, command.summary))
+  return helpOf(Object.keys(COMMANDS) as CommandName[], 'COMMAND')
+}
+
+/** The overview of the commands that begin with a word: `data`. */
+export function groupHelp(group: string): string {
+  const names = (Object.keys(COMMANDS) as CommandName[]).filter((name) => name.startsWith(`${group} `))
+  return helpOf(names, `${group} COMMAND`)
+}
+
+function helpOf(names: readonly CommandName[], usage: string): string {
+  const lines = names.map((name) => entry(name, COMMANDS[name].summary))
   return [
     'Finetab fine-tunes small language models on your own machine.',
     '',
-    'Usage: npm run -s finetab -- COMMAND [flags]',
+    `Usage: npm run -s finetab -- ${usage} [flags]`,
     '',
     ...lines,
     '',
-    'Flags of a command: npm run -s finetab -- COMMAND --help',
+    `Flags of a command: npm run -s finetab -- ${usage} --help`,
     'Exit codes: 0 done, 2 bad input or usage, 130 interrupted after saving a checkpoint, 1 anything else.',
     '',
   ].join('\n')
@@ -67,7 +77,7 @@ function settingEntry(key: SettingKey): string {
 }
 
 function onOff(setting: Setting): string {
-  return `${setting.help} On unless this is given.`
+  return `${setting.help} ${setting.default ? 'On' : 'Off'} unless this is given.`
 }
 
 function settingValueName(key: SettingKey, setting: Setting): string {

@@ -2,7 +2,7 @@
 import { CodedError, describeError, ERROR_CODES, toReport } from '../shared/errors'
 import type { Invocation } from './flags'
 import { parseArguments } from './flags'
-import { commandHelp, overview } from './help'
+import { commandHelp, groupHelp, overview } from './help'
 import { Interrupt, INTERRUPTED } from './interrupt'
 import type { CommandName } from './options'
 import { Output } from './output'
@@ -15,6 +15,10 @@ const RUN: Record<CommandName, (context: CommandContext) => Promise<number>> = {
   evaluate: async (context) => (await import('./commands/evaluate')).evaluate(context),
   export: async (context) => (await import('./commands/export')).exportAdapter(context),
   inspect: async (context) => (await import('./commands/inspect')).inspect(context),
+  'data inspect': async (context) => (await import('./commands/data-inspect')).dataInspect(context),
+  'data audit': async (context) => (await import('./commands/data-audit')).dataAudit(context),
+  'data convert': async (context) => (await import('./commands/data-convert')).dataConvert(context),
+  'data split': async (context) => (await import('./commands/data-split')).dataSplit(context),
 }
 
 /** Runs a command line and ends the process: 0 done, 2 bad input or usage, 130 interrupted, 1 anything else. */
@@ -41,7 +45,8 @@ export async function execute(argv: readonly string[], output: Output, interrupt
 
 async function run(invocation: Invocation, output: Output, interrupt: Interrupt): Promise<number> {
   if (invocation.help) {
-    process.stdout.write(invocation.command ? commandHelp(invocation.command) : overview())
+    const { command, group } = invocation
+    process.stdout.write(command ? commandHelp(command) : group ? groupHelp(group) : overview())
     return 0
   }
   const { command, options, given } = invocation

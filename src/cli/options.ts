@@ -6,8 +6,18 @@ import { dtypesOf, EXPORT_FORMAT_NAMES } from '../shared/exports'
 import { DEFAULT_SAMPLING } from '../shared/protocol'
 import type { SettingKey } from '../shared/job'
 import { SETTING_LIST } from '../shared/job'
+import { TARGET_FORMATS } from '../shared/roles'
 
-export type CommandName = 'train' | 'generate' | 'evaluate' | 'export' | 'inspect'
+export type CommandName =
+  | 'train'
+  | 'generate'
+  | 'evaluate'
+  | 'export'
+  | 'inspect'
+  | 'data inspect'
+  | 'data audit'
+  | 'data convert'
+  | 'data split'
 
 /** A flag that is no setting of a job. */
 export interface Option {
@@ -29,6 +39,19 @@ export const OPTIONS = {
     kind: 'text',
     value: 'FILE',
     help: 'Settings as JSON, by the names of the settings table; flags go before it.',
+  },
+  recipe: { kind: 'text', value: 'FILE', help: 'Steps that were saved on the Data page, done to the rows first.' },
+  to: {
+    kind: 'text',
+    value: 'FORMAT',
+    help: `What rows become: ${TARGET_FORMATS.join(', ')}.`,
+    fallback: 'rows as they are',
+  },
+  'out-file': {
+    kind: 'text',
+    value: 'FILE',
+    help: 'The file that is written: .jsonl, .json, .csv or .tsv.',
+    fallback: 'JSON Lines on stdout',
   },
   resume: { kind: 'switch', help: "Goes on from the checkpoint in --out, with that run's settings." },
   json: { kind: 'switch', help: 'Prints JSON Lines on stdout, and nothing else there.' },
@@ -136,6 +159,8 @@ export interface Command {
   readonly settings: readonly SettingKey[]
 }
 
+/** Which rows are held back for validation. */
+const SPLIT: readonly SettingKey[] = ['evalFraction', 'evalSplit', 'splitBy', 'seed']
 const ALL_SETTINGS = SETTING_LIST.map(([key]) => key)
 
 export const COMMANDS: Record<CommandName, Command> = {
@@ -174,6 +199,31 @@ export const COMMANDS: Record<CommandName, Command> = {
     needs: ['model', 'adapter', 'out'],
     options: ['adapter', 'format', 'dtype', 'name', 'out', 'json'],
     settings: ['model', 'backend'],
+  },
+  'data inspect': {
+    summary: 'Says what a dataset is taken for and why, with its columns and its first rows.',
+    needs: ['data'],
+    options: ['recipe', 'json'],
+    settings: ['data'],
+  },
+  'data audit': {
+    summary:
+      'Looks for what spoils training: repeats, contradictions, cuts, personal data; with a model also its tokens.',
+    needs: ['data'],
+    options: ['recipe', 'json'],
+    settings: ['model', 'data', 'evalData', 'trainOn', 'maxLength', 'batchSize', ...SPLIT],
+  },
+  'data convert': {
+    summary: 'Writes a dataset in another format, after the steps of a recipe.',
+    needs: ['data'],
+    options: ['to', 'out-file', 'recipe', 'json'],
+    settings: ['data'],
+  },
+  'data split': {
+    summary: 'Writes a dataset in two parts, train.jsonl and validation.jsonl.',
+    needs: ['data', 'out'],
+    options: ['out', 'to', 'recipe', 'json'],
+    settings: ['data', ...SPLIT],
   },
   inspect: {
     summary: 'Says what a model or a dataset is, without training.',

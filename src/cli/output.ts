@@ -37,6 +37,12 @@ export class Output {
     this.#streams.stdout.write(text)
   }
 
+  /** Bytes of a file on stdout. */
+  bytes(bytes: Uint8Array): void {
+    this.#clearBar()
+    this.#streams.stdout.write(bytes)
+  }
+
   /** A line for a person while a command works, on stderr; nothing with `--json`. */
   note(text: string): void {
     if (!this.json) this.#line(text)
@@ -121,4 +127,9 @@ export function formatBytes(bytes: number): string {
     if (bytes >= size) return `${Number((bytes / size).toPrecision(3))} ${unit}`
   }
   return `${bytes} bytes`
+}
+
+/** Names and what they are, in two columns. */
+export function factTable(facts: readonly (readonly [string, string])[]): string {
+  return facts.map(([name, value]) => `${name.padEnd(15)}${value}\n`).join('')
 }

@@ -55,8 +55,8 @@ export interface AuditReport {
   lengths: { rows: Distribution; answers: Distribution } | null
   /** A maximum length that cuts hardly a row; null without a tokenizer. */
   suggestedMaxLength: number | null
-  /** Share of a batch that is padding, shuffled and sorted by length; null without a tokenizer. */
-  padding: { shuffled: number; bucketed: number } | null
+  /** Share of a batch that is padding: as rows come, grouped by length, and packed; null without a tokenizer. */
+  padding: { shuffled: number; bucketed: number; packed: number } | null
   /** Language code → rows; '' where the text does not tell. */
   languages: Record<string, number>
   /** Answer → rows, for classes; null for other datasets. */

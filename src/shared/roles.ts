@@ -16,6 +16,20 @@ export interface FormatInfo {
   roles: readonly RoleInfo[]
 }
 
+/** Formats that rows can be written in. */
+export const TARGET_FORMATS = [
+  'alpaca',
+  'sharegpt',
+  'chat',
+  'pair',
+  'text',
+  'tokens',
+  'preference',
+  'kto',
+  'label',
+] as const
+export type TargetFormat = (typeof TARGET_FORMATS)[number]
+
 const need = (name: string, help: string): RoleInfo => ({ name, help, required: true })
 const may = (name: string, help: string): RoleInfo => ({ name, help, required: false })
 

@@ -10,7 +10,7 @@ import { readDataset } from '../dataset'
 import { requireFlags } from '../flags'
 import type { ModelFolder } from '../model-folder'
 import { openModelFolder } from '../model-folder'
-import { formatBytes } from '../output'
+import { factTable as table, formatBytes } from '../output'
 
 /** Runs the command; the exit code. */
 export async function inspect(context: CommandContext): Promise<number> {
@@ -90,8 +90,4 @@ function statsLines(stats: DatasetStats): [string, string][] {
     ['Split', `${stats.trainRows} to train on, ${stats.evalRows} for validation`],
     ['Verdict', stats.verdict],
   ]
-}
-
-function table(rows: readonly (readonly [string, string])[]): string {
-  return rows.map(([name, value]) => `${name.padEnd(15)}${value}\n`).join('')
 }

@@ -1,5 +1,5 @@
 /** Token lengths of rows and answers: how they lie, where to cut, how much of a batch is padding. Refuses to keep the tokens. */
-import { permutation } from '../batch/random'
+import { paddingShares, type PaddingShares } from '../batch/padding'
 import { histogram, quantile } from '../stats'
 import type { EncodedExample } from '../types'
 import type { Distribution } from './types'
@@ -22,24 +22,13 @@ export class Lengths {
     return Math.ceil(quantile(Float64Array.from(this.#rows).sort(), 0.99) / 32) * 32
   }
 
-  /** Share of the tokens of a pass that only fill batches up: in a seeded order, and with rows of like length together. */
-  padding(batchSize: number, maxLength: number, seed: number): { shuffled: number; bucketed: number } {
-    const lengths = this.#rows.map((length) => Math.min(length, maxLength))
-    const shuffled = [...permutation(lengths.length, seed)].map((i) => lengths[i] as number)
-    const sorted = [...lengths].sort((a, b) => a - b)
-    return { shuffled: waste(shuffled, batchSize), bucketed: waste(sorted, batchSize) }
+  /** Share of the tokens of a pass that only fill batches up. */
+  padding(batchSize: number, maxLength: number, seed: number): PaddingShares {
+    return paddingShares(
+      this.#rows.map((length) => Math.min(length, maxLength)),
+      { batchSize, shuffle: true, seed },
+    )
   }
-}
-
-function waste(lengths: readonly number[], batchSize: number): number {
-  let filled = 0
-  let room = 0
-  for (let at = 0; at < lengths.length; at += batchSize) {
-    const batch = lengths.slice(at, at + batchSize)
-    filled += batch.reduce((sum, length) => sum + length, 0)
-    room += batch.length * Math.max(...batch)
-  }
-  return room === 0 ? 0 : 1 - filled / room
 }
 
 function distribution(values: readonly number[]): Distribution {

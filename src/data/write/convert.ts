@@ -1,15 +1,35 @@
 /** Examples back to rows of any format. Refuses what a format cannot say, instead of dropping it. */
-import type { ChatMessage } from '../../shared/records'
-import { badRow } from '../formats/values'
+import type { ChatMessage, Mapping } from '../../shared/records'
+import { asSupervised, formatInfo, type TargetFormat } from '../../shared/roles'
+import { mapRow } from '../formats/map'
+import { badRow, valueAt } from '../formats/values'
 import type { ChatExample, Example, RawRow } from '../types'
 
-export type TargetFormat = 'alpaca' | 'sharegpt' | 'chat' | 'pair' | 'text' | 'tokens'
+/** Formats whose rows hold more than one example to learn, or say less than a conversation: rows of these stay what they are. */
+const OWN = ['label', 'preference', 'kto'] as const
+type Own = (typeof OWN)[number]
+const isOwn = (format: string): format is Own => (OWN as readonly string[]).includes(format)
+
+/**
+ * A row of one format as a row of another, with that format's own column names.
+ * @throws CodedError `data.row` where the row cannot be used, or the format has no place for a part of it.
+ */
+export function convertRow(row: RawRow, mapping: Mapping, format: TargetFormat): RawRow {
+  if (!isOwn(format)) return writeExample(mapRow(row, asSupervised(mapping)), format)
+  if (mapping.format !== format) throw cannot(format, `its rows are ${mapping.format}`)
+  const roles = Object.entries(mapping.columns).map(([role, column]) => [role, valueAt(row, column)] as const)
+  const missing = roles.find(([, value]) => value === undefined || value === null)
+  if (missing && formatInfo(format)?.roles.some((role) => role.required && role.name === missing[0])) {
+    throw badRow(mapping.columns[missing[0]] ?? '', `The column "${mapping.columns[missing[0]]}" is missing.`)
+  }
+  return Object.fromEntries(roles.filter(([, value]) => value !== undefined))
+}
 
 /**
  * An example as a row of a format.
  * @throws CodedError `data.row` where the format has no place for a part of it.
  */
-export function writeExample(example: Example, format: TargetFormat): RawRow {
+export function writeExample(example: Example, format: Exclude<TargetFormat, Own>): RawRow {
   if (example.kind === 'tokens' || format === 'tokens') {
     if (example.kind !== 'tokens' || format !== 'tokens') throw cannot(format, 'token ids and texts are not the same')
     return { input_ids: example.inputIds, labels: example.labels }
