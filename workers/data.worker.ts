@@ -2,18 +2,43 @@
  * The data worker: imports files, previews and counts rows. Refuses to touch a device.
  */
 import { serve } from '../src/client/wire'
-import { datasetStats, importFile, previewRow } from '../src/data'
+import {
+  addStep,
+  audit,
+  datasetStats,
+  importFile,
+  NO_STEPS,
+  previewRow,
+  readRecipe,
+  redoStep,
+  removeStep,
+  toRecipe,
+  undoStep,
+  type AuditOptions,
+  type AuditReport,
+  type Finding,
+  type RawRow,
+  type Step,
+  type StepHistory,
+} from '../src/data'
 import { loadChatTemplate, type ChatTemplate } from '../src/engine/tokenizer/chat-template'
 import { loadTokenizer, type Tokenizer } from '../src/engine/tokenizer'
 import { CodedError } from '../src/shared/errors'
 import { newId } from '../src/shared/id'
-import type { DataApi } from '../src/shared/protocol'
-import type { ModelId } from '../src/shared/records'
+import type { AuditRequest, AuditSummary, DataApi, StepChange, StepList } from '../src/shared/protocol'
+import type { DatasetId, ModelId } from '../src/shared/records'
 import * as storage from '../src/storage'
-import { allDatasets, cameWithPage, changeDataset, modelSource, openDataset } from './sources'
+import { allDatasets, cameWithPage, modelSource, openDataset, putSteps } from './sources'
+import { exportRows, findingsByRow, queryRows, tableRows } from './table'
+
+/** Rows that are looked through first where there are many, so that the first answer is fast. */
+const FIRST = 2000
 
 let importing: AbortController | null = null
 let counting: AbortController | null = null
+let auditing: AbortController | null = null
+let audited: { id: DatasetId; revision: string; byRow: Map<number, Finding[]> } | null = null
+let open: { id: DatasetId; dataset: ReturnType<typeof openDataset> } | null = null
 let reader: { id: ModelId; opened: Promise<{ tokenizer: Tokenizer; template: ChatTemplate }> } | null = null
 
 const api: DataApi = {
@@ -45,10 +70,14 @@ const api: DataApi = {
     importing?.abort()
   },
 
-  updateDataset: changeDataset,
+  async renameDataset(id, name) {
+    if (cameWithPage(id)) throw new CodedError('usage', 'Samples come with the page and keep their names.')
+    await storage.updateDataset(id, { name })
+  },
 
   async deleteDataset(id) {
     if (cameWithPage(id)) throw new CodedError('usage', 'Samples come with the page and cannot be deleted.')
+    open = null
     await storage.deleteDataset(id)
   },
 
@@ -56,10 +85,14 @@ const api: DataApi = {
     return cameWithPage(id) ? [] : storage.readProblems(id)
   },
 
-  async preview({ datasetId, mapping, modelId, maxLength, trainOn }, from, to) {
+  async preview({ datasetId, mapping, modelId, maxLength, trainOn }, positions) {
     const { tokenizer, template } = await openReader(modelId)
-    const rows = await (await openDataset(datasetId)).slice(from, to)
-    return rows.map((row, i) => previewRow(row, from + i, mapping, tokenizer, template, { maxLength, trainOn }))
+    const { rows } = await opened(datasetId)
+    const there = positions.filter((position) => position < rows.count)
+    const picked = await rows.pick(there)
+    return picked.map((row, i) =>
+      previewRow(row, there[i] as number, mapping, tokenizer, template, { maxLength, trainOn }),
+    )
   },
 
   async stats({ datasetId, mapping, modelId, maxLength, trainOn }, split, onProgress) {
@@ -67,10 +100,124 @@ const api: DataApi = {
     counting?.abort()
     const { signal } = (counting = new AbortController())
     const { tokenizer, template } = await openReader(modelId)
-    const { record, rows } = await openDataset(datasetId)
+    const { rows } = await opened(datasetId)
     const options = { maxLength, trainOn, ...split }
-    return datasetStats(rows, mapping, tokenizer, template, options, { total: record.rows, onProgress, signal })
+    return datasetStats(rows, mapping, tokenizer, template, options, { total: rows.count, onProgress, signal })
   },
+
+  steps: listSteps,
+
+  async changeSteps(request, change, onProgress) {
+    auditing?.abort()
+    const { signal } = (auditing = new AbortController())
+    const { history } = await openDataset(request.datasetId)
+    const options = { ...(await auditOptions(request)), onProgress, signal }
+    await putSteps(request.datasetId, changedHistory(history, change), options)
+    open = null
+    return listSteps(request.datasetId)
+  },
+
+  async recipe(id) {
+    return toRecipe((await opened(id)).history)
+  },
+
+  async readRecipe(file) {
+    const text = await file.text()
+    let value: unknown
+    try {
+      value = JSON.parse(text)
+    } catch {
+      value = null
+    }
+    return readRecipe(value)
+  },
+
+  async audit(request, onPart, onProgress) {
+    auditing?.abort()
+    const { signal } = (auditing = new AbortController())
+    const { rows } = await opened(request.datasetId)
+    const options = { ...(await auditOptions(request)), onProgress, signal }
+    const look = async (some: Iterable<RawRow> | AsyncIterable<RawRow>, total: number) => {
+      const report = await audit(some, rows.mapping, { ...options, total })
+      audited = { id: request.datasetId, revision: request.revision, byRow: findingsByRow(report) }
+      return report
+    }
+    if (rows.count > 2 * FIRST) onPart(summaryOf(await look(await rows.slice(0, FIRST), FIRST), false))
+    return summaryOf(await look(rows, rows.count), true)
+  },
+
+  async cancelAudit() {
+    auditing?.abort()
+  },
+
+  async query(query, onProgress) {
+    const { rows } = await opened(query.datasetId)
+    return queryRows(rows, query, await findingsOf(query.datasetId), onProgress)
+  },
+
+  async tableRows(id, positions) {
+    return tableRows((await opened(id)).rows, positions, await findingsOf(id))
+  },
+
+  async wholeRow(id, position) {
+    const [row] = await (await opened(id)).rows.slice(position, position + 1)
+    if (!row) throw new CodedError('usage', 'This row is no longer there.')
+    return row
+  },
+
+  async exportRows(id, request, onProgress) {
+    return exportRows((await opened(id)).rows, request, onProgress)
+  },
+}
+
+/** A dataset after its steps; the last one is kept. */
+function opened(id: DatasetId): ReturnType<typeof openDataset> {
+  if (open?.id === id) return open.dataset
+  const dataset = openDataset(id)
+  const entry = (open = { id, dataset })
+  dataset.catch(() => {
+    if (open === entry) open = null
+  })
+  return dataset
+}
+
+/** What the last audit found, if it was of these very rows. */
+async function findingsOf(id: DatasetId): Promise<Map<number, Finding[]>> {
+  const { record } = await opened(id)
+  return audited && audited.id === id && audited.revision === (record.revision ?? '') ? audited.byRow : new Map()
+}
+
+async function auditOptions(request: AuditRequest): Promise<AuditOptions> {
+  const { maxLength, trainOn, evalFraction, seed, batchSize, modelId } = request
+  const model = modelId === null ? {} : { model: await openReader(modelId) }
+  return { maxLength, trainOn, evalFraction, seed, batchSize, ...model }
+}
+
+function summaryOf({ findings: _findings, ...report }: AuditReport, complete: boolean): AuditSummary {
+  return { ...report, complete }
+}
+
+function changedHistory(history: StepHistory, change: StepChange): StepHistory {
+  if (change === 'undo') return undoStep(history)
+  if (change === 'redo') return redoStep(history)
+  if (change === 'clear') return NO_STEPS
+  if ('remove' in change) return removeStep(history, change.remove)
+  return change.add.reduce((all, step) => {
+    // Corrections of the columns one after the other are one correction.
+    const replaces = step.kind === 'map' && all.done.at(-1)?.kind === 'map'
+    return addStep(replaces ? { ...all, done: all.done.slice(0, -1) } : all, step)
+  }, history)
+}
+
+async function listSteps(id: DatasetId): Promise<StepList> {
+  const { rows, history, file } = await opened(id)
+  const shown = (step: Step): Step => (step.kind === 'drop-findings' ? withoutRows(step) : step)
+  const done = history.done.map((step, i) => ({ step: shown(step), rows: rows.counts[i] as number }))
+  return { done, rows: file.rows, undone: history.undone.length }
+}
+
+function withoutRows({ rows: _rows, ...step }: Extract<Step, { kind: 'drop-findings' }>): Step {
+  return step
 }
 
 /** The tokenizer and template of a model; the last one is kept. */

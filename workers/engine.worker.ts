@@ -81,7 +81,8 @@ const api: EngineApi = {
 
   async createRun(given, name) {
     const job = completeJob({ ...given })
-    const [model, { record: dataset }] = await Promise.all([workshop.record(job.model), openDataset(job.data)])
+    const [model, { record: dataset, history }] = await Promise.all([workshop.record(job.model), openDataset(job.data)])
+    if (dataset.revision) await storage.keepRevision(dataset.id, dataset.revision, history.done)
     const now = Date.now()
     const run: RunRecord = {
       ...{ id: newId(), name, job, model, dataset, status: 'new', createdAt: now, updatedAt: now },

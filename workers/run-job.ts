@@ -137,7 +137,7 @@ async function encodeRows(
   signal: AbortSignal,
 ): Promise<Prepared> {
   const { job, dataset } = run
-  const { rows, record } = await openDataset(job.data)
+  const { rows, record } = await openDataset(job.data, dataset.revision ?? '')
   const held = job.evalData ? await openDataset(job.evalData) : null
   const evaluation = held ? { rows: held.rows, mapping: held.record.mapping } : undefined
   const mix = await Promise.all(

@@ -3,12 +3,21 @@
  * Refuses ids it does not know.
  */
 import { pageBase } from '../src/client/wire'
-import { importFile, type RawRow } from '../src/data'
+import {
+  fingerprint,
+  importFile,
+  resolveStep,
+  SteppedRows,
+  type AuditOptions,
+  type RawRow,
+  type StoredSource,
+} from '../src/data'
 import { asModelFolder } from '../src/engine/formats/gguf-source'
 import { bundledSource, fetchSample, listBundled, listSamples, type BundledModel, type SampleDataset } from '../src/hub'
 import { CodedError } from '../src/shared/errors'
 import type { FileSource } from '../src/shared/files'
-import type { DatasetId, DatasetRecord, Mapping, ModelId } from '../src/shared/records'
+import type { DatasetId, DatasetRecord, ModelId } from '../src/shared/records'
+import type { Step, StepHistory } from '../src/shared/steps'
 import * as storage from '../src/storage'
 
 /** Remembers promises that succeed. */
@@ -48,37 +57,72 @@ export async function modelSource(id: ModelId): Promise<FileSource> {
   return bundledSource(pageBase(), await bundledModel(id))
 }
 
-/** A dataset's record and rows, read a stretch at a time where it is stored. @throws CodedError `file.missing` */
-export async function openDataset(id: DatasetId): Promise<{
-  record: DatasetRecord
-  rows: Iterable<RawRow> | AsyncIterable<RawRow>
-  slice(from: number, to: number): Promise<RawRow[]>
-}> {
+/**
+ * A dataset's record and rows as they are after its steps, read a stretch at a time where it is stored.
+ * @param revision the state that a run was started on; as it is now if left out.
+ * @throws CodedError `file.missing`, `checkpoint.mismatch`
+ */
+export async function openDataset(
+  id: DatasetId,
+  revision?: string,
+): Promise<{ record: DatasetRecord; rows: SteppedRows; history: StepHistory; file: DatasetRecord }> {
+  const { record, source } = await openFile(id)
+  const history = revision === undefined ? await storage.readSteps(id) : await stepsOf(id, revision)
+  const rows = SteppedRows.of(source, record.mapping, record.columns, history.done)
+  return { record: { ...record, ...overlayOf(rows, history.done) }, rows, history, file: record }
+}
+
+/** Puts other steps on a dataset, working out those that are not yet. */
+export async function putSteps(id: DatasetId, wanted: StepHistory, options: AuditOptions): Promise<void> {
+  const { record, source } = await openFile(id)
+  let rows = SteppedRows.of(source, record.mapping, record.columns)
+  const done: Step[] = []
+  for (const step of wanted.done) {
+    const resolved = await resolveStep(rows, step, options)
+    rows = rows.after(resolved)
+    done.push(resolved)
+  }
+  await storage.putSteps(id, { done, undone: wanted.undone }, overlayOf(rows, done))
+}
+
+async function stepsOf(id: DatasetId, revision: string): Promise<StepHistory> {
+  const done = revision === '' ? [] : await storage.readRevision(id, revision)
+  if (done) return { done, undone: [] }
+  throw new CodedError('checkpoint.mismatch', 'The dataset is no longer as this run found it.', {
+    where: id,
+    fix: 'Start a new run with the dataset as it is now; the adapter of this one can still be used and exported.',
+  })
+}
+
+/** What a record says after steps. */
+function overlayOf(rows: SteppedRows, steps: readonly Step[]): storage.Overlay {
+  const { mapping, count, columns } = rows
+  const revision = steps.length === 0 ? '' : revisionOf(steps)
+  return { mapping, rows: count, columns: [...columns], changes: steps.length, revision }
+}
+
+function revisionOf(steps: readonly Step[]): string {
+  const text = JSON.stringify(steps, (_, value: unknown) => (value instanceof Uint32Array ? [...value] : value))
+  return `${fingerprint(text).toString(36)}${fingerprint(text, 1).toString(36)}`
+}
+
+/** A dataset as it was imported. */
+async function openFile(id: DatasetId): Promise<{ record: DatasetRecord; source: StoredSource }> {
   if (isSample(id)) {
     const { record, rows } = await openSample(id)
-    const mapping = (await storage.getSetting<Mapping>(mappingSetting(id))) ?? record.mapping
-    return { record: { ...record, mapping }, rows, slice: async (from, to) => rows.slice(from, to) }
+    return { record, source: { count: rows.length, slice: async (from, to) => rows.slice(from, to) } }
   }
   const record = await storage.getDataset(id)
   if (!record) throw storage.missingDataset(id)
-  return { record, rows: storage.iterateRows(id), slice: (from, to) => storage.readRows(id, from, to) }
+  return { record, source: { count: record.rows, slice: (from, to) => storage.readRows(id, from, to) } }
 }
 
 /** Every dataset at hand; samples first. */
 export async function allDatasets(): Promise<DatasetRecord[]> {
   const listed = await samples.get('', () => listSamples(pageBase()))
-  const opened = await Promise.all(listed.map(({ id }) => openDataset(`sample:${id}`)))
-  return [...opened.map(({ record }) => record), ...(await storage.listDatasets())]
-}
-
-/** Keeps a correction of a dataset. A sample keeps its name. */
-export async function changeDataset(
-  id: DatasetId,
-  change: { name?: string; mapping?: Mapping },
-): Promise<DatasetRecord> {
-  if (!isSample(id)) return storage.updateDataset(id, change)
-  if (change.mapping) await storage.setSetting(mappingSetting(id), change.mapping)
-  return (await openDataset(id)).record
+  const opened = await Promise.all(listed.map(({ id }) => openSample(`sample:${id}`)))
+  const all = [...opened.map(({ record }) => record), ...(await storage.listDatasets())]
+  return Promise.all(all.map(async (record) => ({ ...record, ...(await storage.readOverlay(record.id)) })))
 }
 
 /** Whether something came with the page, and so cannot be deleted. */
@@ -108,8 +152,4 @@ export function isBundled(id: string): boolean {
 
 function isSample(id: string): boolean {
   return id.startsWith('sample:')
-}
-
-function mappingSetting(id: DatasetId): string {
-  return `mapping ${id}`
 }

@@ -4,6 +4,7 @@
  */
 import type { ErrorReport } from './errors'
 import type { ExportDtype, ExportFormat } from './exports'
+import type { AuditReport, Finding, FindingKind } from './audit'
 import type { OnProgress } from './files'
 import type { Job } from './job'
 import type { MetricColumns } from './metrics'
@@ -26,6 +27,7 @@ import type {
   RunRecord,
   RunSample,
 } from './records'
+import type { DataRecipe, Step } from './steps'
 
 /** What training tells the page; `metrics` come about every 100 ms with all rows since the last. */
 export type TrainEvent =
@@ -174,6 +176,74 @@ export interface PreviewRequest {
   modelId: ModelId
   maxLength: number
   trainOn: Job['trainOn']
+  /** The state of the dataset that is asked for, so that an answer is never taken for another's. */
+  revision: string
+}
+
+/** What an audit needs to know beside the rows. */
+export interface AuditRequest {
+  datasetId: DatasetId
+  revision: string
+  /** Without a model, what depends on tokens is left out. */
+  modelId: ModelId | null
+  maxLength: number
+  trainOn: Job['trainOn']
+  evalFraction: number
+  seed: number
+  batchSize: number
+}
+/** An audit without its findings, which stay in the worker. */
+export type AuditSummary = Omit<AuditReport, 'findings'> & {
+  /** Whether every row was looked at, or only the first ones so far. */
+  complete: boolean
+}
+
+/** Which rows a table shows, and in which order. */
+export interface RowQuery {
+  datasetId: DatasetId
+  /** Rows that hold this text, whatever its case. Empty for all. */
+  search: string
+  /** Rows with such a finding of the last audit. */
+  finding: FindingKind | null
+  order: 'file' | 'longest' | 'shortest'
+}
+/** A row as a table shows it. */
+export interface TableRow {
+  /** 0-based position among the rows that are left. */
+  position: number
+  /** 0-based number in the file; rows written by hand are numbered on from there. */
+  number: number
+  /** What the model is given and what it is to learn, as the mapping has it; the start of long texts. */
+  prompt: string
+  answer: string
+  /** Why the row cannot be used. */
+  problem?: string
+  findings: Finding[]
+}
+
+/** Steps as the page lists them. */
+export interface StepList {
+  /** Done, first to last; what an audit found is not sent along. */
+  done: { step: Step; rows: number }[]
+  /** Rows of the file. */
+  rows: number
+  /** How many can be done again. */
+  undone: number
+}
+/** Change to the list of steps; `remove` takes one out of the middle, `cut` all of them off. */
+export type StepChange = { add: readonly Step[] } | { remove: number } | 'undo' | 'redo' | 'clear'
+
+/** How rows are written to a file. */
+export interface RowExport {
+  /** A format of rows, or the columns as they are. */
+  format: 'columns' | 'alpaca' | 'sharegpt' | 'chat' | 'pair' | 'text'
+  file: 'jsonl' | 'json' | 'csv' | 'tsv' | 'txt'
+}
+export interface RowExportResult {
+  blob: Blob
+  /** Rows that the format cannot say, with the first reason. */
+  left: number
+  reason: string
 }
 
 /** The data worker: files, rows, previews. */
@@ -183,13 +253,31 @@ export interface DataApi {
   importDataset(source: File | { name: string; text: string }, onProgress: OnProgress): Promise<DatasetRecord>
   /** Stops the import in progress; nothing is stored. */
   cancelImport(): Promise<void>
-  updateDataset(id: DatasetId, change: { name?: string; mapping?: Mapping }): Promise<DatasetRecord>
+  renameDataset(id: DatasetId, name: string): Promise<void>
   deleteDataset(id: DatasetId): Promise<void>
   problems(id: DatasetId): Promise<RowProblem[]>
-  preview(request: PreviewRequest, from: number, to: number): Promise<PreviewRow[]>
+  /** Rows in tokens, at any positions. */
+  preview(request: PreviewRequest, positions: readonly number[]): Promise<PreviewRow[]>
   stats(
     request: PreviewRequest,
     split: { evalFraction: number; seed: number },
     onProgress: OnProgress,
   ): Promise<DatasetStats>
+  steps(id: DatasetId): Promise<StepList>
+  /** Changes the steps and works out what they come to; an audit under way is ended. */
+  changeSteps(request: AuditRequest, change: StepChange, onProgress: OnProgress): Promise<StepList>
+  /** The steps that mean the same on another file. */
+  recipe(id: DatasetId): Promise<DataRecipe>
+  /** A recipe's file, checked. @throws CodedError `data.row` */
+  readRecipe(file: File): Promise<DataRecipe>
+  /** Looks through all rows: tells first what the first rows show, then all. Who asks again ends the last one. */
+  audit(request: AuditRequest, onPart: (part: AuditSummary) => void, onProgress: OnProgress): Promise<AuditSummary>
+  /** Ends the audit under way. */
+  cancelAudit(): Promise<void>
+  /** Positions of the rows that a query asks for; null for all of them in their order. */
+  query(query: RowQuery, onProgress: OnProgress): Promise<Uint32Array | null>
+  tableRows(id: DatasetId, positions: readonly number[]): Promise<TableRow[]>
+  /** One row as it is, to be edited. */
+  wholeRow(id: DatasetId, position: number): Promise<Record<string, unknown>>
+  exportRows(id: DatasetId, request: RowExport, onProgress: OnProgress): Promise<RowExportResult>
 }

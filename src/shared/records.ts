@@ -82,6 +82,9 @@ export interface DatasetRecord {
   why: string
   /** Column names seen, most common first, for the mapping form. */
   columns: string[]
+  /** How many steps were made on it, and what names the state that they lead to; missing for a file as it was imported. */
+  changes?: number
+  revision?: string
   addedAt: number
   description?: string
   /** Settings that suit this sample on the default model, measured. */

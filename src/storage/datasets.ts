@@ -154,5 +154,8 @@ async function removeRows(id: DatasetId): Promise<void> {
     store.delete(['record', id])
     store.delete(['problems', id])
     store.delete(range(['rows', id]))
+    store.delete(['steps', id])
+    store.delete(['overlay', id])
+    store.delete(range(['revision', id]))
   })
 }

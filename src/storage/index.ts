@@ -43,3 +43,4 @@ export {
   type StoredAdapter,
 } from './runs'
 export { getSetting, requestPersistence, setSetting, storageEstimate, type StorageEstimate } from './settings'
+export { keepRevision, putSteps, readOverlay, readRevision, readSteps, type Overlay } from './steps'

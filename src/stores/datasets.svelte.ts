@@ -2,7 +2,7 @@
 import { data } from '../client'
 import { toReport, type ErrorReport } from '../shared/errors'
 import type { Progress } from '../shared/files'
-import type { DatasetId, DatasetRecord, Mapping, RowProblem } from '../shared/records'
+import type { DatasetId, DatasetRecord, RowProblem } from '../shared/records'
 import { device } from './device.svelte'
 import { readPreference, writePreference } from './preferences'
 
@@ -58,10 +58,9 @@ class Datasets {
     await data().cancelImport()
   }
 
-  /** Corrects what columns mean, or the name. */
-  async change(id: DatasetId, change: { name?: string; mapping?: Mapping }): Promise<void> {
-    const changed = await data().updateDataset(id, change)
-    this.list = this.list.map((dataset) => (dataset.id === id ? changed : dataset))
+  async rename(id: DatasetId, name: string): Promise<void> {
+    await data().renameDataset(id, name)
+    await this.refresh()
   }
 
   async remove(id: DatasetId): Promise<void> {

@@ -13,8 +13,8 @@ import { device } from './device.svelte'
 import { draft } from './draft.svelte'
 import { models } from './models.svelte'
 
-/** Rows asked for at once. */
-const PAGE = 16
+/** Rows kept before all are forgotten. */
+const KEPT = 1024
 
 interface StatsRequest {
   request: PreviewRequest
@@ -38,7 +38,10 @@ class Preview {
     if (!dataset || !model || dataset.mapping.format === 'unknown') return null
     const { maxLength, trainOn, evalFraction, seed } = draft.job
     return {
-      request: { datasetId: dataset.id, mapping: dataset.mapping, modelId: model.id, maxLength, trainOn },
+      request: {
+        ...{ datasetId: dataset.id, revision: dataset.revision ?? '', mapping: dataset.mapping },
+        ...{ modelId: model.id, maxLength, trainOn },
+      },
       split: { evalFraction, seed },
     }
   })
@@ -77,21 +80,25 @@ class Preview {
     }
   }
 
-  /** A row if it is here; else it is asked for, with its neighbours, and comes later. */
-  row(index: number): PreviewRow | undefined {
-    return this.#rows.get(index)
+  /** A row in tokens if it is here; {@link want} asks for it. */
+  row(position: number): PreviewRow | undefined {
+    return this.#rows.get(position)
   }
 
-  /** Asks for the page of rows that holds this one. */
-  async want(index: number): Promise<void> {
-    const page = Math.floor(index / PAGE)
+  /** Asks for rows in tokens. */
+  async want(positions: readonly number[]): Promise<void> {
     const wanted = this.request
-    if (!wanted || this.#asked.has(page)) return
-    this.#asked.add(page)
+    const missing = positions.filter((position) => position >= 0 && !this.#asked.has(position))
+    if (!wanted || missing.length === 0) return
+    if (this.#rows.size > KEPT) {
+      this.#rows.clear()
+      this.#asked.clear()
+    }
+    for (const position of missing) this.#asked.add(position)
     const key = this.#key
     try {
-      const rows = await data().preview(wanted.request, page * PAGE, (page + 1) * PAGE)
-      if (this.#key === key) rows.forEach((row, i) => this.#rows.set(page * PAGE + i, row))
+      const rows = await data().preview(wanted.request, missing)
+      if (this.#key === key) for (const row of rows) this.#rows.set(row.index, row)
     } catch (error) {
       if (this.#key === key) this.error = toReport(error)
     }

@@ -450,16 +450,19 @@ describe('a dataset', () => {
     expect((await data().listDatasets()).some(({ id }) => id === dataset.id)).toBe(true)
     const request = {
       ...{ datasetId: dataset.id, mapping: dataset.mapping, modelId: model.id, maxLength: 32 },
-      trainOn: 'completion' as const,
+      ...{ trainOn: 'completion' as const, revision: '' },
     }
-    const rows = await data().preview(request, 3, 6)
+    const rows = await data().preview(request, [3, 4, 5])
     expect(rows.map(({ index }) => index)).toEqual([3, 4, 5])
     const trained = rows[0]?.tokens.filter((token) => token.trained && !token.special).map(({ text }) => text)
     expect(trained?.join('')).toBe('abc'.repeat(4))
     const stats = await data().stats(request, { evalFraction: 0.2, seed: 42 }, () => {})
     expect(stats).toMatchObject({ rows: 40, trainRows: 32, evalRows: 8 })
-    const renamed = await data().updateDataset(dataset.id, { name: 'Renamed' })
-    expect(renamed).toMatchObject({ name: 'Renamed', rows: 40 })
+    await data().renameDataset(dataset.id, 'Renamed')
+    expect((await data().listDatasets()).find(({ id }) => id === dataset.id)).toMatchObject({
+      name: 'Renamed',
+      rows: 40,
+    })
   })
 
   it('keeps the rows set aside with their reasons', async () => {
@@ -468,7 +471,7 @@ describe('a dataset', () => {
     expect(record).toMatchObject({ rows: 5, problems: 1 })
     expect(await data().problems(record.id)).toMatchObject([{ line: 4, text: expect.stringContaining('{broken') }])
     await data().deleteDataset(record.id)
-    await expect(data().updateDataset(record.id, { name: 'x' })).rejects.toMatchObject({ code: 'file.missing' })
+    await expect(data().renameDataset(record.id, 'x')).rejects.toMatchObject({ code: 'file.missing' })
   })
 
   it('whose import is cancelled, or fails, leaves nothing', async () => {

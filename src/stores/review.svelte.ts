@@ -1,0 +1,80 @@
+/** The audit of the chosen dataset: what it says so far, how far it is. Refuses to hold findings; they stay in the worker. */
+import { data } from '../client'
+import { toReport, type ErrorReport } from '../shared/errors'
+import type { Progress } from '../shared/files'
+import type { AuditRequest, AuditSummary } from '../shared/protocol'
+import { datasets } from './datasets.svelte'
+import { draft } from './draft.svelte'
+import { models } from './models.svelte'
+
+class Review {
+  summary = $state.raw<AuditSummary | null>(null)
+  progress = $state.raw<Progress | null>(null)
+  error = $state.raw<ErrorReport | null>(null)
+  /** Whether the person ended it. */
+  stopped = $state(false)
+  /** Counts what came in, so that rows shown with their findings are shown anew. */
+  version = $state(0)
+  #key = ''
+
+  /** What a change of the steps needs to know; null without a dataset. */
+  anyRequest = $derived.by<AuditRequest | null>(() => {
+    const dataset = datasets.chosen
+    if (!dataset || !models.loaded) return null
+    const { maxLength, trainOn, evalFraction, seed, batchSize } = draft.job
+    return {
+      ...{ datasetId: dataset.id, revision: dataset.revision ?? '', modelId: models.chosen?.id ?? null },
+      ...{ maxLength, trainOn, evalFraction, seed, batchSize },
+    }
+  })
+  /** What is to be looked through; null until it is known what the rows are. */
+  request = $derived(datasets.chosen?.mapping.format === 'unknown' ? null : this.anyRequest)
+
+  /** Looks through the rows anew when what is asked for has changed. */
+  async refresh(request: AuditRequest | null): Promise<void> {
+    // The batch size only moves the padding; it follows from the rows themselves.
+    const key = request ? JSON.stringify({ ...request, batchSize: 0 }) : ''
+    if (key === this.#key) return
+    const other = (JSON.parse(this.#key || '{}') as Partial<AuditRequest>).datasetId !== request?.datasetId
+    this.#key = key
+    this.error = null
+    this.stopped = false
+    if (other) this.summary = null
+    if (!request) {
+      this.progress = null
+      return
+    }
+    this.progress = { stage: 'Looking through the rows', done: 0, total: 0, unit: 'rows' }
+    const take = (summary: AuditSummary) => {
+      if (this.#key !== key) return
+      this.summary = summary
+      this.version++
+    }
+    try {
+      take(
+        await data().audit(request, take, (progress) => {
+          if (this.#key === key) this.progress = progress
+        }),
+      )
+    } catch (error) {
+      if (this.#key !== key) return
+      const report = toReport(error)
+      if (report.code === 'cancelled') this.stopped = true
+      else this.error = report
+    } finally {
+      if (this.#key === key) this.progress = null
+    }
+  }
+
+  /** Looks through the rows again, after it was ended. */
+  again(): void {
+    this.#key = ''
+    void this.refresh(this.request)
+  }
+
+  cancel(): void {
+    void data().cancelAudit()
+  }
+}
+
+export const review = new Review()
