@@ -30,7 +30,7 @@ let text =
 for (const [group, entries] of groups) {
   text += `\n## ${group[0].toUpperCase()}${group.slice(1)}\n\n| setting | flag | default | what it does | too low | too high |\n| --- | --- | --- | --- | --- | --- |\n`
   for (const [key, setting] of entries) {
-    const flag = key === 'shuffle' ? '--no-shuffle' : `--${flagOf(key)}`
+    const flag = `--${setting.kind === 'switch' && setting.default ? 'no-' : ''}${flagOf(key)}`
     text += `| ${setting.label} | \`${flag}\` | ${value(setting)} | ${setting.help}${condition(setting)} | ${setting.tooLow ?? ''} | ${setting.tooHigh ?? ''} |\n`
   }
 }

@@ -101,7 +101,7 @@ def randomise_adapter(model, seed, zero_b):
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "lora_" not in name:
+            if "lora_A" not in name and "lora_B" not in name:
                 continue
             noise = torch.randn(parameter.shape, generator=generator)
             scale = 0.0 if zero_b and "lora_B" in name else 0.5 / math.sqrt(parameter.shape[1])

@@ -1,11 +1,13 @@
 /** What workers and the command line import of the engine. Refuses to add behaviour of its own. */
+import { principalStarts } from './adapters/pissa'
 import type { SessionInput } from './train/session'
 import { TrainSession } from './train/session'
 
 export { openDevice, type Device, type DeviceEnvironment } from './device'
 export { inspectModel, loadModel, type Model } from './models/model'
 export { SUPPORTED_MODEL_TYPES } from './models/registry'
-export { Adapter, createAdapter, loadAdapter, type LoraSettings } from './adapters/lora'
+export { Adapter, createAdapter, loadAdapter } from './adapters/lora'
+export type { LoraSettings } from './adapters/settings'
 export { checkpointAdapter } from './train/checkpoint'
 export { TrainSession, type SessionInput } from './train/session'
 export type { SessionEvent, SessionOutcome, StepEvent } from './train/events'
@@ -16,5 +18,5 @@ export { adapterParameters, forecast } from './memory'
 
 /** A session ready to run, fresh or from a checkpoint. Throws CodedError `job.invalid`, `checkpoint.mismatch`, `adapter.*`, `data.empty`. */
 export async function createSession(input: SessionInput): Promise<TrainSession> {
-  return new TrainSession(input)
+  return new TrainSession({ ...input, starts: await principalStarts(input) })
 }

@@ -45,6 +45,8 @@ export interface SwitchSetting extends Base<boolean> {
 }
 export interface TextSetting extends Base<string> {
   readonly kind: 'text'
+  /** What a text that is not empty must look like, and how that is said after the setting's name. */
+  readonly form?: { readonly pattern: RegExp; readonly says: string }
 }
 export interface ListSetting extends Base<readonly string[]> {
   readonly kind: 'list'
@@ -61,6 +63,12 @@ const choice = <T extends Record<string, string>>(
 const toggle = (s: Omit<SwitchSetting, 'kind'>): SwitchSetting => ({ kind: 'switch', ...s })
 const text = (s: Omit<TextSetting, 'kind'>): TextSetting => ({ kind: 'text', ...s })
 const list = (s: Omit<ListSetting, 'kind'>): ListSetting => ({ kind: 'list', ...s })
+
+/** "q_proj=8, down_proj=32" */
+const BY_NAME = {
+  pattern: /^\s*[\w.]+\s*=\s*\d+(\.\d+)?\s*(,\s*[\w.]+\s*=\s*\d+(\.\d+)?\s*)*$/,
+  says: 'must be names with numbers, such as q_proj=8, down_proj=32',
+}
 
 /** The linear layers a LoRA adapter can sit on, by the last part of their Hugging Face name. */
 export const LORA_TARGETS = ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'] as const
@@ -227,6 +235,48 @@ export const SETTINGS = {
     help: 'The linear layers that get an adapter; all of them learns best for its size.',
     default: LORA_TARGETS,
     choices: LORA_TARGETS,
+  }),
+  rslora: toggle({
+    group: 'method',
+    label: 'Rank-stabilised scale',
+    help: "Multiplies the adapter's change by alpha over the root of the rank (rsLoRA), so that high ranks still learn.",
+    default: false,
+  }),
+  dora: toggle({
+    group: 'method',
+    label: 'DoRA',
+    help: 'Learns the direction and the length of each change apart: a little better at low ranks, and slower.',
+    default: false,
+  }),
+  loraInit: choice({
+    group: 'method',
+    label: 'LoRA start',
+    help: 'Whether the adapter starts from nothing, or from the main directions of the weights it changes, which learns faster.',
+    default: 'zero',
+    choices: { zero: 'no change', pissa: 'main directions (PiSSA)' },
+  }),
+  loraPlus: number({
+    group: 'method',
+    label: 'LoRA+ ratio',
+    help: "The learning rate of the adapter's outer half over that of its inner half; 16 is the usual value where it is used.",
+    tooHigh: 'Training becomes jumpy.',
+    default: 1,
+    min: 1,
+    max: 1024,
+  }),
+  rankPattern: text({
+    group: 'method',
+    label: 'Ranks by layer',
+    help: 'Ranks of layers that need another than the rest, by the end of their name: q_proj=8, layers.0.mlp.up_proj=32.',
+    default: '',
+    form: BY_NAME,
+  }),
+  alphaPattern: text({
+    group: 'method',
+    label: 'Alphas by layer',
+    help: 'Alphas of layers that need another than the rest, by the end of their name: q_proj=16.',
+    default: '',
+    form: BY_NAME,
   }),
   neftune: number({
     group: 'method',
@@ -618,7 +668,8 @@ export function checkSetting(key: SettingKey, value: unknown): string | null {
     case 'switch':
       return typeof value === 'boolean' ? null : `${name} must be on or off.`
     case 'text':
-      return typeof value === 'string' ? null : `${name} must be text.`
+      if (typeof value !== 'string') return `${name} must be text.`
+      return value === '' || !setting.form || setting.form.pattern.test(value) ? null : `${name} ${setting.form.says}.`
     case 'list': {
       if (!Array.isArray(value) || value.length === 0)
         return `${name} needs at least one of ${setting.choices.join(', ')}.`

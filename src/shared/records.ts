@@ -239,8 +239,10 @@ export interface CheckpointMeta {
   metrics: MetricColumns
   samples: RunSample[]
   marks: RunMark[]
-  /** adapter_config.json, where the run started from an adapter and it does not follow from the job. */
+  /** adapter_config.json of the adapter as it is stored; older checkpoints left it out where it follows from the job. */
   adapterConfig?: Record<string, unknown>
+  /** The second half of the adapter's rank is what it started from, and is never trained (PiSSA). */
+  hasStart?: true
 }
 
 /** What computes, and what it can do. */

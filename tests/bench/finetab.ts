@@ -1,6 +1,6 @@
 /** Finetab itself as a contestant: the product's own loader, session and step, nothing special for the bench. */
 import { createSession, loadModel } from '../../src/engine'
-import { peftConfig } from '../../src/engine/adapters/lora'
+import { peftConfig } from '../../src/engine/adapters/settings'
 import { writeSafetensors } from '../../src/engine/formats/safetensors'
 import { tf } from '../../src/engine/tf'
 import type { FileSource } from '../../src/shared/files'

@@ -125,7 +125,7 @@ describe('a PEFT adapter', () => {
   })
 
   it('is refused where it does more than LoRA', () => {
-    expect(refusal(({ config }) => (config.use_dora = true)).code).toBe('adapter.unsupported')
+    expect(refusal(({ config }) => (config.use_dora = true)).what).toContain('lora_magnitude_vector is missing')
     expect(refusal(({ config }) => (config.bias = 'all')).code).toBe('adapter.unsupported')
     expect(refusal(({ config }) => (config.modules_to_save = ['lm_head'])).code).toBe('adapter.unsupported')
   })

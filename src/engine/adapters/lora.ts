@@ -1,12 +1,11 @@
 /**
- * LoRA (Hu et al. 2021) on a model's linear layers: made afresh, from a PEFT adapter, and back into one.
- * Refuses what it cannot compute exactly (DoRA, trained biases, extra modules) and adapters that do not fit, naming every bad tensor.
+ * LoRA (Hu et al. 2021) on a model's linear layers, with DoRA's lengths and PiSSA's start: made afresh, from a PEFT adapter, and back
+ * into one. Refuses what it cannot compute exactly (trained biases, extra modules) and adapters that do not fit, naming every bad tensor.
  */
 import { CodedError } from '../../shared/errors'
 import { LORA_TARGETS } from '../../shared/job'
 import type { TensorData } from '../../shared/records'
 import type { PeftAdapter, PeftConfig } from '../formats/peft'
-import { patternValue } from '../formats/peft'
 import { toFloat32 } from '../formats/safetensors'
 import type { Model } from '../models/model'
 import type { LinearSpec } from '../nn/network'
@@ -15,14 +14,8 @@ import type { NamedVariable } from '../optim/optimiser'
 import { mixSeed, seedOf, uniform } from '../random'
 import { readTensor } from '../tensor-data'
 import { tf } from '../tf'
-
-/** What an adapter was made with. */
-export interface LoraSettings {
-  readonly rank: number
-  readonly alpha: number
-  readonly dropout: number
-  readonly targets: readonly string[]
-}
+import type { PrincipalPair } from './pissa'
+import { doubled, halved, peftConfig, scaleOf, type LoraSettings } from './settings'
 
 interface Adapted {
   readonly spec: LinearSpec
@@ -34,12 +27,17 @@ interface Adapted {
   readonly b: tf.Variable
   /** alpha / r, or alpha / √r for rsLoRA. */
   readonly scale: number
+  /** DoRA: the length of each row, `[out]`. */
+  readonly lengths?: tf.Variable
+  /** PiSSA: what A and B were at first, which the pass takes off again; never trained. */
+  readonly start?: { readonly a: tf.Tensor2D; readonly b: tf.Tensor2D }
 }
 
 const PREFIX = 'base_model.model.'
 
-function keysOf(spec: LinearSpec): { a: string; b: string } {
-  return { a: `${PREFIX}${spec.module}.lora_A.weight`, b: `${PREFIX}${spec.module}.lora_B.weight` }
+function keysOf(spec: LinearSpec): { a: string; b: string; lengths: string } {
+  const at = `${PREFIX}${spec.module}`
+  return { a: `${at}.lora_A.weight`, b: `${at}.lora_B.weight`, lengths: `${at}.lora_magnitude_vector` }
 }
 
 /** An adapter on the device. */
@@ -51,16 +49,24 @@ export class Adapter {
   /** Every trainable tensor under its PEFT key, by layer. */
   readonly variables: readonly NamedVariable[]
   readonly #modules: ReadonlyMap<string, Adapted>
+  readonly #layers: readonly number[]
   #strength = 1
 
-  constructor(config: PeftConfig, modules: readonly Adapted[]) {
+  /** @param ratio learning rate of B over that of A. */
+  constructor(config: PeftConfig, modules: readonly Adapted[], ratio = 1) {
     this.config = config
     this.#modules = new Map(modules.map((module) => [module.spec.module, module]))
-    this.variables = modules.flatMap(({ spec, a, b }) => [
-      { name: keysOf(spec).a, variable: a },
-      { name: keysOf(spec).b, variable: b },
-    ])
-    this.parameters = this.variables.reduce((sum, { variable }) => sum + variable.size, 0)
+    const variables = modules.flatMap(({ spec, a, b, lengths }) => {
+      const keys = keysOf(spec)
+      const pair = [
+        { name: keys.a, variable: a, layer: spec.layer },
+        { name: keys.b, variable: b, layer: spec.layer, ...(ratio === 1 ? {} : { rate: ratio }) },
+      ]
+      return lengths ? [...pair, { name: keys.lengths, variable: lengths, layer: spec.layer }] : pair
+    })
+    this.variables = variables
+    this.#layers = variables.map(({ layer }) => layer)
+    this.parameters = variables.reduce((sum, { variable }) => sum + variable.size, 0)
   }
 
   /** Share of inputs dropped in training. */
@@ -68,20 +74,28 @@ export class Adapter {
     return this.config.lora_dropout
   }
 
+  /** Whether what it started from is taken off in the pass (PiSSA), and stored as the second half of its rank. */
+  get hasStart(): boolean {
+    return [...this.#modules.values()].some(({ start }) => start !== undefined)
+  }
+
   /** 0 is the base model, 1 the adapter as trained. */
   setStrength(strength: number): void {
     this.#strength = strength
   }
 
-  /** The matrices for a linear layer; with `dropoutSeed`, for training. */
+  /** The matrices for a linear layer; with `dropoutSeed`, for training. Call it inside tf.tidy or under the tape. */
   pair(module: string, dropoutSeed?: number): LoraPair | null {
     const adapted = this.#modules.get(module)
     if (!adapted || this.#strength === 0) return null
+    const { a, b, start, lengths } = adapted
+    const strength = this.#strength
     const pair: LoraPair = {
-      a: adapted.a as tf.Tensor as tf.Tensor2D,
-      b: adapted.b as tf.Tensor as tf.Tensor2D,
-      scale: adapted.scale * this.#strength,
+      a: (start ? tf.concat([a, start.a], 0) : a) as tf.Tensor as tf.Tensor2D,
+      b: (start ? tf.concat([b, tf.neg(start.b)], 1) : b) as tf.Tensor as tf.Tensor2D,
+      scale: lengths ? adapted.scale : adapted.scale * strength,
     }
+    if (lengths) pair.lengths = { m: lengths as tf.Tensor as tf.Tensor1D, strength }
     if (dropoutSeed !== undefined && this.dropout > 0)
       pair.dropout = { rate: this.dropout, seed: dropoutSeed, salt: adapted.index }
     return pair
@@ -89,24 +103,39 @@ export class Adapter {
 
   /** Positions in {@link Adapter.variables} of the tensors of one layer. */
   indicesOf(layer: number): number[] {
-    const result: number[] = []
-    let at = 0
-    for (const { spec } of this.#modules.values()) {
-      if (spec.layer === layer) result.push(at, at + 1)
-      at += 2
-    }
-    return result
+    return this.#layers.flatMap((own, at) => (own === layer ? [at] : []))
   }
 
-  /** The adapter as PEFT stores it; forces a sync with the device. Strength is not part of it. */
+  /**
+   * The adapter as PEFT stores it; forces a sync with the device. Strength is not part of it. With a start that is taken off it is a
+   * plain adapter of twice the rank, [A; A₀] and [B, −B₀].
+   */
   async toPeft(baseName: string): Promise<PeftAdapter> {
     const tensors: Record<string, TensorData> = {}
-    for (const { name, variable } of this.variables) tensors[name] = await readTensor(variable)
-    return { config: { ...this.config, base_model_name_or_path: baseName }, tensors }
+    for (const { spec, a, b, lengths, start } of this.#modules.values()) {
+      const keys = keysOf(spec)
+      tensors[keys.a] = await readMade(() => (start ? tf.concat([a, start.a], 0) : a))
+      tensors[keys.b] = await readMade(() => (start ? tf.concat([b, tf.neg(start.b)], 1) : b))
+      if (lengths) tensors[keys.lengths] = await readTensor(lengths)
+    }
+    const config = this.hasStart ? doubled(this.config) : this.config
+    return { config: { ...config, base_model_name_or_path: baseName }, tensors }
   }
 
   dispose(): void {
-    for (const { variable } of this.variables) variable.dispose()
+    for (const { a, b, lengths, start } of this.#modules.values()) {
+      tf.dispose([a, b, ...(lengths ? [lengths] : []), ...(start ? [start.a, start.b] : [])])
+    }
+  }
+}
+
+/** Reads a tensor that may have been made for it; a variable stays. */
+async function readMade(make: () => tf.Tensor): Promise<TensorData> {
+  const tensor = tf.tidy(make)
+  try {
+    return await readTensor(tensor)
+  } finally {
+    if (!(tensor instanceof tf.Variable)) tensor.dispose()
   }
 }
 
@@ -126,85 +155,95 @@ function unsupported(what: string, where: string): CodedError {
   })
 }
 
-/** adapter_config.json of an adapter of our own. */
-export function peftConfig(settings: LoraSettings, baseName: string, fanInFanOut = false): PeftConfig {
-  return {
-    peft_type: 'LORA',
-    task_type: 'CAUSAL_LM',
-    base_model_name_or_path: baseName,
-    r: settings.rank,
-    lora_alpha: settings.alpha,
-    lora_dropout: settings.dropout,
-    target_modules: [...settings.targets],
-    bias: 'none',
-    fan_in_fan_out: fanInFanOut,
-    use_rslora: false,
-    use_dora: false,
-    init_lora_weights: true,
-    inference_mode: true,
-    rank_pattern: {},
-    alpha_pattern: {},
-    modules_to_save: null,
-  }
-}
-
-/**
- * A fresh adapter: A Kaiming-uniform (a = √5, so within ±1/√in), B zero, so that it changes nothing yet.
- * @throws CodedError `job.invalid` where the model has none of the targets.
- */
-export function createAdapter(model: Model, settings: LoraSettings, seed: number): Adapter {
+/** The layers that an adapter of these settings sits on, and its targets by the names that the family has. */
+export function adaptedLayers(model: Model, settings: LoraSettings): { specs: LinearSpec[]; targets: string[] } {
   // The whole list means all linear layers, whatever a family calls them.
-  const targets = LORA_TARGETS.every((target) => settings.targets.includes(target)) ? model.targets : settings.targets
+  const all = LORA_TARGETS.every((target) => settings.targets.includes(target))
+  const targets = all ? model.targets : settings.targets
   const specs = model.network.linears.filter((spec) => matches(spec, targets))
   if (specs.length === 0)
     throw new CodedError('job.invalid', `This model has none of the layers ${settings.targets.join(', ')}.`, {
       where: 'targets',
       fix: `Choose among ${model.targets.join(', ')}.`,
     })
-  const { rank, alpha } = settings
+  return { specs, targets: targets.filter((target) => specs.some((spec) => matches(spec, [target]))) }
+}
+
+/**
+ * A fresh adapter, which changes nothing yet: A Kaiming-uniform (a = √5, so within ±1/√in) and B zero, or both as `starts` has them by
+ * module, taken off again in the pass.
+ * @throws CodedError `job.invalid` where the model has none of the targets.
+ */
+export function createAdapter(
+  model: Model,
+  settings: LoraSettings,
+  seed: number,
+  starts: ReadonlyMap<string, PrincipalPair> | null = null,
+): Adapter {
+  const { specs, targets } = adaptedLayers(model, settings)
+  const config = peftConfig({ ...settings, targets }, model.record.name, model.fanInFanOut)
   const modules = specs.map((spec, index): Adapted => {
-    const next = uniform(mixSeed(seed, seedOf(spec.module)))
-    const bound = 1 / Math.sqrt(spec.in)
-    const a = Float32Array.from({ length: rank * spec.in }, () => (2 * next() - 1) * bound)
+    const { rank, scale } = scaleOf(config, spec.module)
+    const first = starts?.get(spec.module) ?? freshPair(spec, rank, seed)
     return {
       spec,
       index,
-      scale: alpha / rank,
-      a: variable(a, [rank, spec.in]),
-      b: variable(new Float32Array(spec.out * rank), [spec.out, rank]),
+      scale,
+      a: variable(first.a, [rank, spec.in]),
+      b: variable(first.b, [spec.out, rank]),
+      ...(settings.dora ? { lengths: tf.tidy(() => tf.variable(tf.sqrt(spec.weight.rowSquares()), false)) } : {}),
+      ...(starts ? { start: kept(first, rank, spec) } : {}),
     }
   })
-  const present = targets.filter((target) => specs.some((spec) => matches(spec, [target])))
-  return new Adapter(peftConfig({ ...settings, targets: present }, model.record.name, model.fanInFanOut), modules)
+  return new Adapter(config, modules, settings.ratio)
 }
 
-function variable(values: Float32Array, shape: [number, number]): tf.Variable {
-  return tf.tidy(() => tf.variable(tf.tensor2d(values, shape), false))
+function freshPair(spec: LinearSpec, rank: number, seed: number): PrincipalPair {
+  const next = uniform(mixSeed(seed, seedOf(spec.module)))
+  const bound = 1 / Math.sqrt(spec.in)
+  return {
+    a: Float32Array.from({ length: rank * spec.in }, () => (2 * next() - 1) * bound),
+    b: new Float32Array(spec.out * rank),
+  }
 }
 
-function refuseUnsupported(config: PeftConfig, keys: readonly string[]): void {
+function kept({ a, b }: PrincipalPair, rank: number, spec: LinearSpec): { a: tf.Tensor2D; b: tf.Tensor2D } {
+  return { a: tf.keep(tf.tensor2d(a, [rank, spec.in])), b: tf.keep(tf.tensor2d(b, [spec.out, rank])) }
+}
+
+function variable(values: Float32Array, shape: number[]): tf.Variable {
+  return tf.tidy(() => tf.variable(tf.tensor(values, shape), false))
+}
+
+function refuseUnsupported(config: PeftConfig): void {
   if (config.peft_type !== 'LORA')
     throw unsupported(`Adapters of type ${config.peft_type} are not supported.`, 'peft_type')
-  if (config.use_dora || keys.some((key) => key.endsWith('lora_magnitude_vector')))
-    throw unsupported('DoRA adapters are not supported.', 'use_dora')
   if ((config.modules_to_save?.length ?? 0) > 0)
     throw unsupported(`The adapter also replaces ${config.modules_to_save?.join(', ')}.`, 'modules_to_save')
   if (config.bias !== undefined && config.bias !== 'none') throw unsupported('The adapter also trained biases.', 'bias')
 }
 
+export interface LoadOptions {
+  /** Learning rate of B over that of A. */
+  readonly ratio?: number
+  /** Whether the second half of its rank is what it started from (PiSSA) and stays as it is. */
+  readonly hasStart?: boolean
+}
+
 /**
- * A PEFT adapter on a model; rsLoRA, rank_pattern and alpha_pattern are honoured.
+ * A PEFT adapter on a model; rsLoRA, DoRA, rank_pattern and alpha_pattern are honoured.
  * @throws CodedError `adapter.mismatch` listing every bad tensor, `adapter.unsupported`.
  */
-export function loadAdapter(model: Model, peft: PeftAdapter): Adapter {
+export function loadAdapter(model: Model, peft: PeftAdapter, { ratio, hasStart }: LoadOptions = {}): Adapter {
   const keys = Object.keys(peft.tensors)
-  refuseUnsupported(peft.config, keys)
+  refuseUnsupported(peft.config)
   const problems: string[] = []
   const wanted = new Set<string>()
   const specs = model.network.linears.filter((spec) => {
-    const { a, b } = keysOf(spec)
+    const { a, b, lengths } = keysOf(spec)
     if (!(a in peft.tensors) && !(b in peft.tensors)) return false
     wanted.add(a).add(b)
+    if (peft.config.use_dora) wanted.add(lengths)
     return true
   })
   for (const spec of specs) problems.push(...checkShapes(spec, peft))
@@ -221,29 +260,51 @@ export function loadAdapter(model: Model, peft: PeftAdapter): Adapter {
       where: 'adapter_model.safetensors',
       fix: `Use it with the model it was trained on${peft.config.base_model_name_or_path ? ` (${peft.config.base_model_name_or_path})` : ''}.`,
     })
-  const modules = specs.map((spec, index): Adapted => {
-    const { a, b } = keysOf(spec)
-    const first = peft.tensors[a] as TensorData
-    const rank = first.shape[0] as number
-    const alpha = patternValue(peft.config.alpha_pattern, spec.module, peft.config.lora_alpha)
-    return {
-      spec,
-      index,
-      scale: alpha / (peft.config.use_rslora ? Math.sqrt(rank) : rank),
-      a: variable(toFloat32(first), [rank, spec.in]),
-      b: variable(toFloat32(peft.tensors[b] as TensorData), [spec.out, rank]),
-    }
-  })
-  return new Adapter(peft.config, modules)
+  const config = hasStart ? halved(peft.config) : peft.config
+  const modules = specs.map((spec, index) => loadModule(spec, index, peft.tensors, config, hasStart ?? false))
+  return new Adapter(config, modules, ratio)
+}
+
+function loadModule(
+  spec: LinearSpec,
+  index: number,
+  tensors: PeftAdapter['tensors'],
+  config: PeftConfig,
+  hasStart: boolean,
+): Adapted {
+  const keys = keysOf(spec)
+  const { rank, scale } = scaleOf(config, spec.module)
+  const floats = (key: string): Float32Array => toFloat32(tensors[key] as TensorData)
+  const rest = {
+    spec,
+    index,
+    scale,
+    ...(config.use_dora ? { lengths: variable(floats(keys.lengths), [spec.out]) } : {}),
+  }
+  if (!hasStart)
+    return { ...rest, a: variable(floats(keys.a), [rank, spec.in]), b: variable(floats(keys.b), [spec.out, rank]) }
+  const [a, b] = [floats(keys.a), floats(keys.b)]
+  const half = (from: number, sign: number): Float32Array =>
+    Float32Array.from({ length: spec.out * rank }, (_, i) => {
+      return sign * (b[Math.floor(i / rank) * 2 * rank + from + (i % rank)] as number)
+    })
+  const start = { a: a.subarray(rank * spec.in), b: half(rank, -1) }
+  return {
+    ...rest,
+    a: variable(a.slice(0, rank * spec.in), [rank, spec.in]),
+    b: variable(half(0, 1), [spec.out, rank]),
+    start: kept(start, rank, spec),
+  }
 }
 
 function checkShapes(spec: LinearSpec, { config, tensors }: PeftAdapter): string[] {
-  const { a, b } = keysOf(spec)
+  const { a, b, lengths } = keysOf(spec)
   const problems: string[] = []
-  const [first, second] = [tensors[a], tensors[b]]
+  const [first, second, third] = [tensors[a], tensors[b], tensors[lengths]]
   if (!first) problems.push(`${a} is missing`)
   if (!second) problems.push(`${b} is missing`)
-  const rank = patternValue(config.rank_pattern, spec.module, config.r)
+  if (config.use_dora && !third) problems.push(`${lengths} is missing`)
+  const { rank } = scaleOf(config, spec.module)
   const check = (key: string, tensor: TensorData | undefined, shape: readonly number[]): void => {
     if (!tensor) return
     if (tensor.shape.join() !== shape.join())
@@ -252,5 +313,6 @@ function checkShapes(spec: LinearSpec, { config, tensors }: PeftAdapter): string
   }
   check(a, first, [rank, spec.in])
   check(b, second, [spec.out, rank])
+  if (config.use_dora) check(lengths, third, [spec.out])
   return problems
 }

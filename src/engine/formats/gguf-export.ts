@@ -14,7 +14,7 @@ import { ggufFamily, type GgufFamily } from './gguf-families'
 import { ggufTokenizer } from './gguf-tokenizer'
 import { mergeWeights } from './merge'
 import type { OutFile } from './out-file'
-import { loraDeltas, type PeftAdapter } from './peft'
+import { plainDeltas, type PeftAdapter } from './peft'
 import { toFloat32 } from './safetensors'
 
 /** What is written, beside the file itself, so that it can be read back and compared. */
@@ -156,7 +156,7 @@ export async function exportGgufLora(input: {
 }): Promise<GgufExport> {
   const config = await readConfig(input.source)
   const family = ggufFamily(config)
-  const deltas = loraDeltas(input.adapter)
+  const deltas = plainDeltas(input.adapter)
   const first = deltas[0]!
   const alpha = first.scale * first.rank
   const unknown: string[] = []

@@ -55,13 +55,14 @@ function orient(shape: readonly number[], transposed: boolean): readonly number[
   return transposed ? [...shape].reverse() : shape
 }
 
-/** W + scale · B·A, or its transpose where the weight is stored `[in, out]`. */
+/** W + scale · B·A, with its rows at the lengths that DoRA gave them; or its transpose where the weight is stored `[in, out]`. */
 function addDelta(tensor: TensorData, delta: LoraDelta, transposed: boolean): TensorData {
   const weight = toFloat32(tensor).slice()
   const [a, b] = [toFloat32(delta.a), toFloat32(delta.b)]
   const { rank, scale } = delta
   const out = delta.b.shape[0] as number
   const inn = delta.a.shape[1] as number
+  const lengths = delta.lengths && toFloat32(delta.lengths)
   const row = new Float32Array(inn)
   for (let o = 0; o < out; o++) {
     row.fill(0)
@@ -72,9 +73,15 @@ function addDelta(tensor: TensorData, delta: LoraDelta, transposed: boolean): Te
       for (let i = 0; i < inn; i++) row[i] = (row[i] as number) + factor * (a[from + i] as number)
     }
     const [start, stride] = transposed ? [o, out] : [o * inn, 1]
+    let squares = 0
     for (let i = 0, at = start; i < inn; i++, at += stride) {
-      weight[at] = (weight[at] as number) + scale * (row[i] as number)
+      const sum = (weight[at] as number) + scale * (row[i] as number)
+      weight[at] = sum
+      squares += sum * sum
     }
+    if (!lengths) continue
+    const factor = (lengths[o] as number) / Math.sqrt(Math.max(squares, 1e-20))
+    for (let i = 0, at = start; i < inn; i++, at += stride) weight[at] = (weight[at] as number) * factor
   }
   return fromFloat32(weight, tensor.shape, 'F32')
 }

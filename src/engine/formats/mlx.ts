@@ -6,7 +6,7 @@ import { CodedError } from '../../shared/errors'
 import type { FileSource } from '../../shared/files'
 import type { TensorData } from '../../shared/records'
 import { bytesFile, jsonFile, type OutFile } from './out-file'
-import { ADAPTER_CONFIG, loraDeltas, parsePeftConfig, type PeftAdapter } from './peft'
+import { ADAPTER_CONFIG, loraDeltas, plainDeltas, parsePeftConfig, type PeftAdapter } from './peft'
 import { fromFloat32, readSafetensorsHeader, readTensor, toFloat32, writeSafetensors } from './safetensors'
 
 export const MLX_WEIGHTS = 'adapters.safetensors'
@@ -29,7 +29,7 @@ function wrong(what: string, where: string, cause?: unknown): CodedError {
  * into lora_b: mlx-lm has one rank and one scale for all. Throws CodedError `adapter.unsupported`, `adapter.mismatch`.
  */
 export function mlxAdapter(adapter: PeftAdapter, layers: number): OutFile[] {
-  const deltas = loraDeltas(adapter)
+  const deltas = plainDeltas(adapter)
   const rank = Math.max(...deltas.map((delta) => delta.rank))
   const { scale } = deltas.find((delta) => delta.rank === rank)!
   const keys = new Set<string>()

@@ -42,7 +42,6 @@ export interface PeftAdapter {
 
 /** Fields that change what an adapter computes in ways that are not built here: refused unless empty. */
 const VARIANTS: Readonly<Record<string, string>> = {
-  use_dora: 'DoRA',
   use_qalora: 'QALoRA',
   use_bdlora: 'BD-LoRA',
   lora_bias: 'LoRA with biases',
@@ -101,7 +100,7 @@ export function parsePeftConfig(json: unknown): PeftConfig {
     bias,
     fan_in_fan_out: json.fan_in_fan_out === true,
     use_rslora: json.use_rslora === true,
-    use_dora: false,
+    use_dora: json.use_dora === true,
     init_lora_weights:
       typeof json.init_lora_weights === 'string' ? json.init_lora_weights : json.init_lora_weights !== false,
     inference_mode: json.inference_mode !== false,
@@ -171,36 +170,49 @@ export interface LoraDelta {
   readonly a: TensorData
   /** `[out, r]` */
   readonly b: TensorData
+  /** DoRA: the length of each row of the sum, `[out]`. */
+  readonly lengths?: TensorData
 }
 
-const KEY = /^base_model\.model\.(.+)\.lora_([AB])\.weight$/
+const KEY = /^base_model\.model\.(.+)\.lora_(?:([AB])\.weight|magnitude_vector)$/
 
 /** Every pair of an adapter, by module. Throws CodedError `adapter.mismatch` listing every key that has no place or no partner. */
 export function loraDeltas(adapter: PeftAdapter): LoraDelta[] {
   const { config, tensors } = adapter
   const problems: string[] = []
-  const modules = new Map<string, { a?: TensorData; b?: TensorData }>()
+  const modules = new Map<string, { a?: TensorData; b?: TensorData; lengths?: TensorData }>()
   for (const [key, tensor] of Object.entries(tensors)) {
     const [, module, side] = KEY.exec(key) ?? []
     if (module === undefined) {
       problems.push(`${key} is no LoRA tensor`)
       continue
     }
-    if (tensor.shape.length !== 2) problems.push(`${key} is not a matrix`)
+    if (side && tensor.shape.length !== 2) problems.push(`${key} is not a matrix`)
+    if (!side && !config.use_dora) problems.push(`${key} belongs to DoRA, which the settings do not name`)
     if (!['F32', 'F16', 'BF16'].includes(tensor.dtype)) problems.push(`${key} is ${tensor.dtype}`)
-    modules.set(module, { ...modules.get(module), [side === 'A' ? 'a' : 'b']: tensor })
+    modules.set(module, { ...modules.get(module), [side === 'A' ? 'a' : side === 'B' ? 'b' : 'lengths']: tensor })
   }
   const deltas: LoraDelta[] = []
-  for (const [module, { a, b }] of modules) {
+  for (const [module, { a, b, lengths }] of modules) {
     if (!a || !b) {
-      problems.push(`${module} has only lora_${a ? 'A' : 'B'}`)
+      problems.push(a || b ? `${module} has only lora_${a ? 'A' : 'B'}` : `${module} has no lora_A and lora_B`)
       continue
     }
+    if (config.use_dora && lengths?.shape.join() !== String(b.shape[0]))
+      problems.push(`${module} needs a lora_magnitude_vector of ${b.shape[0]} numbers`)
     const rank = patternValue(config.rank_pattern, module, config.r)
     if (a.shape[0] !== rank || b.shape[1] !== rank)
       problems.push(`${module} has rank ${a.shape[0]} in lora_A and ${b.shape[1]} in lora_B, the settings say ${rank}`)
     const alpha = patternValue(config.alpha_pattern, module, config.lora_alpha)
-    deltas.push({ module, rank, alpha, scale: alpha / (config.use_rslora ? Math.sqrt(rank) : rank), a, b })
+    deltas.push({
+      module,
+      rank,
+      alpha,
+      scale: alpha / (config.use_rslora ? Math.sqrt(rank) : rank),
+      a,
+      b,
+      ...(lengths ? { lengths } : {}),
+    })
   }
   if (deltas.length === 0 && problems.length === 0) problems.push('it holds no tensors')
   if (problems.length > 0) {
@@ -208,6 +220,19 @@ export function loraDeltas(adapter: PeftAdapter): LoraDelta[] {
     throw wrong(`The adapter does not hold together: ${shown}.`, ADAPTER_WEIGHTS)
   }
   return deltas
+}
+
+/**
+ * The pairs of an adapter for a format that has no place for DoRA's lengths. Throws CodedError `adapter.unsupported` where there are any,
+ * and what {@link loraDeltas} throws.
+ */
+export function plainDeltas(adapter: PeftAdapter): LoraDelta[] {
+  if (adapter.config.use_dora)
+    throw new CodedError('adapter.unsupported', 'This format has no place for a DoRA adapter.', {
+      where: 'use_dora',
+      fix: 'Export it as a PEFT adapter, or merged into the model.',
+    })
+  return loraDeltas(adapter)
 }
 
 /**
@@ -228,7 +253,7 @@ export async function readPeft(source: FileSource): Promise<PeftAdapter> {
   const header = await readSafetensorsHeader(source, ADAPTER_WEIGHTS)
   const entries: [string, TensorData][] = []
   for (const key of header.tensors.keys()) {
-    if (/lora_magnitude_vector|lora_embedding_|\.lora_[AB]\.bias$/.test(key))
+    if (/lora_embedding_|\.lora_[AB]\.bias$/.test(key))
       throw unsupported('The adapter holds more than LoRA matrices.', `${ADAPTER_WEIGHTS}, tensor ${key}`)
     entries.push([key, await readTensor(source, header, key)])
   }

@@ -1,6 +1,6 @@
 /** A frozen linear layer that looks up its adapter in the pass. Refuses to train its own weight. */
 import type { FrozenMatrix } from '../ops'
-import { linear } from '../ops'
+import { doraLinear, linear } from '../ops'
 import type { tf } from '../tf'
 import type { LinearSpec, Pass } from './network'
 
@@ -29,6 +29,8 @@ export class Linear implements LinearSpec {
 
   /** `[n, in]` → `[n, out]`, with the adapter's share where the pass has one for this layer. */
   forward(x: tf.Tensor2D, pass: Pass): tf.Tensor2D {
-    return linear(x, this.weight, this.bias, pass.lora?.(this.module) ?? null)
+    const pair = pass.lora?.(this.module) ?? null
+    if (pair?.lengths) return doraLinear(x, this.weight, this.bias, pair, pair.lengths.m, pair.lengths.strength)
+    return linear(x, this.weight, this.bias, pair)
   }
 }

@@ -16,6 +16,7 @@ export interface LinearSpec {
   readonly layer: number
   readonly out: number
   readonly in: number
+  readonly weight: FrozenMatrix
 }
 
 /** Where the rows of a pass hold several examples one after the other; numbers for each of batch · seq positions. */

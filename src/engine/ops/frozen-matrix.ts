@@ -60,6 +60,7 @@ export class FrozenMatrix {
   readonly out: number
   readonly in: number
   #store: Store | null
+  #rowSquares: tf.Tensor1D | null = null
 
   private constructor(out: number, inn: number, store: Store) {
     this.out = out
@@ -135,6 +136,12 @@ export class FrozenMatrix {
     return onHeap() ? heapRows(store.natural, ids) : tf.gather(store.natural, ids)
   }
 
+  /** The sum of squares of each row, `[out]`; owned as W is. Made at the first call. */
+  rowSquares(): tf.Tensor1D {
+    this.#rowSquares ??= tf.keep(tf.tidy(() => tf.sum(tf.square(this.natural()), 1) as tf.Tensor1D))
+    return this.#rowSquares
+  }
+
   /** The plain values as a new f32 `[out, in]` tensor, owned by the caller. */
   dequantise(): tf.Tensor2D {
     const natural = this.natural()
@@ -144,6 +151,8 @@ export class FrozenMatrix {
   dispose(): void {
     const store = this.#store
     this.#store = null
+    this.#rowSquares?.dispose()
+    this.#rowSquares = null
     if (store?.kind === 'plain') tf.dispose([store.natural, ...(store.transposed ? [store.transposed] : [])])
     if (store?.kind === 'packed')
       tf.dispose([store.packed.words, ...(store.packed.scales ? [store.packed.scales] : [])])

@@ -20,6 +20,8 @@ export interface LoraPair {
   scale: tf.Scalar | number
   /** Applied to the input of A; leave out outside training. */
   dropout?: DropoutKey
+  /** DoRA: the length of each row of the sum, `[out]`, and how much of the whole change is applied (for doraLinear only). */
+  lengths?: { m: tf.Tensor1D; strength: number }
 }
 
 /** `[m, k] · [k, n]`, no transposition: the layout every backend is fastest in. */

@@ -7,7 +7,8 @@ import { currentJob, type Job, type SettingKey } from '../../shared/job'
 import type { Checkpoint, TensorData } from '../../shared/records'
 import type { PeftAdapter } from '../formats/peft'
 import { parsePeftConfig } from '../formats/peft'
-import { peftConfig, targetsOf } from '../adapters/lora'
+import { targetsOf } from '../adapters/lora'
+import { peftConfig } from '../adapters/settings'
 
 /** Prefix of the adapter's tensors in a checkpoint. */
 export const ADAPTER = 'adapter/'
@@ -38,7 +39,7 @@ export function checkSameJob(kept: Job, job: Job): void {
 
 /**
  * The adapter inside a checkpoint as PEFT has it, without a model or a device.
- * Its settings follow from the job, unless the run started from another adapter.
+ * Its settings stand in the checkpoint; those of older ones follow from the job.
  */
 export function checkpointAdapter(checkpoint: Checkpoint, baseName: string): PeftAdapter {
   const tensors: Record<string, TensorData> = {}

@@ -8,6 +8,8 @@ import { MetricBuffer } from '../../shared/metrics'
 import type { BatchSource, Checkpoint, CheckpointMeta, EncodedRow, RunMark, RunSample } from '../../shared/records'
 import type { Adapter } from '../adapters/lora'
 import { createAdapter, loadAdapter } from '../adapters/lora'
+import type { PrincipalPair } from '../adapters/pissa'
+import { loraSettings } from '../adapters/settings'
 import { withGuard } from '../device-guard'
 import type { PeftAdapter } from '../formats/peft'
 import type { Model } from '../models/model'
@@ -35,6 +37,8 @@ export interface SessionInput {
   readonly samplePrompt: readonly number[] | null
   readonly initAdapter?: PeftAdapter
   readonly checkpoint?: Checkpoint
+  /** What a fresh adapter starts from, by module, where it is not zero (PiSSA). */
+  readonly starts?: ReadonlyMap<string, PrincipalPair> | undefined
 }
 
 /** Skipped steps one after the other after which a run gives up. */
@@ -62,7 +66,6 @@ export class TrainSession {
   readonly #optimiser: Optimiser
   /** Null where the last weights count. */
   readonly #average: WeightAverage | null
-  readonly #adapterConfig: Record<string, unknown> | undefined
   #step = 0
   #tokensSeen = 0
   #time = 0
@@ -78,9 +81,7 @@ export class TrainSession {
     this.totalSteps = checkpoint?.meta.totalSteps ?? totalSteps(job, input.batches.rows)
     this.#batches = input.batches
     if (checkpoint) checkSameJob(checkpoint.meta.job, job)
-    this.adapter = startAdapter(input)
-    const isPlain = !input.initAdapter && !model.fanInFanOut
-    this.#adapterConfig = checkpoint?.meta.adapterConfig ?? (isPlain ? undefined : { ...this.adapter.config })
+    this.adapter = startAdapter(input, job)
     this.#optimiser = createOptimiser(job, this.adapter.variables)
     this.#average = job.ema > 0 ? new WeightAverage(this.adapter.variables, job.ema) : null
     this.metrics = new MetricBuffer(checkpoint?.meta.metrics)
@@ -162,7 +163,7 @@ export class TrainSession {
 
   /** All state, so that a session made from it goes on with the same numbers. Forces a sync with the device. */
   async checkpoint(): Promise<Checkpoint> {
-    const [{ tensors }, moments, trained] = await withGuard(async () => [
+    const [{ tensors, config }, moments, trained] = await withGuard(async () => [
       await this.judged(() => this.adapter.toPeft(this.model.record.name)),
       await this.#optimiser.save(),
       (await this.#average?.save()) ?? {},
@@ -180,7 +181,8 @@ export class TrainSession {
       metrics: this.metrics.slice(),
       samples: [...this.samples],
       marks: [...this.marks],
-      ...(this.#adapterConfig ? { adapterConfig: this.#adapterConfig } : {}),
+      adapterConfig: { ...config },
+      ...(this.adapter.hasStart ? { hasStart: true } : {}),
     }
     return { meta, tensors: { ...named, ...moments, ...trained } }
   }
@@ -258,14 +260,14 @@ export class TrainSession {
   }
 }
 
-function startAdapter({ model, job, initAdapter, checkpoint }: SessionInput): Adapter {
-  if (checkpoint) return loadAdapter(model, checkpointAdapter(checkpoint, model.record.name))
-  if (initAdapter) return loadAdapter(model, initAdapter)
-  return createAdapter(
-    model,
-    { rank: job.rank, alpha: job.alpha, dropout: job.dropout, targets: job.targets },
-    job.seed,
-  )
+function startAdapter({ model, initAdapter, checkpoint, starts }: SessionInput, job: Job): Adapter {
+  const ratio = job.loraPlus
+  if (checkpoint) {
+    const stored = checkpointAdapter(checkpoint, model.record.name)
+    return loadAdapter(model, stored, { ratio, hasStart: checkpoint.meta.hasStart ?? false })
+  }
+  if (initAdapter) return loadAdapter(model, initAdapter, { ratio })
+  return createAdapter(model, loraSettings(job), job.seed, starts ?? null)
 }
 
 /** The sum of two tensors, which it frees; the second as it is where there is no first. */

@@ -99,7 +99,6 @@ describe('settings', () => {
 
 describe('adapters that are refused', () => {
   it.each<[string, Record<string, unknown>]>([
-    ['DoRA', { use_dora: true }],
     ['another method', { peft_type: 'IA3' }],
     ['trained biases', { bias: 'lora_only' }],
     ['extra modules', { modules_to_save: ['lm_head'] }],
@@ -152,9 +151,9 @@ describe('adapters that are refused', () => {
       expect(what).toContain(part)
   })
 
-  it('refuses DoRA vectors, pickle, missing and broken files', async () => {
+  it('refuses DoRA vectors that the settings do not name, pickle, missing and broken files', async () => {
     const dora = adapter({}, { ...pair(Q, 4), 'base_model.model.x.lora_magnitude_vector': matrix(1, 1) })
-    await expect(readPeft(dora)).rejects.toMatchObject({ code: 'adapter.unsupported' })
+    await expect(readPeft(dora)).rejects.toMatchObject({ code: 'adapter.mismatch' })
     const only = (files: Record<string, string>) => readPeft(memoryFolder(files))
     const settings = { 'adapter_config.json': JSON.stringify(config) }
     await expect(only({})).rejects.toMatchObject({ code: 'file.missing', where: 'adapter_config.json' })

@@ -1,0 +1,137 @@
+"""Records tests/golden/methods/: training runs of LoRA's variants with PEFT on the tiny checkpoints that record.py made.
+
+Run it after record.py, as `python scripts/golden/record_methods.py [NAME ...]`. It refuses to make checkpoints of its own.
+"""
+
+import copy
+import json
+import shutil
+import sys
+
+import peft
+import torch
+import transformers
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.optimizers import create_loraplus_optimizer
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from cases import LLAMA_TARGETS
+from record import OUT as GOLDEN
+from record import SETTINGS, adapter_parameters, randomise_adapter, row_losses, summed_loss, write_json
+
+OUT = GOLDEN / "methods"
+STEPS = 10
+
+# name -> (case, options of LoraConfig, LoRA+ ratio)
+VARIANTS = {
+    "dora": ("llama-gqa-tied", dict(use_dora=True), 1),
+    "dora-gpt2": ("gpt2", dict(use_dora=True, target_modules=["c_attn", "c_proj", "c_fc"], fan_in_fan_out=True), 1),
+    "rslora-patterns": (
+        "llama-gqa-tied",
+        dict(use_rslora=True, rank_pattern={"q_proj": 2, "layers.1.mlp.up_proj": 6}, alpha_pattern={"v_proj": 16}),
+        1,
+    ),
+    "loraplus": ("llama-gqa-tied", dict(), 4),
+    "pissa": ("llama-gqa-tied", dict(init_lora_weights="pissa"), 1),
+}
+
+
+def load(case):
+    return AutoModelForCausalLM.from_pretrained(GOLDEN / case, attn_implementation="eager", dtype=torch.float32).eval()
+
+
+def optimiser_of(model, ratio):
+    s = SETTINGS
+    common = dict(lr=s["lr"], betas=tuple(s["betas"]), eps=s["eps"], weight_decay=s["weight_decay"])
+    if ratio == 1:
+        return torch.optim.AdamW(adapter_parameters(model).values(), **common)
+    optimiser = create_loraplus_optimizer(
+        model, torch.optim.AdamW, loraplus_lr_ratio=ratio, loraplus_weight_decay=s["weight_decay"], **common
+    )
+    assert {s["lr"], ratio * s["lr"]} <= {group["lr"] for group in optimiser.param_groups}
+    return optimiser
+
+
+def train(model, rows, ratio):
+    """As record.train, in the optimiser of a variant."""
+    parameters = adapter_parameters(model)
+    optimiser = optimiser_of(model, ratio)
+    s = SETTINGS
+    schedule = transformers.get_scheduler(s["schedule"], optimiser, s["warmup_steps"], STEPS)
+    steps, gradients, position = [], {}, 0
+    for step in range(1, STEPS + 1):
+        batches = []
+        for _ in range(s["grad_accum"]):
+            batches.append([rows[(position + i) % len(rows)] for i in range(s["batch_size"])])
+            position += s["batch_size"]
+        optimiser.zero_grad()
+        sums = [summed_loss(model, batch) for batch in batches]
+        tokens = sum(count for _, count in sums)
+        loss = sum(value for value, _ in sums) / tokens
+        loss.backward()
+        if step == 1:
+            gradients = {key: p.grad.detach().clone() for key, p in parameters.items()}
+        norm = torch.nn.utils.clip_grad_norm_(parameters.values(), s["clip"])
+        optimiser.step()
+        schedule.step()
+        steps.append({"step": step, "loss": loss.item(), "grad_norm": norm.item()})
+    return steps, gradients
+
+
+def key_in_file(key):
+    """PEFT leaves `.weight` out of the names of magnitude vectors."""
+    return key.removesuffix(".weight") if "lora_magnitude_vector" in key else key
+
+
+def record(name):
+    case, options, ratio = VARIANTS[name]
+    folder = OUT / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    rows = json.loads((GOLDEN / case / "golden.json").read_text())["rows"]
+    torch.manual_seed(5)
+    config = LoraConfig(
+        **{"r": 3, "lora_alpha": 6, "target_modules": LLAMA_TARGETS, "task_type": "CAUSAL_LM", **options}
+    )
+    model = get_peft_model(load(case), config)
+    pissa = options.get("init_lora_weights") == "pissa"
+    if not pissa:
+        randomise_adapter(model, 77, False)
+        # DoRA's lengths were taken while B was zero; take them again for this B, as a run under way has them, and off by some.
+        for parameter_name, parameter in model.named_parameters():
+            if "lora_magnitude_vector" in parameter_name:
+                parameter.data *= 1.1
+        model.peft_config["default"].base_model_name_or_path = case
+        model.save_pretrained(folder, save_embedding_layers=False)
+        (folder / "README.md").unlink(missing_ok=True)
+        model = PeftModel.from_pretrained(load(case), folder, is_trainable=True).eval()
+    golden = {
+        "case": case,
+        "versions": {"torch": torch.__version__, "peft": peft.__version__},
+        "ratio": ratio,
+        "row_losses": row_losses(model, rows),
+    }
+    double = copy.deepcopy(model).double()
+    golden["steps"], gradients = train(model, rows, ratio)
+    again, _ = train(double, rows, ratio)
+    worst = max(abs(a["loss"] / b["loss"] - 1) for a, b in zip(golden["steps"], again))
+    if worst > 1e-4:
+        raise SystemExit(f"{name}: training is not stable: {worst} away from float64")
+    golden["row_losses_after"] = row_losses(model, rows)
+    if not pissa:  # there the sign of each direction is free
+        save_file({key_in_file(key): value.contiguous() for key, value in gradients.items()}, folder / "golden.safetensors")
+        assert set(load_file(folder / "golden.safetensors")) == set(load_file(folder / "adapter_model.safetensors"))
+    write_json(folder / "golden.json", golden)
+    for path in folder.rglob("*.safetensors"):
+        path.chmod(0o644)
+    print(f"{name:20} loss {golden['steps'][0]['loss']:.3f} -> {golden['steps'][-1]['loss']:.3f}  float64 {worst:.0e}")
+
+
+if __name__ == "__main__":
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    for variant in sys.argv[1:] or list(VARIANTS):
+        record(variant)
