@@ -6,6 +6,7 @@ import type { GenerateRequest, GenerateResult, OnText } from '../src/shared/prot
 import * as storage from '../src/storage'
 import { adapterOf } from './adapters'
 import { promptIds } from './prompts'
+import { refuseOtherModel } from './unchanged'
 import type { Workshop } from './workshop'
 
 /** See EngineApi.generate. */
@@ -16,6 +17,7 @@ export async function answer(
   signal: AbortSignal,
 ): Promise<GenerateResult> {
   const run = runId === null ? null : await storage.getRun(runId)
+  if (run) await refuseOtherModel(workshop, run)
   const mapping = run?.dataset.mapping.format === 'unknown' ? undefined : run?.dataset.mapping
   const quiet = () => {}
   return workshop.withModel(

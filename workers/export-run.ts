@@ -20,6 +20,7 @@ import * as storage from '../src/storage'
 import { adapterOf } from './adapters'
 import { folderSource, writeIntoFolder } from './picked-folder'
 import { bundledModel, isBundled, modelSource } from './sources'
+import { refuseOtherModel } from './unchanged'
 import type { Workshop } from './workshop'
 
 /** Whole models up to this share of the device's memory are also compared by what they compute. */
@@ -38,6 +39,8 @@ export async function exportRun(
       fix: 'It may have been deleted in another tab.',
     })
   }
+  // Adapters alone stay what they are; whole models would be made of another base.
+  if (request.format === 'merged' || request.format === 'gguf') await refuseOtherModel(workshop, run)
   const step = (stage: string) => onProgress({ stage, done: 0, total: 0, unit: 'items' })
   step('Reading the checkpoint')
   const material = await gather(run, request)

@@ -9,19 +9,12 @@ import { CodedError, toReport } from '../src/shared/errors'
 import type { Progress } from '../src/shared/files'
 import { completeJob } from '../src/shared/job'
 import type { OnTrainEvent } from '../src/shared/protocol'
-import type {
-  Checkpoint,
-  CheckpointKind,
-  EncodedRow,
-  RunId,
-  RunMark,
-  RunRecord,
-  RunStatus,
-} from '../src/shared/records'
+import type { Checkpoint, CheckpointKind, RunId, RunMark, RunRecord, RunStatus } from '../src/shared/records'
 import * as storage from '../src/storage'
 import { adapterOf } from './adapters'
 import { samplePrompt } from './prompts'
 import { openDataset } from './sources'
+import { noteRows, refuseOtherModel, refuseOtherRows, type RowsNote } from './unchanged'
 import type { Workshop } from './workshop'
 
 /** ms between two messages with metrics, and between two writes of them. */
@@ -106,8 +99,14 @@ async function work(
     async (model) => {
       wish.signal.throwIfAborted()
       const rows = await encodeRows(run, model, onProgress, wish.signal)
+      const noted: Partial<RunRecord> & RowsNote = noteRows(rows)
       const checkpoint = (await storage.loadCheckpoint(run.id, 'last')) ?? undefined
-      if (checkpoint) refuseOtherRows(run, rows)
+      if (checkpoint) {
+        await refuseOtherModel(workshop, run)
+        refuseOtherRows(run, noted)
+      } else {
+        noted.model = { ...run.model, fingerprint: await workshop.fingerprint(job.model) }
+      }
       const session = await workshop.alone(async () =>
         createSession({
           model,
@@ -115,13 +114,14 @@ async function work(
           batches: batchesOf(rows, job),
           evalRows: rows.eval,
           samplePrompt: samplePrompt(model, job, rows.eval[0] ?? rows.train[0], run.dataset.mapping),
-          initAdapter: job.initAdapter ? await adapterOf(job.initAdapter, 'best', model.record.name) : undefined,
+          initAdapter:
+            job.initAdapter && !checkpoint ? await adapterOf(job.initAdapter, 'best', model.record.name) : undefined,
           checkpoint,
         }),
       )
       try {
-        const counts = { trainRows: rows.train.length, evalRows: rows.eval.length, backend }
-        return await new Journey(workshop, run.id, session, tell, saveEvery).go(counts, wish, checkpoint !== undefined)
+        const journey = new Journey(workshop, run.id, session, tell, saveEvery)
+        return await journey.go({ ...noted, backend }, wish, checkpoint !== undefined)
       } finally {
         session.dispose()
       }
@@ -148,15 +148,6 @@ async function encodeRows(
   )
   const options = { evaluation, mix, total: record.rows, onProgress, signal }
   return prepare(rows, dataset.mapping, model.tokenizer, model.chatTemplate, job, options)
-}
-
-/** A checkpoint's place in the stream of rows means nothing in another set of rows. */
-function refuseOtherRows(run: RunRecord, rows: { train: EncodedRow[]; eval: EncodedRow[] }): void {
-  if (rows.train.length === run.trainRows && rows.eval.length === run.evalRows) return
-  throw new CodedError('checkpoint.mismatch', 'The dataset has changed since this run was started.', {
-    where: `${run.dataset.name}: ${rows.train.length} rows to train on instead of ${run.trainRows}`,
-    fix: 'Start a new run with the dataset as it is now; the adapter of this one can still be used and exported.',
-  })
 }
 
 /** A session under way: what of it is told and what is kept. */

@@ -6,6 +6,7 @@ import simdWasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.
 import threadedWasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-threaded-simd.wasm?url'
 import plainWasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm.wasm?url'
 import { inspectModel, loadModel, openDevice, type Device, type Model } from '../src/engine'
+import { fingerprintModel } from '../src/hub'
 import { CodedError } from '../src/shared/errors'
 import type { FileSource, OnProgress } from '../src/shared/files'
 import type { Job } from '../src/shared/job'
@@ -35,6 +36,7 @@ export class Workshop {
   /** By {@link shelfKey}. */
   readonly #shelf = new Map<string, Shelved>()
   readonly #records = new Once<ModelRecord>()
+  readonly #fingerprints = new Once<string>()
   #last: Promise<unknown> = Promise.resolve()
 
   /**
@@ -102,6 +104,12 @@ export class Workshop {
       where: id,
       fix: 'Add its folder under Model, or choose another model.',
     })
+  }
+
+  /** What a model's files are; undefined for those whose id stands for one set of files for good. */
+  async fingerprint(id: ModelId): Promise<string | undefined> {
+    if (!isBundled(id)) return undefined
+    return this.#fingerprints.get(id, async () => fingerprintModel(await modelSource(id)))
   }
 
   /** Every model at hand; bundled ones first. */

@@ -3,6 +3,7 @@
  * Refuses to load them: it only supplies bytes.
  */
 export { bundledSource, fetchSample, listBundled, listSamples, type BundledModel, type SampleDataset } from './bundled'
+export { fingerprintModel } from './fingerprint'
 export { folderOf, pickedSource, type PickedFile } from './folder'
 export { Hub, HUGGING_FACE, verifyFiles, type HubModel, type HubOptions } from './hub'
 export { parseHubName } from './hub-name'

@@ -33,6 +33,8 @@ export interface ModelRecord {
   description?: string
   /** The numbers that the memory forecast needs, as config.json has them. */
   shape: ModelShape
+  /** In a run's record, of a model whose files may change under its id: what they were. Older runs lack it. */
+  fingerprint?: string | undefined
 }
 
 export interface ModelShape {
@@ -191,6 +193,8 @@ export interface RunRecord {
   bestEvalLoss: number | null
   trainRows: number
   evalRows: number
+  /** What the encoded rows were, in their order. Older runs lack it. */
+  rowsHash?: string
   trainableParameters: number
   backend: string
   samples: RunSample[]

@@ -47,6 +47,9 @@ async function follow(id: string, on: (event: TrainEvent) => void = () => {}) {
   return { run, events, told: told.slice() }
 }
 
+/** Trains a step or a few, and pauses. */
+const brieflyFollow = (id: string) => follow(id, (event) => event.kind === 'metrics' && void engine().pause())
+
 /** What must be the same whenever and however often a run was interrupted: all but clocks and memory. */
 const EXACT: MetricName[] = METRIC_COLUMNS.filter((name) => !['time', 'stepTime', 'memory'].includes(name))
 
@@ -268,6 +271,50 @@ describe('a run', () => {
     const { run } = await follow(id)
     expect(run).toMatchObject({ status: 'failed', error: { code: 'checkpoint.mismatch' } })
     expect(run.checkpoints.length).toBeGreaterThan(0)
+  })
+
+  it('does not go on with as many rows of other content, unless it is too old to have noted them', async () => {
+    const rows = JSON.parse(`[${pairs(20).replaceAll('\n', ',')}]`) as { prompt: string; completion: string }[]
+    const set = await data().importDataset({ name: 'set.jsonl', text: pairs(20) }, () => {})
+    const { id } = await begin({ data: set.id, steps: 1000 })
+    await brieflyFollow(id)
+    const other = rows.map((row, i) => (i === 3 ? { ...row, completion: 'cab' } : row))
+    await storage.putDataset(set, other, [])
+    const { run } = await follow(id)
+    expect(run).toMatchObject({
+      status: 'failed',
+      error: { code: 'checkpoint.mismatch', where: expect.stringContaining('other content') },
+    })
+    await storage.updateRun(id, { rowsHash: undefined })
+    expect((await brieflyFollow(id)).run).toMatchObject({ status: 'paused', error: null })
+  })
+
+  it('does not go on where another model has taken the place of the bundled one', { timeout: 300_000 }, async () => {
+    const [bundled] = await engine().listModels()
+    const { id } = await begin({ model: bundled?.id as string, steps: 1000, sampleTokens: 0, evalEvery: 1000 })
+    const first = await brieflyFollow(id)
+    const { model: noted } = first.run
+    expect(noted.fingerprint).toMatch(/^[0-9a-f]{64}$/)
+    await storage.updateRun(id, { model: { ...noted, fingerprint: 'of another day' } })
+    const { run } = await follow(id)
+    expect(run).toMatchObject({ status: 'failed', error: { code: 'checkpoint.mismatch' } })
+    const ask = { modelId: noted.id, runId: id, checkpoint: 'last' as const, strength: 1, prompt: 'a' }
+    const asking = engine().generate({ ...DEFAULT_SAMPLING, ...ask }, () => {})
+    await expect(asking).rejects.toMatchObject({ code: 'checkpoint.mismatch' })
+    const exporting = (format: 'merged' | 'peft') =>
+      engine().exportRun({ runId: id, checkpoint: 'last', format }, () => {})
+    await expect(exporting('merged')).rejects.toMatchObject({ code: 'checkpoint.mismatch' })
+    expect((await exporting('peft')).verification).toContain('same')
+    await storage.updateRun(id, { model: { ...noted, fingerprint: undefined } })
+    expect((await brieflyFollow(id)).run).toMatchObject({ status: 'paused', error: null })
+  })
+
+  it('started from an adapter goes on without it once it has a checkpoint', async () => {
+    const from = await engine().importAdapter(model.id, await goldenAdapter())
+    const { id } = await begin({ initAdapter: from.id, steps: 1000 })
+    await brieflyFollow(id)
+    await storage.deleteRun(from.id)
+    expect((await brieflyFollow(id)).run).toMatchObject({ status: 'paused', error: null })
   })
 
   it('is refused where its job is not valid', async () => {
