@@ -2,10 +2,12 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createAdapter, type Adapter, type Model } from '../../src/engine'
 import { logits } from '../../src/engine/ops'
+import { Recorder } from '../../src/engine/ops/replay'
 import { tf } from '../../src/engine/tf'
-import { backprop, trainingPass } from '../../src/engine/train/backprop'
+import { trainingPass } from '../../src/engine/train/backprop'
 import { countLabels, IGNORED, packBatch, uploadBatch, type Batch } from '../../src/engine/train/batch'
 import { expectClose, values } from '../support/backends'
+import { gradientsOf } from '../support/gradients'
 import { encodedRows, goldenModel, readGolden } from '../support/golden'
 
 let model: Model
@@ -33,7 +35,8 @@ function livelyAdapter(
 function oracle(adapter: Adapter, batch: Batch, scale: number, seed: number): { loss: tf.Tensor; grads: tf.Tensor[] } {
   return tf.tidy(() => {
     const { network } = model
-    const on = uploadBatch(batch)
+    const recorder = new Recorder({ enabled: false })
+    const on = uploadBatch(batch, recorder)
     const pass = trainingPass(adapter, batch, on, seed)
     const variables = adapter.variables.map(({ variable }) => variable as tf.Tensor)
     const { value, grads } = tf.engine().gradients(() => {
@@ -60,7 +63,7 @@ describe('backprop', () => {
     for (const exact of [true, false]) {
       const batch = packBatch(rows.slice(1, 4), exact)
       const wanted = oracle(adapter, batch, 0.25, 5)
-      const { lossSum, gradients } = backprop(model.network, adapter, batch, 0.25, 5)
+      const { lossSum, gradients } = gradientsOf(model, adapter, batch, 0.25, 5)
       await expectClose(tf.mul(lossSum, 0.25), wanted.loss, 1e-5, 'loss')
       expect(gradients.length).toBe(adapter.variables.length)
       for (const [i, { name }] of adapter.variables.entries())
@@ -71,18 +74,18 @@ describe('backprop', () => {
 
   it('does not depend on padding', async () => {
     const adapter = livelyAdapter()
-    const [tight, loose] = [true, false].map((exact) => backprop(model.network, adapter, packBatch(rows, exact), 1, 0))
+    const [tight, loose] = [true, false].map((exact) => gradientsOf(model, adapter, packBatch(rows, exact), 1, 0))
     for (const [i, gradient] of tight!.gradients.entries()) await expectClose(loose!.gradients[i]!, gradient, 1e-5)
     adapter.dispose()
   })
 
   it('gives the same loss and gradients for packed rows', async () => {
     const adapter = livelyAdapter()
-    const apart = backprop(model.network, adapter, packBatch(rows, true), 0.5, 0)
+    const apart = gradientsOf(model, adapter, packBatch(rows, true), 0.5, 0)
     for (const exact of [true, false]) {
       const batch = packBatch(rows, exact, true)
       expect(batch.rows).toBeLessThan(rows.length)
-      const packed = backprop(model.network, adapter, batch, 0.5, 0)
+      const packed = gradientsOf(model, adapter, batch, 0.5, 0)
       await expectClose(packed.lossSum, apart.lossSum, 1e-5, 'loss')
       for (const [i, { name }] of adapter.variables.entries())
         await expectClose(packed.gradients[i]!, apart.gradients[i]!, 1e-5, name)
@@ -94,7 +97,7 @@ describe('backprop', () => {
     const adapter = livelyAdapter(0.5)
     const batch = packBatch(rows.slice(0, 2), true)
     const losses = await Promise.all(
-      [1, 1, 2].map((seed) => backprop(model.network, adapter, batch, 1, seed).lossSum.data()),
+      [1, 1, 2].map((seed) => gradientsOf(model, adapter, batch, 1, seed).lossSum.data()),
     )
     expect(losses[0]![0]).toBe(losses[1]![0])
     expect(losses[0]![0]).not.toBe(losses[2]![0])
@@ -105,7 +108,7 @@ describe('backprop', () => {
     const adapter = livelyAdapter()
     const batch = packBatch(rows, true)
     const once = (): void => {
-      const { lossSum, gradients } = backprop(model.network, adapter, batch, 1, 0)
+      const { lossSum, gradients } = gradientsOf(model, adapter, batch, 1, 0)
       for (const tensor of [lossSum, ...gradients]) tensor.dispose()
     }
     once()

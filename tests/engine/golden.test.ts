@@ -3,10 +3,12 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createSession, evaluate, generate, loadAdapter, type Model } from '../../src/engine'
 import type { StepEvent } from '../../src/engine'
 import { logits } from '../../src/engine/ops'
+import { Recorder } from '../../src/engine/ops/replay'
 import { DEFAULT_SAMPLING } from '../../src/shared/protocol'
 import { tf } from '../../src/engine/tf'
 import { expectClose, onWebGPU } from '../support/backends'
-import { backprop, forward, trainingPass } from '../../src/engine/train/backprop'
+import { gradientsOf } from '../support/gradients'
+import { forward, trainingPass } from '../../src/engine/train/backprop'
 import { countLabels, packBatch, uploadBatch } from '../../src/engine/train/batch'
 import {
   encodedRows,
@@ -71,12 +73,13 @@ describe.each(CASES)('%s', (name) => {
     const row = encodedRows(golden)[golden.logits_row]!
     const whole = { ...row, labels: row.inputIds }
     const batch = packBatch([{ ...whole, inputIds: Int32Array.from([...row.inputIds, 0]), labels: Int32Array.from([...row.inputIds, 0]) }], true) // prettier-ignore
-    const on = uploadBatch(batch)
+    const recorder = new Recorder({ enabled: false })
+    const on = uploadBatch(batch, recorder)
     const states = forward(model.network, on, trainingPass(adapter, batch, on))
     const out = tf.tidy(() => logits(model.network.finish(states.at(-1)!), model.network.head, model.network.logitCap))
     const values = (await out.data()) as Float32Array
     for (const tensor of [...states, out]) tensor.dispose()
-    on.dispose()
+    recorder.dispose()
     return values
   }
 
@@ -110,7 +113,7 @@ describe.each(CASES)('%s', (name) => {
       const adapter = await loaded(index)
       const rows = encodedRows(golden).slice(0, golden.settings.batch_size * golden.settings.grad_accum)
       const labels = rows.reduce((sum, row) => sum + countLabels(row), 0)
-      const { gradients, lossSum } = backprop(model.network, adapter, packBatch(rows, false), 1 / labels, 0)
+      const { gradients, lossSum } = gradientsOf(model, adapter, packBatch(rows, false), 1 / labels, 0)
       expect(labels).toBe(run.steps[0]!.tokens)
       for (const [i, { name: key }] of adapter.variables.entries()) {
         const wanted = tensors.get(`${run.name}/grad/${key}`)!
@@ -128,8 +131,8 @@ describe.each(CASES)('%s', (name) => {
   it('gives the same loss and gradients for packed rows', async () => {
     const adapter = await loaded()
     const rows = encodedRows(golden)
-    const apart = backprop(model.network, adapter, packBatch(rows, true), 0.1, 0)
-    const packed = backprop(model.network, adapter, packBatch(rows, false, true), 0.1, 0)
+    const apart = gradientsOf(model, adapter, packBatch(rows, true), 0.1, 0)
+    const packed = gradientsOf(model, adapter, packBatch(rows, false, true), 0.1, 0)
     await expectClose(packed.lossSum, apart.lossSum, 1e-5, 'loss')
     for (const [i, { name: key }] of adapter.variables.entries())
       await expectClose(packed.gradients[i]!, apart.gradients[i]!, 1e-5, key)

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createSession, evaluate, loadAdapter, loadModel, type Model } from '../../src/engine'
 import { tf } from '../../src/engine/tf'
 import { onWebGPU } from '../support/backends'
-import { backprop } from '../../src/engine/train/backprop'
+import { gradientsOf } from '../support/gradients'
 import { countLabels, packBatch } from '../../src/engine/train/batch'
 import {
   encodedRows,
@@ -45,7 +45,7 @@ describe.each(runs.map((run) => [run.case, run.mode, run] as const))(
       const adapter = loadAdapter(model, await goldenAdapter(name, 'adapter_init'))
       const rows = encodedRows(golden).slice(0, golden.settings.batch_size * golden.settings.grad_accum)
       const labels = rows.reduce((sum, row) => sum + countLabels(row), 0)
-      const { gradients, lossSum } = backprop(model.network, adapter, packBatch(rows, false), 1 / labels, 0)
+      const { gradients, lossSum } = gradientsOf(model, adapter, packBatch(rows, false), 1 / labels, 0)
       let seen = 0
       for (const [i, { name: key }] of adapter.variables.entries()) {
         const wanted = run.gradients[key]

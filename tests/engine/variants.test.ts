@@ -8,8 +8,8 @@ import { mergeWeights } from '../../src/engine/formats/merge'
 import { plainDeltas, readPeft, writePeft, type PeftAdapter } from '../../src/engine/formats/peft'
 import { readSafetensorsHeader, readTensor, toFloat32, writeSafetensors } from '../../src/engine/formats/safetensors'
 import { checkpointAdapter } from '../../src/engine/train/checkpoint'
-import { backprop } from '../../src/engine/train/backprop'
 import { countLabels, packBatch } from '../../src/engine/train/batch'
+import { gradientsOf } from '../support/gradients'
 import { tf } from '../../src/engine/tf'
 import type { FileSource } from '../../src/shared/files'
 import type { Job } from '../../src/shared/job'
@@ -86,7 +86,7 @@ describe.each(NAMES)('%s', (name) => {
     variant.row_losses.forEach(({ loss }, i) => expect(off(results[i]!.loss, loss), `row ${i}`).toBeLessThan(1e-4))
     const first = rows.slice(0, golden.settings.batch_size * golden.settings.grad_accum)
     const labels = first.reduce((sum, row) => sum + countLabels(row), 0)
-    const { gradients, lossSum } = backprop(model.network, loaded, packBatch(first, false), 1 / labels, 0)
+    const { gradients, lossSum } = gradientsOf(model, loaded, packBatch(first, false), 1 / labels, 0)
     const source = await goldenFolder(`methods/${name}`, ['golden.safetensors'])
     const header = await readSafetensorsHeader(source, 'golden.safetensors')
     expect(loaded.variables.map((one) => one.name).sort()).toEqual([...header.tensors.keys()].sort())

@@ -85,7 +85,7 @@ export class Adapter {
   }
 
   /** The matrices for a linear layer; with `dropoutSeed`, for training. Call it inside tf.tidy or under the tape. */
-  pair(module: string, dropoutSeed?: number): LoraPair | null {
+  pair(module: string, dropoutSeed?: number | tf.Scalar): LoraPair | null {
     const adapted = this.#modules.get(module)
     if (!adapted || this.#strength === 0) return null
     const { a, b, start, lengths } = adapted

@@ -2,6 +2,8 @@
  * Rotary tables: frequencies of every rope type of transformers, and cosines and sines for the positions of a pass.
  * Refuses rope types it does not know (the config reader names them). Source: transformers modeling_rope_utils.
  */
+import { onGPU } from '../ops/gpu'
+import { onHeap } from '../ops/heap'
 import { tf } from '../tf'
 
 /** How positions become angles; `type: 'default'` is plain rope. */
@@ -125,10 +127,12 @@ export class RopeTables {
     return this.#rows * this.config.dim * 4
   }
 
-  /** Tables `[seq, dim / 2]` for positions `past` to `past + seq`; owned by this object, good until the next call. */
+  /** Tables of at least `seq` rows for positions from `past` on, `[rows, dim / 2]`; owned by this object, good until the next call. */
   at(past: number, seq: number): { cos: tf.Tensor2D; sin: tf.Tensor2D } {
     if (this.#view && this.#view.past === past && this.#view.seq === seq) return this.#view
-    this.upTo(past + seq)
+    const whole = this.upTo(past + seq)
+    // Whole where it can be: batches of any length then read the same buffers, which recorded steps rely on.
+    if (past === 0 && (onGPU() || onHeap())) return whole
     this.#forgetView()
     const half = this.config.dim / 2
     const part = (table: tf.Tensor2D | null): tf.Tensor2D =>

@@ -7,20 +7,38 @@
  */
 import { tf } from '../tf'
 
-/** The parts of tfjs-backend-webgpu 4.22.0 that this file reaches into. */
-interface Backend {
+/** The parts of tfjs-backend-webgpu 4.22.0 that this folder reaches into. */
+export interface Backend {
   device: GPUDevice
+  queue: GPUQueue
+  bufferManager: BufferPool
   pipelineCache: Record<string, GPUComputePipeline | Promise<GPUComputePipeline>>
-  tensorMap: { get(id: object): { resource: GPUBuffer | null; values: unknown } }
+  tensorMap: { get(id: object): TensorData }
   commandQueueOwnedIds: WeakSet<object>
   commandEncoder: GPUCommandEncoder | null
   computePassEncoder: GPUComputePassEncoder | null
   dispatchCountInPass: number
   makeTensorInfo(shape: number[], dtype: tf.DataType): tf.TensorInfo
   uploadToGPU(id: object): void
+  makeUniforms(values: unknown): { buffer: GPUBuffer }
   ensureCommandEncoderReady(): void
   endComputePassEncoder(): void
   submitQueue(): void
+}
+
+/** What it knows of a tensor: its buffer, or values on the host that are not uploaded yet or were read back. */
+export interface TensorData {
+  resource: GPUBuffer | null
+  values: unknown
+}
+
+/** Its pool of buffers, by exact size and usage. */
+export interface BufferPool {
+  numBytesUsed: number
+  numBytesAllocated: number
+  acquireBuffer(size: number, usage: number, mapped?: boolean, reuse?: boolean): GPUBuffer
+  releaseBuffer(buffer: GPUBuffer, reuse?: boolean): void
+  dispose(): void
 }
 
 /** A tensor as the shader sees it: `array<type>`. */
@@ -53,13 +71,14 @@ export function onGPU(): boolean {
   return tf.getBackend() === 'webgpu'
 }
 
-function backend(): Backend {
+/** The backend that programs run on. */
+export function gpuBackend(): Backend {
   return tf.backend() as unknown as Backend
 }
 
 /** The device that programs run on. */
 export function gpuDevice(): GPUDevice {
-  return backend().device
+  return gpuBackend().device
 }
 
 /** Whether the device is a CPU: it pays dearly for barriers and long programs, and gains nothing from staging. */
@@ -73,13 +92,13 @@ export function emptyTensor<R extends tf.Rank>(
   shape: tf.ShapeMap[R],
   dtype: 'float32' | 'int32' = 'float32',
 ): tf.Tensor<R> {
-  const info = backend().makeTensorInfo(shape as number[], dtype)
+  const info = gpuBackend().makeTensorInfo(shape as number[], dtype)
   return tf.engine().makeTensorFromTensorInfo(info) as tf.Tensor<R>
 }
 
 /** Copies a tensor's values to the GPU at once; the backend forgets its own copy of them. */
 export function uploadNow(tensor: tf.TensorInfo): void {
-  backend().uploadToGPU(tensor.dataId)
+  gpuBackend().uploadToGPU(tensor.dataId)
 }
 
 /** `vec4<f32>` where the contiguous axis allows it, else `f32`. */
@@ -93,9 +112,12 @@ export function spread(groups: number): [number, number, number] {
   return groups <= most ? [groups, 1, 1] : [most, Math.ceil(groups / most), 1]
 }
 
+/** Hears of every tensor that a program writes. */
+export const writes: { listener: ((data: TensorData) => void) | null } = { listener: null }
+
 /** Runs a program; outputs are the bindings with `write`. Nothing is read back, nothing waits. */
 export function dispatch(program: Program): void {
-  const gpu = backend()
+  const gpu = gpuBackend()
   const bindings = Object.entries(program.bindings)
   const key = pipelineKey(program)
   const compileOnly = tf.env().getBool('WEBGPU_ENGINE_COMPILE_ONLY')
@@ -105,7 +127,10 @@ export function dispatch(program: Program): void {
   if (pipeline instanceof Promise) throw new Error('Await checkCompileCompletionAsync before running programs.')
   const entries: GPUBindGroupEntry[] = bindings.map(([, { tensor, write }], binding) => {
     const data = gpu.tensorMap.get(tensor.dataId)
-    if (write) data.values = null // the backend's copy on the host is stale from here on
+    if (write) {
+      data.values = null // the backend's copy on the host is stale from here on
+      writes.listener?.(data)
+    }
     gpu.commandQueueOwnedIds.add(tensor.dataId)
     return { binding, resource: { buffer: data.resource! } }
   })
@@ -151,6 +176,9 @@ function compile(
 const uniformBuffers = new WeakMap<GPUDevice, Map<string, GPUBuffer>>()
 const MOST_UNIFORM_BUFFERS = 4096
 
+/** What a uniform buffer holds, so that two recordings of the same work can be compared. */
+export const uniformContents = new WeakMap<GPUBuffer, string>()
+
 function uniformBuffer(device: GPUDevice, { uniforms, floats }: Program): GPUBuffer {
   let known = uniformBuffers.get(device)
   if (!known || known.size >= MOST_UNIFORM_BUFFERS) uniformBuffers.set(device, (known = new Map()))
@@ -166,5 +194,6 @@ function uniformBuffer(device: GPUDevice, { uniforms, floats }: Program): GPUBuf
   )
   buffer.unmap()
   known.set(key, buffer)
+  uniformContents.set(buffer, key)
   return buffer
 }

@@ -41,7 +41,7 @@ export function ropeReference(x: tf.Tensor4D, cos: tf.Tensor2D, sin: tf.Tensor2D
 
 /**
  * Rotates pairs (i, i + rot/2) of each head's first `rot` channels by the angle whose cosine and sine stand in row t of the
- * tables; channels from `rot` on pass through. x `[b, t, heads, d]`, cos and sin `[t, rot/2]`, rot ≤ d.
+ * tables; channels from `rot` on pass through. x `[b, t, heads, d]`, cos and sin `[t or more, rot/2]`, rot ≤ d.
  * @param within for rows that hold several examples, `[b · t]`: the row of the tables for each position; they may then have any
  * number of rows.
  */

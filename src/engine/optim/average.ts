@@ -3,6 +3,7 @@
  * Refuses to be trained: it follows.
  */
 import type { TensorData } from '../../shared/records'
+import { assign } from '../ops/store'
 import { readTensor, writeVariable } from '../tensor-data'
 import { tf } from '../tf'
 import type { NamedVariable } from './optimiser'
@@ -29,7 +30,7 @@ export class WeightAverage {
     }
     this.#average.forEach((average, i) => {
       const { variable } = this.#variables[i] as NamedVariable
-      tf.tidy(() => average.assign(tf.add(tf.mul(average, this.#decay), tf.mul(variable, 1 - this.#decay))))
+      tf.tidy(() => assign(average, tf.add(tf.mul(average, this.#decay), tf.mul(variable, 1 - this.#decay))))
     })
   }
 

@@ -1,5 +1,7 @@
 /** Lion (Chen et al. 2023, algorithm 2): moves by the sign of a running mean, so that only its rate says how far. Refuses other betas than it is given. */
+import { assign } from '../ops/store'
 import { tf } from '../tf'
+import { decayed } from './decay'
 import type { Rule } from './optimiser'
 import type { MomentumSettings } from './sgd'
 
@@ -16,9 +18,9 @@ export function lion({ momentum, weightDecay }: MomentumSettings): Rule {
       tf.tidy(() => {
         const slope = tf.mul(gradient, clip)
         const direction = tf.sign(tf.add(tf.mul(mean, momentum), tf.mul(slope, 1 - momentum)))
-        const kept = tf.mul(variable, 1 - learningRate * weightDecay)
-        variable.assign(tf.sub(kept, tf.mul(direction, learningRate)))
-        mean.assign(tf.add(tf.mul(mean, KEPT), tf.mul(slope, 1 - KEPT)))
+        const kept = decayed(variable, learningRate, weightDecay)
+        assign(variable, tf.sub(kept, tf.mul(direction, learningRate)))
+        assign(mean, tf.add(tf.mul(mean, KEPT), tf.mul(slope, 1 - KEPT)))
       })
     },
   }

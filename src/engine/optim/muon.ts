@@ -2,7 +2,9 @@
  * Muon (Jordan et al. 2024): matrices move by their momentum made orthogonal, scaled so that AdamW's learning rates fit (Liu et al. 2025).
  * Refuses vectors, which it hands to another rule.
  */
+import { assign } from '../ops/store'
 import { tf } from '../tf'
+import { decayed } from './decay'
 import type { Rule } from './optimiser'
 import type { MomentumSettings } from './sgd'
 
@@ -41,11 +43,11 @@ export function muon({ momentum, weightDecay }: MomentumSettings, others: Rule):
       const { learningRate, clip } = update
       tf.tidy(() => {
         const slope = tf.mul(gradient, clip)
-        buffer.assign(tf.add(tf.mul(buffer, momentum), tf.mul(slope, 1 - momentum)))
+        assign(buffer, tf.add(tf.mul(buffer, momentum), tf.mul(slope, 1 - momentum)))
         const ahead = tf.add(tf.mul(slope, 1 - momentum), tf.mul(buffer, momentum)) as tf.Tensor2D
-        const pace = learningRate * 0.2 * Math.sqrt(Math.max(...variable.shape))
-        const kept = tf.mul(variable, 1 - learningRate * weightDecay)
-        variable.assign(tf.sub(kept, tf.mul(orthogonal(ahead), pace)))
+        const pace = tf.mul(learningRate, 0.2 * Math.sqrt(Math.max(...variable.shape)))
+        const kept = decayed(variable, learningRate, weightDecay)
+        assign(variable, tf.sub(kept, tf.mul(orthogonal(ahead), pace)))
       })
     },
   }

@@ -4,6 +4,7 @@
  */
 import type { Job } from '../../shared/job'
 import type { TensorData } from '../../shared/records'
+import type { Recorder } from '../ops/replay'
 import { readTensor, writeVariable } from '../tensor-data'
 import { tf } from '../tf'
 import { adamw } from './adamw'
@@ -19,13 +20,13 @@ export interface NamedVariable {
   readonly rate?: number
 }
 
-/** What changes from one update to the next. */
+/** What changes from one update to the next; on a GPU scalars that stay where they are, so that updates can be replayed. */
 export interface Update {
-  readonly learningRate: number
+  readonly learningRate: number | tf.Scalar
   /** Factor on the gradient (1 where it is not clipped). */
-  readonly clip: number
+  readonly clip: number | tf.Scalar
   /** 1 for the first. */
-  readonly step: number
+  readonly step: number | tf.Scalar
 }
 
 /** How one tensor is moved by its gradient. */
@@ -41,8 +42,8 @@ export interface Rule {
 export interface Optimiser {
   /** Bytes of everything it keeps between updates. */
   readonly bytes: number
-  /** One update from gradients in the order of the variables; they stay the caller's. */
-  update(gradients: readonly tf.Tensor[], learningRate: number, clip: number): void
+  /** One update from gradients in the order of the variables; they stay the caller's, and the same tensors from update to update. */
+  update(gradients: readonly tf.Tensor[], learningRate: number, clip: number, recorder: Recorder): void
   /** All it keeps, by name; forces a sync with the device. */
   save(): Promise<Record<string, TensorData>>
   /** Takes up what {@link Optimiser.save} wrote. Throws CodedError `checkpoint.mismatch` where a tensor is missing or misshapen. */
@@ -99,12 +100,20 @@ class RuleOptimiser implements Optimiser {
     return this.#all().reduce((sum, { tensor }) => sum + 4 * tensor.size, 0)
   }
 
-  update(gradients: readonly tf.Tensor[], learningRate: number, clip: number): void {
+  update(gradients: readonly tf.Tensor[], learningRate: number, clip: number, recorder: Recorder): void {
     this.#updates++
-    this.#variables.forEach(({ variable, rate = 1 }, i) => {
-      const update = { learningRate: learningRate * rate, clip, step: this.#updates }
-      this.#rule.update(variable, gradients[i] as tf.Tensor, this.#slots[i]!.tensors, update)
-    })
+    const same = { clip: recorder.number('clip', clip), step: recorder.number('update', this.#updates) }
+    const rates = new Set(this.#variables.map(({ rate = 1 }) => rate))
+    const updates = new Map(
+      [...rates].map((rate) => {
+        return [rate, { ...same, learningRate: recorder.number(`rate ${rate}`, learningRate * rate) }] as const
+      }),
+    )
+    recorder.run('update', () =>
+      this.#variables.forEach(({ variable, rate = 1 }, i) => {
+        this.#rule.update(variable, gradients[i] as tf.Tensor, this.#slots[i]!.tensors, updates.get(rate)!)
+      }),
+    )
   }
 
   async save(): Promise<Record<string, TensorData>> {

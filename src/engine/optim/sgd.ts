@@ -1,4 +1,5 @@
 /** Stochastic gradient descent with momentum as torch.optim.SGD computes it: weight decay is part of the gradient. Refuses Nesterov. */
+import { assign } from '../ops/store'
 import { tf } from '../tf'
 import type { Rule } from './optimiser'
 
@@ -16,8 +17,8 @@ export function sgd({ momentum, weightDecay }: MomentumSettings): Rule {
       const buffer = slots[0] as tf.Variable
       tf.tidy(() => {
         const slope = tf.add(tf.mul(gradient, clip), tf.mul(variable, weightDecay))
-        buffer.assign(tf.add(tf.mul(buffer, momentum), slope))
-        variable.assign(tf.sub(variable, tf.mul(buffer, learningRate)))
+        assign(buffer, tf.add(tf.mul(buffer, momentum), slope))
+        assign(variable, tf.sub(variable, tf.mul(buffer, learningRate)))
       })
     },
   }

@@ -8,17 +8,31 @@ import { takeRows } from '../nn/rows'
 import { crossEntropyWithGrad, evenNoise } from '../ops'
 import { tf } from '../tf'
 import type { Batch, DeviceBatch } from './batch'
-import { uploadBatch } from './batch'
 import { pullback } from './pullback'
 
-/** Gradients in the order of `adapter.variables`, and the sum of token losses `[]`; all owned by the caller. */
-export interface BatchGradients {
-  readonly lossSum: tf.Scalar
-  readonly gradients: tf.Tensor[]
+/** A micro-batch on the device, and what goes with it. What changes from step to step may lie there too. */
+export interface Work {
+  readonly batch: Batch
+  readonly on: DeviceBatch
+  /** Factor on the loss. */
+  readonly scale: number | tf.Scalar
+  readonly dropoutSeed: number | tf.Scalar
+  /** NEFTune's noise `[rows · seq, hidden]`; null for none. */
+  readonly noise: tf.Tensor2D | null
+  /** Share of each label that is spread over the whole vocabulary. */
+  readonly labelSmoothing: number
 }
 
+/** Takes over the gradient of the variable at `index` of `adapter.variables`, as soon as it is there. */
+export type GradientTaker = (index: number, gradient: tf.Tensor) => void
+
 /** How a walk through the layers finds its adapter. */
-export function trainingPass(adapter: Adapter | null, batch: Batch, on: DeviceBatch, dropoutSeed?: number): Pass {
+export function trainingPass(
+  adapter: Adapter | null,
+  batch: Batch,
+  on: DeviceBatch,
+  dropoutSeed?: number | tf.Scalar,
+): Pass {
   return {
     batch: batch.rows,
     seq: batch.seq,
@@ -34,26 +48,21 @@ export function lookedAt(network: Network, x: tf.Tensor2D, on: DeviceBatch): tf.
   return network.finish(takeRows(x, on.positions, false))
 }
 
-/** How a training step differs from a plain one, beside its adapter. */
-export interface Regularisation {
-  /** Share of each label that is spread over the whole vocabulary. */
-  readonly labelSmoothing: number
-  /** NEFTune's alpha; 0 adds no noise. */
-  readonly neftune: number
-}
-
 /** Salt that tells the noise from dropout masks, which count from 0. */
 const NOISE = 0x6e656674
 
 /**
- * NEFTune (Jain et al. 2023): embedded tokens plus even noise within ± alpha / √(length · hidden), the length being that of the longest
- * row, as in transformers. Takes the states over.
+ * NEFTune (Jain et al. 2023): even noise within ± alpha / √(length · hidden) on every embedded token, the length being that of the
+ * longest row, as in transformers. `[rows · seq · hidden]`.
  */
-function shaken(x: tf.Tensor2D, batch: Batch, alpha: number, seed: number): tf.Tensor2D {
-  const most = alpha / Math.sqrt(batch.longest * x.shape[1])
-  const noisy = tf.tidy(() => tf.add(x, tf.mul(tf.tensor2d(evenNoise(x.size, seed, NOISE), x.shape), most)) as tf.Tensor2D) // prettier-ignore
-  x.dispose()
-  return noisy
+export function embeddingNoise(
+  { rows, seq, longest }: Batch,
+  hidden: number,
+  alpha: number,
+  seed: number,
+): Float32Array {
+  const most = alpha / Math.sqrt(longest * hidden)
+  return evenNoise(rows * seq * hidden, seed, NOISE).map((value) => value * most)
 }
 
 /** The layers' inputs `[rows · seq, hidden]` in order, and after them the last layer's output. */
@@ -61,9 +70,10 @@ export function forward(
   network: Network,
   on: DeviceBatch,
   pass: Pass,
-  shake: (embedded: tf.Tensor2D) => tf.Tensor2D = (embedded) => embedded,
+  noise: tf.Tensor2D | null = null,
 ): tf.Tensor2D[] {
-  const states = [shake(tf.tidy(() => network.embed(on.ids, pass)))]
+  const embedded = (): tf.Tensor2D => network.embed(on.ids, pass)
+  const states = [tf.tidy(() => (noise ? tf.add<tf.Tensor2D>(embedded(), noise) : embedded()))]
   for (let i = 0; i < network.layers; i++) {
     const x = states[i] as tf.Tensor2D
     states.push(tf.tidy(() => network.layer(i, x, pass)))
@@ -72,47 +82,35 @@ export function forward(
 }
 
 /**
- * The gradient of `scale · sum of token losses` for every adapter tensor.
+ * The gradient of `scale · sum of token losses` for every adapter tensor, layer by layer from the last.
  * Memory: one hidden state a layer, and the activations of one layer.
+ * @returns the sum of token losses `[]`, owned by the caller.
  */
-export function backprop(
-  network: Network,
-  adapter: Adapter,
-  batch: Batch,
-  scale: number,
-  seed: number,
-  { labelSmoothing, neftune }: Regularisation = { labelSmoothing: 0, neftune: 0 },
-): BatchGradients {
-  const on = uploadBatch(batch)
-  const pass = trainingPass(adapter, batch, on, seed)
-  const states = forward(network, on, pass, (x) => (neftune > 0 ? shaken(x, batch, neftune, seed) : x))
+export function backprop(network: Network, adapter: Adapter, work: Work, take: GradientTaker): tf.Scalar {
+  const { on } = work
+  const pass = trainingPass(adapter, work.batch, on, work.dropoutSeed)
+  const states = forward(network, on, pass, work.noise)
   const last = states.pop() as tf.Tensor2D
-  const { lossSum, dy: fromHead } = headGradient(network, last, on, scale, labelSmoothing)
+  const { lossSum, dy: fromHead } = headGradient(network, last, work)
   let dy = fromHead
   last.dispose()
-  const gradients = new Array<tf.Tensor>(adapter.variables.length)
   for (let i = network.layers - 1; i >= 0; i--) {
     const x = states.pop() as tf.Tensor2D
     const indices = adapter.indicesOf(i)
     const pulled = pullThrough(network, i, x, dy, pass, indices.map((at) => adapter.variables[at]!.variable), i > 0) // prettier-ignore
     x.dispose()
     dy.dispose()
-    indices.forEach((at, n) => {
-      gradients[at] = pulled.gradients[n] as tf.Tensor
-    })
+    indices.forEach((at, n) => take(at, pulled.gradients[n] as tf.Tensor))
     if (i > 0) dy = pulled.dx as tf.Tensor2D
   }
-  on.dispose()
-  return { lossSum, gradients }
+  return lossSum
 }
 
 /** Loss at the head and its gradient with respect to the last layer's output `[rows · seq, hidden]`. */
 function headGradient(
   network: Network,
   x: tf.Tensor2D,
-  on: DeviceBatch,
-  scale: number,
-  smoothing: number,
+  { on, scale, labelSmoothing }: Work,
 ): { lossSum: tf.Scalar; dy: tf.Tensor2D } {
   return tf.tidy(() => {
     const chosen = takeRows(x, on.positions, false)
@@ -122,7 +120,7 @@ function headGradient(
       on.targets,
       scale,
       network.logitCap,
-      smoothing,
+      labelSmoothing,
     )
     const [dChosen] = pullback(() => network.finish(chosen), [chosen], dHidden)
     // Each position has one place at most, so scattering is gathering, with zeros where there is none.

@@ -7,7 +7,8 @@ import type { EncodedRow } from '../../shared/records'
 import type { Model } from '../models/model'
 import type { Packed } from '../nn/network'
 import type { RowNumbers } from '../nn/rows'
-import { tf } from '../tf'
+import type { Recorder } from '../ops/replay'
+import type { tf } from '../tf'
 
 /** A micro-batch on the host. All positions are `row · seq + column`. */
 export interface Batch {
@@ -192,28 +193,26 @@ export interface DeviceBatch {
   readonly targets: tf.Tensor1D
   readonly places: RowNumbers
   readonly packed: Packed | null
-  dispose(): void
 }
 
-/** Uploads a batch; the caller disposes it. */
-export function uploadBatch(batch: Batch): DeviceBatch {
-  const made: tf.Tensor[] = []
-  const up = (values: Int32Array): tf.Tensor1D => {
-    const tensor = tf.keep(tf.tensor1d(values, 'int32'))
-    made.push(tensor)
-    return tensor
-  }
-  const numbers = (host: Int32Array): RowNumbers => ({ host, device: up(host) })
+/** Puts a batch on the device; the recorder owns it until the next batch. */
+export function uploadBatch(batch: Batch, recorder: Recorder): DeviceBatch {
+  const up = (name: string, values: Int32Array): tf.Tensor1D => recorder.put(name, values) as tf.Tensor1D
+  const numbers = (name: string, host: Int32Array): RowNumbers => ({ host, device: up(name, host) })
   return {
-    ids: up(batch.ids),
-    positions: numbers(batch.positions),
-    targets: up(batch.targets),
-    places: numbers(batch.places),
+    ids: up('ids', batch.ids),
+    positions: numbers('positions', batch.positions),
+    targets: up('targets', batch.targets),
+    places: numbers('places', batch.places),
     packed: batch.packed && {
-      starts: numbers(batch.packed.starts),
-      within: numbers(batch.packed.within),
+      starts: numbers('starts', batch.packed.starts),
+      within: numbers('within', batch.packed.within),
       longest: batch.longest,
     },
-    dispose: () => tf.dispose(made),
   }
+}
+
+/** Tells batches apart whose steps differ in more than values; as a key for the recorder. */
+export function shapeKey({ rows, seq, slots, packed }: Batch): string {
+  return `${rows} ${packed ? 'packed rows' : 'rows'} of ${seq}, ${slots} slots`
 }

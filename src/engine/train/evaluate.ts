@@ -4,9 +4,11 @@ import type { Adapter } from '../adapters/lora'
 import { withGuard } from '../device-guard'
 import type { Model } from '../models/model'
 import { crossEntropy } from '../ops'
+import { Recorder } from '../ops/replay'
+import { store } from '../ops/store'
 import { tf } from '../tf'
 import { breathe } from './breathe'
-import { checkPositions, countLabels, packBatch, uploadBatch } from './batch'
+import { checkPositions, countLabels, packBatch, shapeKey, uploadBatch } from './batch'
 import { lookedAt, trainingPass } from './backprop'
 
 /** What a row came to: mean loss in nats over its `tokens` labels, of which `correct` were the likeliest token. */
@@ -47,26 +49,33 @@ function* groups(rows: readonly EncodedRow[]): Generator<EncodedRow[]> {
   if (group.length > 0) yield group
 }
 
-async function evaluateGroup(model: Model, adapter: Adapter | null, rows: readonly EncodedRow[]): Promise<RowResult[]> {
+async function evaluateGroup(
+  model: Model,
+  adapter: Adapter | null,
+  rows: readonly EncodedRow[],
+  recorder: Recorder,
+): Promise<RowResult[]> {
   const { network } = model
   const batch = packBatch(rows, tf.getBackend() !== 'webgpu')
   checkPositions(batch, model)
-  const on = uploadBatch(batch)
+  const on = uploadBatch(batch, recorder)
   const pass = trainingPass(adapter, batch, on)
-  let x = tf.tidy(() => network.embed(on.ids, pass))
-  for (let i = 0; i < network.layers; i++) {
-    const next = tf.tidy(() => network.layer(i, x, pass))
+  const results = recorder.put('results', new Float32Array(2 * batch.slots))
+  recorder.run(`evaluate, ${shapeKey(batch)}`, () => {
+    let x = tf.tidy(() => network.embed(on.ids, pass))
+    for (let i = 0; i < network.layers; i++) {
+      const next = tf.tidy(() => network.layer(i, x, pass))
+      x.dispose()
+      x = next
+    }
+    tf.tidy(() => {
+      const { loss, correct } = crossEntropy(lookedAt(network, x, on), network.head, on.targets, network.logitCap)
+      store(results, loss)
+      store(results, correct, { at: batch.slots })
+    })
     x.dispose()
-    x = next
-  }
-  const both = tf.tidy(() => {
-    const { loss, correct } = crossEntropy(lookedAt(network, x, on), network.head, on.targets, network.logitCap)
-    return tf.concat1d([loss, correct])
   })
-  x.dispose()
-  on.dispose()
-  const values = (await both.data()) as Float32Array
-  both.dispose()
+  const values = (await results.data()) as Float32Array
   let at = 0
   return rows.map((row): RowResult => {
     const tokens = countLabels(row)
@@ -81,8 +90,10 @@ async function evaluateGroup(model: Model, adapter: Adapter | null, rows: readon
 }
 
 /**
+ * Loss, perplexity and token accuracy of a model, with an adapter where one is given.
  * @param onRow called for each row in order as soon as it is known.
  * @param signal aborts between batches with an `AbortError`.
+ * @param recorder of a session that evaluates again and again; it must not have seen another model or adapter.
  */
 export async function evaluate(
   model: Model,
@@ -90,15 +101,21 @@ export async function evaluate(
   rows: readonly EncodedRow[],
   onRow?: (result: RowResult, done: number) => void,
   signal?: AbortSignal,
+  recorder?: Recorder,
 ): Promise<Evaluation> {
   const results: RowResult[] = []
-  for (const group of groups(rows)) {
-    signal?.throwIfAborted()
-    for (const result of await withGuard(() => evaluateGroup(model, adapter, group))) {
-      results.push(result)
-      onRow?.(result, results.length)
+  const own = recorder ?? new Recorder()
+  try {
+    for (const group of groups(rows)) {
+      signal?.throwIfAborted()
+      for (const result of await withGuard(() => evaluateGroup(model, adapter, group, own))) {
+        results.push(result)
+        onRow?.(result, results.length)
+      }
+      await breathe()
     }
-    await breathe()
+  } finally {
+    if (!recorder) own.dispose()
   }
   const total = (pick: (row: RowResult) => number): number => results.reduce((sum, row) => sum + pick(row), 0)
   const tokens = total((row) => row.tokens)

@@ -76,7 +76,8 @@ async function* look(session: TrainSession): AsyncGenerator<SessionEvent, boolea
   if (owesEvaluation(session)) {
     const started = performance.now()
     yield { kind: 'stage', stage: 'Evaluating', done: 0, total: session.evalRows.length }
-    const { loss } = await session.judged(() => evaluate(session.model, session.adapter, session.evalRows))
+    const { model, adapter, evalRows, recorder } = session
+    const { loss } = await session.judged(() => evaluate(model, adapter, evalRows, undefined, undefined, recorder))
     session.spend(performance.now() - started)
     metrics.push({ step, epoch: session.epoch, time: session.time, evalLoss: loss })
     const isBest = loss < (progress.bestEvalLoss ?? Number.POSITIVE_INFINITY)

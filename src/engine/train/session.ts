@@ -17,15 +17,16 @@ import { WeightAverage } from '../optim/average'
 import { clipFactor } from '../optim/clip'
 import { createOptimiser, type Optimiser } from '../optim/optimiser'
 import { learningRate } from '../optim/schedule'
-import { sumSquares } from '../ops'
+import { Recorder } from '../ops/replay'
 import { mixSeed } from '../random'
 import { tf } from '../tf'
-import { backprop } from './backprop'
-import { checkPositions, countLabels, packBatch } from './batch'
+import { backprop, embeddingNoise } from './backprop'
+import { checkPositions, countLabels, packBatch, shapeKey, uploadBatch } from './batch'
 import { ADAPTER, checkpointAdapter, checkSameJob } from './checkpoint'
 import type { SessionEvent, SessionOutcome, StepEvent } from './events'
 import { runLoop } from './loop'
 import { totalSteps } from './schedule'
+import { Totals } from './totals'
 
 export interface SessionInput {
   readonly model: Model
@@ -39,6 +40,8 @@ export interface SessionInput {
   readonly checkpoint?: Checkpoint
   /** What a fresh adapter starts from, by module, where it is not zero (PiSSA). */
   readonly starts?: ReadonlyMap<string, PrincipalPair> | undefined
+  /** False sends every step through the ops instead of replaying recorded ones: the same numbers, slower. */
+  readonly replay?: boolean
 }
 
 /** Skipped steps one after the other after which a run gives up. */
@@ -62,6 +65,9 @@ export class TrainSession {
   readonly samples: RunSample[] = []
   readonly marks: RunMark[] = []
   readonly progress: Progress = { bestStep: null, bestEvalLoss: null, evalsWithoutBest: 0 }
+  /** Replays what comes again: steps of a shape, updates, evaluations. */
+  readonly recorder: Recorder
+  readonly #totals: Totals
   readonly #batches: BatchSource
   readonly #optimiser: Optimiser
   /** Null where the last weights count. */
@@ -84,6 +90,9 @@ export class TrainSession {
     this.adapter = startAdapter(input, job)
     this.#optimiser = createOptimiser(job, this.adapter.variables)
     this.#average = job.ema > 0 ? new WeightAverage(this.adapter.variables, job.ema) : null
+    this.#totals = new Totals(this.adapter.variables)
+    const watched = this.adapter.variables.map(({ variable }) => variable)
+    this.recorder = new Recorder({ enabled: input.replay ?? true, watched })
     this.metrics = new MetricBuffer(checkpoint?.meta.metrics)
     if (checkpoint) this.#restore(checkpoint)
   }
@@ -126,14 +135,14 @@ export class TrainSession {
     const { job } = this
     const step = this.#step + 1
     const micro = Array.from({ length: job.gradAccum }, () => this.#batches.next())
-    const { loss, norm, gradients } = await this.#gradients(micro, step)
+    const { loss, norm } = await this.#gradients(micro, step)
     const rate = learningRate(job, step, this.totalSteps, this.metrics.column('evalLoss'))
     const finite = Number.isFinite(loss) && Number.isFinite(norm)
     if (finite) {
-      this.#optimiser.update(gradients, rate, clipFactor(norm, job.clip))
+      this.#optimiser.update(this.#totals.gradients, rate, clipFactor(norm, job.clip), this.recorder)
       this.#average?.follow()
     }
-    for (const gradient of gradients) gradient.dispose()
+    this.recorder.submit()
     const tokens = micro.flat().reduce((sum, row) => sum + row.inputIds.length, 0)
     this.#step = step
     this.#tokensSeen += tokens
@@ -188,45 +197,53 @@ export class TrainSession {
   }
 
   dispose(): void {
+    this.recorder.dispose()
+    this.#totals.dispose()
     this.#optimiser.dispose()
     this.#average?.dispose()
     this.adapter.dispose()
   }
 
-  /** Loss (mean over the labels of all micro-batches), norm and gradients, which the caller disposes. */
-  async #gradients(
-    micro: readonly EncodedRow[][],
-    step: number,
-  ): Promise<{ loss: number; norm: number; gradients: tf.Tensor[] }> {
+  /** Loss (mean over the labels of all micro-batches) and norm; the gradients are in the totals. */
+  async #gradients(micro: readonly EncodedRow[][], step: number): Promise<{ loss: number; norm: number }> {
     const labels = micro.flat().reduce((sum, row) => sum + countLabels(row), 0)
     if (labels === 0)
       throw new CodedError('data.no-trained-tokens', 'None of the tokens of a batch is trained.', {
         where: `rows ${micro.flat().map((row) => row.index + 1).join(', ')}`, // prettier-ignore
         fix: 'Raise the maximum length, or look at these rows on the data page.',
       })
-    let gradients: tf.Tensor[] = []
-    let lossSum: tf.Scalar | null = null
-    try {
-      return await withGuard(async () => {
-        for (const [m, rows] of micro.entries()) {
-          const batch = packBatch(rows, tf.getBackend() !== 'webgpu', this.job.packing)
-          checkPositions(batch, this.model)
-          const seed = mixSeed(this.job.seed, step, m)
-          const part = backprop(this.model.network, this.adapter, batch, 1 / labels, seed, this.job)
-          lossSum = plus(lossSum, part.lossSum)
-          gradients = gradients.length === 0 ? part.gradients : gradients.map((sum, i) => plus(sum, part.gradients[i]!))
-        }
-        const read = tf.tidy(() => tf.stack([lossSum as tf.Scalar, sumSquares(gradients)]))
-        const [sum = Number.NaN, squares = Number.NaN] = (await read.data()) as Float32Array
-        read.dispose()
-        return { loss: sum / labels, norm: Math.sqrt(squares), gradients }
-      })
-    } catch (error) {
-      for (const gradient of gradients) if (!gradient.isDisposed) gradient.dispose()
-      throw error
-    } finally {
-      ;(lossSum as tf.Scalar | null)?.dispose()
+    const work = async (): Promise<{ loss: number; norm: number }> => {
+      for (const [m, rows] of micro.entries()) this.#microBatch(rows, m === 0, labels, mixSeed(this.job.seed, step, m))
+      const { lossSum, norm } = await this.#totals.read(this.recorder)
+      return { loss: lossSum / labels, norm }
     }
+    try {
+      return await withGuard(work)
+    } catch (error) {
+      this.recorder.forget() // what was recorded may have been refused by the device
+      throw error
+    }
+  }
+
+  /** Adds the loss and the gradients of some rows to the totals. */
+  #microBatch(rows: readonly EncodedRow[], first: boolean, labels: number, seed: number): void {
+    const { recorder, model, adapter, job } = this
+    const batch = packBatch(rows, tf.getBackend() !== 'webgpu', job.packing)
+    checkPositions(batch, model)
+    const { hidden } = model.network
+    const noise = job.neftune > 0 ? embeddingNoise(batch, hidden, job.neftune, seed) : null
+    const work = {
+      batch,
+      labelSmoothing: job.labelSmoothing,
+      noise: noise && (recorder.put('noise', noise, [batch.ids.length, hidden]) as tf.Tensor2D),
+      on: uploadBatch(batch, recorder),
+      scale: recorder.number('scale', 1 / labels),
+      dropoutSeed: recorder.number('dropout seed', seed, 'int32'),
+    }
+    recorder.run(`train ${first ? 'first' : 'more'}, ${shapeKey(batch)}`, () => {
+      const lossSum = backprop(model.network, adapter, work, this.#totals.taker(first))
+      this.#totals.addLoss(lossSum, first)
+    })
   }
 
   #skip(step: number, loss: number, norm: number): RunMark {
@@ -268,15 +285,6 @@ function startAdapter({ model, initAdapter, checkpoint, starts }: SessionInput, 
   }
   if (initAdapter) return loadAdapter(model, initAdapter, { ratio })
   return createAdapter(model, loraSettings(job), job.seed, starts ?? null)
-}
-
-/** The sum of two tensors, which it frees; the second as it is where there is no first. */
-function plus<T extends tf.Tensor>(sum: T | null, more: T): T {
-  if (!sum) return more
-  const next = tf.add(sum, more) as T
-  sum.dispose()
-  more.dispose()
-  return next
 }
 
 /** Bytes on the device: what the GPU really holds where that is known. */

@@ -1,0 +1,53 @@
+/**
+ * What the micro-batches of a step add up to, in tensors that stay from step to step, so that a recorded step finds them again.
+ * Refuses to judge: whether the sums are finite is the session's to say.
+ */
+import { sumSquares } from '../ops'
+import type { Recorder } from '../ops/replay'
+import { store } from '../ops/store'
+import type { NamedVariable } from '../optim/optimiser'
+import { tf } from '../tf'
+import type { GradientTaker } from './backprop'
+
+/** Sums over one step. */
+export class Totals {
+  /** In the order of the trained variables. */
+  readonly gradients: readonly tf.Tensor[]
+  /** Sum of token losses, sum of squares of all gradients. */
+  readonly #sums: tf.Tensor1D
+
+  constructor(variables: readonly NamedVariable[]) {
+    const zeros = (shape: number[]): tf.Tensor => tf.keep(tf.tidy(() => tf.fill(shape, 0)))
+    this.gradients = variables.map(({ variable }) => zeros(variable.shape))
+    this.#sums = zeros([2]) as tf.Tensor1D
+  }
+
+  /** Takes the part of one micro-batch; the first of a step begins anew. */
+  taker(first: boolean): GradientTaker {
+    return (index, gradient) => {
+      store(this.gradients[index] as tf.Tensor, gradient, { add: !first })
+      gradient.dispose()
+    }
+  }
+
+  /** Adds the loss of one micro-batch, which it disposes. */
+  addLoss(lossSum: tf.Scalar, first: boolean): void {
+    store(this.#sums, lossSum, { add: !first })
+    lossSum.dispose()
+  }
+
+  /** Sum of token losses, and norm of all gradients together. Forces a sync with the device. */
+  async read(recorder: Recorder): Promise<{ lossSum: number; norm: number }> {
+    recorder.run('norm', () => {
+      const squares = sumSquares(this.gradients as tf.Tensor[])
+      store(this.#sums, squares, { at: 1 })
+      squares.dispose()
+    })
+    const [lossSum = Number.NaN, squares = Number.NaN] = (await this.#sums.data()) as Float32Array
+    return { lossSum, norm: Math.sqrt(squares) }
+  }
+
+  dispose(): void {
+    tf.dispose([...this.gradients, this.#sums])
+  }
+}

@@ -1,0 +1,24 @@
+/** Gradients of one batch as a list, for suites that look at them; refuses to replay. */
+import type { Adapter, Model } from '../../src/engine'
+import { Recorder } from '../../src/engine/ops/replay'
+import type { tf } from '../../src/engine/tf'
+import { backprop } from '../../src/engine/train/backprop'
+import { uploadBatch, type Batch } from '../../src/engine/train/batch'
+
+/** Sum of token losses and, in the order of `adapter.variables`, the gradient of `scale` times it; all owned by the caller. */
+export function gradientsOf(
+  { network }: Model,
+  adapter: Adapter,
+  batch: Batch,
+  scale: number,
+  dropoutSeed: number,
+): { lossSum: tf.Scalar; gradients: tf.Tensor[] } {
+  const recorder = new Recorder({ enabled: false })
+  const gradients = new Array<tf.Tensor>(adapter.variables.length)
+  const work = { batch, on: uploadBatch(batch, recorder), scale, dropoutSeed, noise: null, labelSmoothing: 0 }
+  const lossSum = backprop(network, adapter, work, (index, gradient) => {
+    gradients[index] = gradient
+  })
+  recorder.dispose()
+  return { lossSum, gradients }
+}
