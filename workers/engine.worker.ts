@@ -15,12 +15,14 @@ import { importPeft } from './adapters'
 import { answer } from './answer'
 import { exportRun } from './export-run'
 import { fetchModel, findModel } from './fetch-model'
+import { judgeRun, measureChange, rehearseJob } from './judging'
 import { runJob, Wish } from './run-job'
 import { isBundled, openDataset } from './sources'
 import { Workshop } from './workshop'
 
 const workshop = new Workshop()
 const generations = new Set<AbortController>()
+const judgings = new Set<AbortController>()
 let training: Wish | null = null
 let fetching: AbortController | null = null
 
@@ -129,8 +131,32 @@ const api: EngineApi = {
     for (const cancel of generations) cancel.abort()
   },
 
+  judge: (request, onProgress) => judging((signal) => judgeRun(workshop, request, onProgress, signal)),
+  measureChange: (id, checkpoint, onProgress) => judging((signal) => measureChange(id, checkpoint, onProgress, signal)),
+
+  async rehearse(kind, job, onStep, onProgress) {
+    if (training) {
+      throw new CodedError('run.locked', 'A run is training here.', { fix: 'Pause it first, or wait for its end.' })
+    }
+    return judging((signal) => rehearseJob(workshop, kind, job, onStep, onProgress, signal))
+  },
+
+  async cancelJudging() {
+    for (const cancel of judgings) cancel.abort()
+  },
+
   exportRun: (request, onProgress) => exportRun(workshop, request, onProgress),
   importAdapter: (modelId, files) => importPeft(workshop, modelId, files),
+}
+
+async function judging<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const cancel = new AbortController()
+  judgings.add(cancel)
+  try {
+    return await work(cancel.signal)
+  } finally {
+    judgings.delete(cancel)
+  }
 }
 
 serve(api)

@@ -130,8 +130,9 @@ async function work(
   )
 }
 
-async function encodeRows(
-  run: RunRecord,
+/** The rows of a job as it trains on them. */
+export async function encodeRows(
+  run: Pick<RunRecord, 'job' | 'dataset'>,
   model: Model,
   onProgress: (progress: Progress) => void,
   signal: AbortSignal,

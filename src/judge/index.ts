@@ -2,3 +2,4 @@
 export { judge, type Judged, type JudgeInput, type Turn } from './judge'
 export { judgeRows, type ChosenRows, type JudgeData, type JudgeRow, type RowChoice } from './rows'
 export { measureForgetting } from './forgetting'
+export { rehearse, type RehearseInput } from './rehearse'

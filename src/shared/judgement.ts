@@ -117,3 +117,45 @@ export interface Vote {
   prompt: string
   winner: 'base' | 'tuned' | 'tie'
 }
+
+/** How far a module was moved: ‖ΔW‖, ‖W‖ and their ratio, Frobenius. */
+export interface ModuleChange {
+  layer: number
+  /** The last part of its name: `q_proj`. */
+  target: string
+  change: number
+  weight: number
+  ratio: number
+}
+
+/** The adapter's change of its base at a checkpoint. */
+export interface WeightChange {
+  step: number
+  modules: ModuleChange[]
+}
+
+/** What a rehearsal does: a few steps for the time, a small run, or one over all learning rates. */
+export type RehearsalKind = 'time' | 'smoke' | 'range'
+
+export interface RehearsalStep {
+  step: number
+  loss: number
+  learningRate: number
+}
+
+/** What a few real steps have shown; nothing of them is kept but this. */
+export interface Rehearsal {
+  kind: RehearsalKind
+  steps: RehearsalStep[]
+  /** ms a step once warm, and of evaluating all validation rows once. */
+  stepTime: number
+  evalTime: number
+  tokensPerSecond: number
+  /** Seconds that the whole run would take here, with its evaluations. */
+  seconds: number
+  totalSteps: number
+  /** Most bytes on the device meanwhile. */
+  memory: number
+  /** The learning rate that a range test suggests; null where the curve does not say. */
+  suggested: number | null
+}

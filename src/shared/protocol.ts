@@ -7,6 +7,7 @@ import type { ExportDtype, ExportFormat } from './exports'
 import type { AuditReport, Finding, FindingKind } from './audit'
 import type { OnProgress } from './files'
 import type { Job } from './job'
+import type { Rehearsal, RehearsalKind, RehearsalStep } from './judgement'
 import type { MetricColumns } from './metrics'
 import type {
   ChatMessage,
@@ -136,6 +137,21 @@ export interface HubListing {
 /** The stage of a transfer in which it can be paused: bytes are on their way. */
 export const FETCHING = 'Fetching'
 
+/** What a run is judged by. */
+export interface JudgeRequest {
+  runId: RunId
+  checkpoint: CheckpointKind
+  /** Another dataset; null for the rows that the run held back. */
+  datasetId: DatasetId | null
+  /** Most rows whose loss is measured, and of them those that both models answer. */
+  rows: number
+  answers: number
+  /** Examples in the prompt of the base for a third column; 0 for none. */
+  shots: number
+  /** A regular expression that good answers match; empty for none. */
+  pattern: string
+}
+
 /** The engine worker: device, models, training, generation, export. */
 export interface EngineApi {
   /** Opens the device (again, if the choice differs) and tests its gradients. */
@@ -165,6 +181,19 @@ export interface EngineApi {
   stop(): Promise<void>
   generate(request: GenerateRequest, onText: OnText): Promise<GenerateResult>
   cancelGenerate(): Promise<void>
+  /** Scores a run beside its base and keeps what was found on the run. */
+  judge(request: JudgeRequest, onProgress: OnProgress): Promise<RunRecord>
+  /** Measures how far each layer was moved and keeps it on the run. */
+  measureChange(id: RunId, checkpoint: CheckpointKind, onProgress: OnProgress): Promise<RunRecord>
+  /** A few real steps of a job that is not started; refused while a run trains. */
+  rehearse(
+    kind: RehearsalKind,
+    job: Job,
+    onStep: (step: RehearsalStep) => void,
+    onProgress: OnProgress,
+  ): Promise<Rehearsal>
+  /** Ends judging, measuring and rehearsing under way; they reject with `cancelled`. */
+  cancelJudging(): Promise<void>
   exportRun(request: ExportRequest, onProgress: OnProgress): Promise<ExportResult>
   /** A PEFT folder or zip as a run of status `imported` over a model. */
   importAdapter(modelId: ModelId, files: { path: string; file: File }[]): Promise<RunRecord>

@@ -4,6 +4,7 @@
  */
 import type { ErrorReport } from './errors'
 import type { Job } from './job'
+import type { Judgement, Vote, WeightChange } from './judgement'
 import type { MetricColumns } from './metrics'
 
 /** How a model is named in a job: `bundled:NAME`, `local:ID`, `hub:OWNER/NAME@REVISION`; on the command line a path. */
@@ -201,6 +202,11 @@ export interface RunRecord {
   marks: RunMark[]
   checkpoints: CheckpointSummary[]
   error: ErrorReport | null
+  /** What judging has found, where it was done; older runs have none of these. */
+  judgement?: Judgement
+  change?: WeightChange
+  /** Blind comparisons in Try, oldest first. */
+  votes?: Vote[]
 }
 
 export type CheckpointKind = 'last' | 'best'

@@ -85,6 +85,11 @@ class Training {
     if (run.status === 'running' || run.status === 'preparing') void this.#awaitOther(run.id)
   }
 
+  /** Takes what was found out about a run that is on the page and at rest. */
+  renew(run: RunRecord): void {
+    if (!this.live && this.run?.id === run.id) this.run = run
+  }
+
   /** Takes a run that was deleted off the page. */
   forget(id: string): void {
     if (this.live || this.run?.id !== id) return

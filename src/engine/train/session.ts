@@ -42,6 +42,8 @@ export interface SessionInput {
   readonly starts?: ReadonlyMap<string, PrincipalPair> | undefined
   /** False sends every step through the ops instead of replaying recorded ones: the same numbers, slower. */
   readonly replay?: boolean
+  /** The learning rate of each step (from 1) instead of the job's schedule: for range tests. */
+  readonly rateAt?: (step: number) => number
 }
 
 /** Skipped steps one after the other after which a run gives up. */
@@ -72,6 +74,7 @@ export class TrainSession {
   readonly #optimiser: Optimiser
   /** Null where the last weights count. */
   readonly #average: WeightAverage | null
+  readonly #rateAt: (step: number) => number
   #step = 0
   #tokensSeen = 0
   #time = 0
@@ -84,6 +87,7 @@ export class TrainSession {
     this.job = job
     this.evalRows = input.evalRows
     this.samplePrompt = input.samplePrompt
+    this.#rateAt = input.rateAt ?? ((step) => learningRate(job, step, this.totalSteps, this.metrics.column('evalLoss')))
     this.totalSteps = checkpoint?.meta.totalSteps ?? totalSteps(job, input.batches.rows)
     this.#batches = input.batches
     if (checkpoint) checkSameJob(checkpoint.meta.job, job)
@@ -136,7 +140,7 @@ export class TrainSession {
     const step = this.#step + 1
     const micro = Array.from({ length: job.gradAccum }, () => this.#batches.next())
     const { loss, norm } = await this.#gradients(micro, step)
-    const rate = learningRate(job, step, this.totalSteps, this.metrics.column('evalLoss'))
+    const rate = this.#rateAt(step)
     const finite = Number.isFinite(loss) && Number.isFinite(norm)
     if (finite) {
       this.#optimiser.update(this.#totals.gradients, rate, clipFactor(norm, job.clip), this.recorder)

@@ -1,0 +1,75 @@
+/**
+ * How far an adapter moves each layer: ‖ΔW‖ / ‖W‖ in the Frobenius norm. ΔW is never formed: with ΔW = s·B·A its square norm is
+ * s²·⟨BᵀB, AAᵀ⟩, two matrices as wide as the rank. Refuses adapters that are more than LoRA pairs.
+ */
+import { CodedError } from '../../shared/errors'
+import type { ModuleChange } from '../../shared/judgement'
+import type { TensorData } from '../../shared/records'
+import type { Weights } from './checkpoint-index'
+import { weightName } from './merge'
+import { loraDeltas, type LoraDelta, type PeftAdapter } from './peft'
+import { toFloat32 } from './safetensors'
+
+/**
+ * The change of every adapted module, in the order of the adapter's tensors. Reads each base weight once, one at a time.
+ * @throws CodedError `adapter.mismatch`, `adapter.unsupported`.
+ */
+export async function adapterChange(
+  base: Weights,
+  adapter: PeftAdapter,
+  onModule: (done: number, total: number) => void = () => {},
+): Promise<ModuleChange[]> {
+  if (adapter.config.use_dora)
+    throw new CodedError('adapter.unsupported', 'The change of DoRA adapters is not measured.', {
+      where: 'use_dora',
+      fix: 'Look at the scores instead.',
+    })
+  const names = new Set(base.names)
+  const changes: ModuleChange[] = []
+  const deltas = loraDeltas(adapter)
+  for (const [done, delta] of deltas.entries()) {
+    const name = weightName(delta.module, names)
+    if (name === undefined) continue
+    const weight = norm(toFloat32(await base.read(name)))
+    const change = deltaNorm(delta)
+    const parts = delta.module.split('.')
+    const layer = Number(parts.find((part) => /^\d+$/.test(part)) ?? Number.NaN)
+    changes.push({ layer, target: parts.at(-1) ?? '', change, weight, ratio: change / weight })
+    onModule(done + 1, deltas.length)
+  }
+  return changes
+}
+
+/** ‖s·B·A‖ from A `[r, in]` and B `[out, r]`, in double precision. */
+export function deltaNorm({ a, b, scale }: Pick<LoraDelta, 'a' | 'b' | 'scale'>): number {
+  const rank = a.shape[0] as number
+  const rows = gram(a, rank, true)
+  const columns = gram(b, rank, false)
+  let squares = 0
+  for (let i = 0; i < rows.length; i++) squares += (rows[i] as number) * (columns[i] as number)
+  return Math.abs(scale) * Math.sqrt(Math.max(0, squares))
+}
+
+/** M·Mᵀ of `[r, n]` or MᵀM of `[n, r]`: `[r, r]`. */
+function gram(matrix: TensorData, rank: number, byRows: boolean): Float64Array {
+  const values = toFloat32(matrix)
+  const length = values.length / rank
+  const [stride, step] = byRows ? [length, 1] : [1, rank]
+  const result = new Float64Array(rank * rank)
+  for (let i = 0; i < rank; i++) {
+    for (let j = 0; j <= i; j++) {
+      let sum = 0
+      for (let k = 0, p = i * stride, q = j * stride; k < length; k++, p += step, q += step) {
+        sum += (values[p] as number) * (values[q] as number)
+      }
+      result[i * rank + j] = result[j * rank + i] = sum
+    }
+  }
+  return result
+}
+
+function norm(values: Float32Array): number {
+  let squares = 0
+  for (const value of values) squares += value * value
+  return Math.sqrt(squares)
+}

@@ -1,0 +1,13 @@
+/** Settings as the page writes them. Refuses to change one. */
+import type { Setting } from '../shared/job'
+
+/** A setting's value for a person: "2e-4", "q_proj, v_proj", "from epochs". */
+export function settingText(setting: Setting, value: unknown): string {
+  if (setting.kind === 'choice') return setting.choices[String(value)] ?? String(value)
+  if (setting.kind === 'switch') return value ? 'on' : 'off'
+  if (value === 0 && setting.zero) return setting.zero
+  if (Array.isArray(value)) return value.join(', ')
+  const text =
+    typeof value === 'number' && value !== 0 && Math.abs(value) < 0.001 ? value.toExponential() : String(value)
+  return `${text || 'none'}${setting.unit ? ` ${setting.unit}` : ''}`
+}

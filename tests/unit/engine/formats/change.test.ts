@@ -1,0 +1,31 @@
+/** How far an adapter moves each layer, against numpy. */
+import { resolve } from 'node:path'
+import { expect, test } from 'vitest'
+import { adapterChange } from '../../../../src/engine/formats/change'
+import { openWeights } from '../../../../src/engine/formats/checkpoint-index'
+import { readPeft } from '../../../../src/engine/formats/peft'
+import golden from '../../../golden/change.json'
+import { diskFolder } from '../../../support/folder'
+
+const CASE = resolve(import.meta.dirname, '../../../golden/llama-gqa-tied')
+
+test('the change of every module is numpy’s norm of the formed matrix', async () => {
+  const base = await openWeights(diskFolder(CASE))
+  const adapter = await readPeft(diskFolder(resolve(CASE, 'adapter_init')))
+  const changes = await adapterChange(base, adapter)
+  const wanted = Object.entries(golden.modules)
+  expect(changes.length).toBe(wanted.length)
+  for (const [module, { change, weight }] of wanted) {
+    const found = changes.find(({ layer, target }) => module.includes(`.${layer}.`) && module.endsWith(`.${target}`))
+    expect(found?.change, module).toBeCloseTo(change, 5)
+    expect(found?.weight, module).toBeCloseTo(weight, 5)
+    expect(found?.ratio, module).toBeCloseTo(change / weight, 6)
+  }
+})
+
+test('DoRA is refused rather than measured wrongly', async () => {
+  const base = await openWeights(diskFolder(CASE))
+  const adapter = await readPeft(diskFolder(resolve(CASE, 'adapter_init')))
+  const dora = { ...adapter, config: { ...adapter.config, use_dora: true } }
+  await expect(adapterChange(base, dora)).rejects.toMatchObject({ code: 'adapter.unsupported' })
+})
