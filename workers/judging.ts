@@ -2,7 +2,7 @@
  * Judging in the page's worker: a run beside its base, its change layer by layer, and rehearsals of a job; what is found about a run
  * is kept on it. Refuses to train while a run does.
  */
-import { loadAdapter } from '../src/engine'
+import { loadAdapter, type Model } from '../src/engine'
 import { adapterChange } from '../src/engine/formats/change'
 import { openWeights } from '../src/engine/formats/checkpoint-index'
 import { judge, judgeRows, rehearse, type JudgeData, type Turn } from '../src/judge'
@@ -17,6 +17,7 @@ import * as storage from '../src/storage'
 import { adapterOf } from './adapters'
 import { encodeRows } from './run-job'
 import { modelSource, openDataset } from './sources'
+import { refuseOtherModel } from './unchanged'
 import type { Workshop } from './workshop'
 
 async function runOf(id: RunId): Promise<RunRecord> {
@@ -25,9 +26,15 @@ async function runOf(id: RunId): Promise<RunRecord> {
   throw new CodedError('run.missing', 'This run is no longer stored.', { where: id, fix: 'Go back to the list.' })
 }
 
-async function dataOf(id: DatasetId, mapping?: JudgeData['mapping']): Promise<JudgeData> {
-  const { record } = await openDataset(id)
-  return { open: async () => (await openDataset(id)).rows, mapping: mapping ?? record.mapping, name: record.name }
+async function dataOf(id: DatasetId): Promise<JudgeData> {
+  const { record, rows } = await openDataset(id)
+  return { open: () => rows, mapping: record.mapping, name: record.name, total: record.rows }
+}
+
+/** The rows of a run as they were when it was started. */
+async function ownData({ job, dataset }: RunRecord): Promise<JudgeData> {
+  const { record, rows } = await openDataset(job.data, dataset.revision ?? '')
+  return { open: () => rows, mapping: dataset.mapping, name: dataset.name, total: record.rows }
 }
 
 /** See EngineApi.judge. */
@@ -42,11 +49,12 @@ export async function judgeRun(
   const job = completeJob({ ...run.job })
   const own = request.datasetId === null
   const data = own
-    ? await (job.evalData ? dataOf(job.evalData) : dataOf(job.data, run.dataset.mapping))
+    ? await (job.evalData ? dataOf(job.evalData) : ownData(run))
     : await dataOf(request.datasetId as DatasetId)
+  await refuseOtherModel(workshop, run)
   onProgress({ stage: 'Opening the device', done: 0, total: 0, unit: 'items' })
-  return workshop.withModel(run.model.id, onProgress, async (model) => {
-    const turn: Turn = (work) => workshop.alone(work)
+  const work = async (model: Model) => {
+    const turn: Turn = (piece) => workshop.alone(piece)
     const peft = await adapterOf(run.id, request.checkpoint, model.record.name)
     const choice = { heldBack: own && !job.evalData, limit: request.rows, shots: request.shots }
     const chosen = await judgeRows(data, model, job, choice, signal)
@@ -65,7 +73,8 @@ export async function judgeRun(
     } finally {
       adapter.dispose()
     }
-  })
+  }
+  return workshop.withModel(run.model.id, onProgress, work, job.quantization)
 }
 
 function rowsOf(own: boolean, heldBack: boolean): Judgement['rows'] {
@@ -103,10 +112,11 @@ export async function rehearseJob(
   const { record: dataset } = await openDataset(job.data)
   onProgress({ stage: 'Opening the device', done: 0, total: 0, unit: 'items' })
   await workshop.device(job.backend)
-  return workshop.withModel(job.model, onProgress, async (model) => {
+  const work = async (model: Model) => {
     const rows = await encodeRows({ job, dataset }, model, onProgress, signal)
     const initAdapter = job.initAdapter ? await adapterOf(job.initAdapter, 'best', model.record.name) : undefined
-    const turn: Turn = (work) => workshop.alone(work)
+    const turn: Turn = (piece) => workshop.alone(piece)
     return rehearse({ kind, model, job, rows, initAdapter, turn, onStep, onProgress, signal })
-  })
+  }
+  return workshop.withModel(job.model, onProgress, work, job.quantization)
 }

@@ -1,7 +1,7 @@
 /**
  * Text and turns to the tokens that a model is asked to go on from. Refuses to truncate.
  */
-import { encodePrompt, encodeRendered } from '../src/data'
+import { encodePrompt, encodeRendered, type Example } from '../src/data'
 import type { Model } from '../src/engine'
 import type { Job } from '../src/shared/job'
 import type { ChatMessage, EncodedRow, Mapping } from '../src/shared/records'
@@ -13,12 +13,17 @@ const OPENING = 12
  * The tokens of a prompt. Turns go through the model's chat template, which ends where the answer begins; a single
  * question to a tuned model is put in the very form in which its training rows asked.
  */
-export function promptIds(model: Model, prompt: string | ChatMessage[], mapping?: Mapping): number[] {
+export function promptIds(
+  model: Model,
+  prompt: string | ChatMessage[],
+  mapping?: Mapping,
+  shots: readonly Example[] = [],
+): number[] {
   const { tokenizer, chatTemplate } = model
   if (typeof prompt === 'string') return tokenizer.encode(prompt)
   const [only] = prompt
   if (mapping && only?.role === 'user' && prompt.length === 1) {
-    return encodePrompt(only.content, mapping, tokenizer, chatTemplate)
+    return encodePrompt(only.content, mapping, tokenizer, chatTemplate, shots)
   }
   const text = chatTemplate.render(prompt, { addGenerationPrompt: true })
   return encodeRendered(text, tokenizer, chatTemplate)

@@ -192,7 +192,7 @@ export const COMMANDS: Record<CommandName, Command> = {
     summary: 'Measures the loss on a dataset, row by row; with an adapter, base beside tuned, with answers and scores.',
     needs: ['model', 'data'],
     options: ['adapter', 'answers', 'shots', 'pattern', 'held-back', 'no-probe', 'json'],
-    settings: ['model', 'quantization', 'data', 'trainOn', 'maxLength', 'evalFraction', 'seed', 'backend'],
+    settings: ['model', 'quantization', 'data', 'trainOn', 'maxLength', ...SPLIT, 'backend'],
   },
   export: {
     summary: 'Writes an adapter, or the model with it, for other tools, and checks what it wrote.',

@@ -2,7 +2,7 @@
  * A few real steps before a run: their time, a small run on a twentieth of the rows, or a sweep over learning rates. Refuses to keep the
  * adapter that it trains.
  */
-import { createBatches, type Prepared } from '../data'
+import { batchesOf, type Prepared } from '../data'
 import { createSession, deviceBytes, evaluate, totalSteps, type Model } from '../engine'
 import type { PeftAdapter } from '../engine/formats/peft'
 import { rangeIsOver, rangeRate, suggestRate } from '../insight/rehearsal'
@@ -15,7 +15,7 @@ export interface RehearseInput {
   kind: RehearsalKind
   model: Model
   job: Job
-  rows: Pick<Prepared, 'train' | 'eval'>
+  rows: Pick<Prepared, 'train' | 'eval' | 'mixed'>
   initAdapter?: PeftAdapter | undefined
   turn: Turn
   onStep?: (step: RehearsalStep) => void
@@ -43,12 +43,11 @@ export async function rehearse(input: RehearseInput): Promise<Rehearsal> {
   const count = STEPS[kind]
   const train = kind === 'smoke' ? someOf(rows.train, job) : rows.train
   const total = totalSteps(job, rows.train.length)
-  const { batchSize, shuffle, seed } = job
   const session = await turn(() =>
     createSession({
       model,
       job: { ...job, steps: count, warmupSteps: kind === 'smoke' ? Math.min(2, job.warmupSteps) : 0 },
-      batches: createBatches(train, { batchSize, shuffle, seed }),
+      batches: batchesOf({ ...rows, train }, job),
       evalRows: [],
       samplePrompt: null,
       ...(input.initAdapter ? { initAdapter: input.initAdapter } : {}),

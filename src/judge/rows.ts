@@ -33,6 +33,8 @@ export interface JudgeData {
   open(): RowSource | Promise<RowSource>
   mapping: Mapping
   name: string
+  /** How many rows there are. */
+  total: number
 }
 
 export interface RowChoice {
@@ -60,14 +62,14 @@ export interface ChosenRows {
 export async function judgeRows(
   data: JudgeData,
   model: Model,
-  job: Pick<Job, 'maxLength' | 'trainOn' | 'evalFraction' | 'seed'>,
+  job: Job,
   choice: RowChoice,
   signal?: AbortSignal,
 ): Promise<ChosenRows> {
   const mapping = asSupervised(data.mapping)
   const split = choice.heldBack ? job : { ...job, evalFraction: 0 }
   const { tokenizer, chatTemplate } = model
-  const sides = await prepare(await data.open(), mapping, tokenizer, chatTemplate, split, { signal })
+  const sides = await prepare(await data.open(), mapping, tokenizer, chatTemplate, split, { total: data.total, signal })
   const heldBack = choice.heldBack && sides.eval.length > 0
   const wanted = spread(heldBack ? sides.eval : sides.train, choice.limit)
   const shotRows = choice.shots > 0 ? spread(sides.train, choice.shots + 1) : []
@@ -90,10 +92,11 @@ export async function judgeRows(
 
 function judgeRow(encoded: EncodedRow, example: Example, shots: readonly Example[], model: Model): JudgeRow {
   const { prompt, answer } = partsOf(example)
+  const only = example.kind === 'chat' && example.messages.length === 2 ? example.messages[0] : undefined
   const asked = askFor(example, model)
   return {
     encoded,
-    prompt,
+    prompt: only?.role === 'user' ? only.content : prompt,
     wanted: answer,
     ask: asked?.ids ?? null,
     askWithShots: asked && shots.length > 0 ? (askFor(withShots(shots, example), model)?.ids ?? null) : null,

@@ -72,6 +72,8 @@ export interface GenerateRequest extends Sampling {
   strength: number
   /** Plain text, or turns for the model's chat template. */
   prompt: string | ChatMessage[]
+  /** Examples of the run's dataset that come before a single question; none where left out. */
+  shots?: number
 }
 /** New text since the last call; never half a character. */
 export type OnText = (delta: string) => void

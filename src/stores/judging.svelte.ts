@@ -11,7 +11,7 @@ import { draft } from './draft.svelte'
 import { runs } from './runs.svelte'
 import { training } from './training.svelte'
 
-export { smoothed } from '../insight/rehearsal'
+export { rateText, smoothed } from '../insight/rehearsal'
 export {
   forgettingVerdict,
   judgementVerdict,

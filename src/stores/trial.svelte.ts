@@ -2,10 +2,13 @@
 import { engine } from '../client'
 import { toReport, type ErrorReport } from '../shared/errors'
 import { DEFAULT_SAMPLING, type GenerateRequest, type GenerateResult, type Sampling } from '../shared/protocol'
+import type { Vote } from '../shared/judgement'
 import type { CheckpointKind, RunId, RunRecord } from '../shared/records'
+import { updateRun } from '../storage'
 import { models } from './models.svelte'
 import { readPreference, writePreference } from './preferences'
 import { hasAdapter, runs } from './runs.svelte'
+import { training } from './training.svelte'
 
 /** One side's answer as it comes in. */
 export class Answer {
@@ -36,6 +39,10 @@ export class Answer {
   }
 }
 
+type Side = 'base' | 'tuned'
+const SIDES: readonly Side[] = ['base', 'tuned']
+const SHOTS = 3
+
 class Trial {
   prompt = $state(readPreference('prompt', ''))
   sampling = $state<Sampling>({ ...DEFAULT_SAMPLING, ...readPreference<Partial<Sampling>>('sampling', {}) })
@@ -44,6 +51,14 @@ class Trial {
   kind = $state<CheckpointKind>('best')
   /** Whether a prompt goes through the model's chat template. */
   asChat = $state<boolean | null>(null)
+  /** Whether the answers come in a random order without names, to be voted on. */
+  blind = $state(readPreference('blind', false))
+  /** Whether the base has three examples in its prompt. */
+  shots = $state(false)
+  /** Which side stands where. */
+  order = $state.raw<readonly Side[]>(SIDES)
+  /** Whether the names of these answers are still hidden. */
+  hidden = $state(false)
   /** The prompt that the answers below answer. */
   answered = $state('')
   readonly base = new Answer()
@@ -91,11 +106,28 @@ class Trial {
       prompt: this.chat ? [{ role: 'user', content: prompt }] : prompt,
     }
     this.tuned.clear()
+    this.hidden = this.blind && run !== null
+    this.order = this.hidden && crypto.getRandomValues(new Uint8Array(1))[0]! % 2 === 1 ? [...SIDES].reverse() : SIDES
+    writePreference('blind', this.blind)
     await Promise.all([
       // At strength 0 an adapter is the base model; with the run, both sides get the same tokens.
-      this.base.stream({ ...request, runId: run?.id ?? null, strength: 0 }),
+      this.base.stream({ ...request, runId: run?.id ?? null, strength: 0, ...(this.shots ? { shots: SHOTS } : {}) }),
       ...(run ? [this.tuned.stream({ ...request, runId: run.id, strength: this.strength })] : []),
     ])
+  }
+
+  /** Whether there are two whole answers whose names are hidden. */
+  votable = $derived(this.hidden && !this.busy && this.base.result !== null && this.tuned.result !== null)
+
+  /** Keeps a vote on the run, and shows which answer was whose. */
+  async vote(place: number | null): Promise<void> {
+    const { run, answered } = this
+    if (!run || !this.votable) return
+    this.hidden = false
+    const winner = place === null ? 'tie' : (this.order[place] ?? 'tie')
+    const vote: Vote = { at: Date.now(), prompt: answered.slice(0, 500), winner }
+    training.renew(await updateRun(run.id, ({ votes = [] }) => ({ votes: [...votes, vote] })))
+    await runs.refresh()
   }
 
   async cancel(): Promise<void> {

@@ -46,7 +46,7 @@ export async function evaluate(context: CommandContext): Promise<number> {
   const adapter = await loadAdapterFolder(model, options.adapter)
   // Nothing is cut off that the model can read.
   const job = completeJob({ maxLength: model.record.context, ...given })
-  const source = { open: () => data.rows, mapping: data.mapping, name: job.data }
+  const source = { open: () => data.rows, mapping: data.mapping, name: job.data, total: data.rows.length }
   const choice = { heldBack: options['held-back'] ?? false, limit: Infinity, shots: options.shots ?? 0 }
   const chosen = await judgeRows(source, model, job, choice, interrupt.signal)
   reportSkipped(job.data, chosen.skipped, output)

@@ -15,8 +15,7 @@ export function withShots(shots: readonly Example[], example: Example): Example 
     return { ...example, messages, trainFrom: lastAnswer(messages) }
   }
   if (example.kind !== 'pair') return example
-  const pairs = shots.filter((shot) => shot.kind === 'pair')
-  const text = pairs.map(({ prompt, completion }) => `${prompt}${completion}\n\n`).join('')
+  const text = textOf(shots)
   const chat = example.chat && withShots(shots, { kind: 'chat', messages: example.chat })
   return {
     ...example,
@@ -25,10 +24,16 @@ export function withShots(shots: readonly Example[], example: Example): Example 
   }
 }
 
-/** An example's turns without its system message. */
-function turnsOf(shot: Example): ChatMessage[] {
+/** An example's turns without its system message; none for running text. */
+export function turnsOf(shot: Example): ChatMessage[] {
   const messages = shot.kind === 'chat' ? shot.messages : shot.kind === 'pair' ? (shot.chat ?? []) : []
   return messages.filter(({ role }) => role !== 'system')
+}
+
+/** Prompts with their answers, each followed by an empty line. */
+export function textOf(shots: readonly Example[]): string {
+  const pairs = shots.filter((shot) => shot.kind === 'pair')
+  return pairs.map(({ prompt, completion }) => `${prompt}${completion}\n\n`).join('')
 }
 
 function lastAnswer(messages: readonly ChatMessage[]): number {
