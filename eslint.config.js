@@ -18,7 +18,7 @@ const MAY_IMPORT = {
   client: ['shared'],
   stores: ['client', 'shared', 'insight', 'storage'],
   ui: ['stores', 'shared'],
-  cli: ['shared', 'engine', 'data', 'insight', 'judge'],
+  cli: ['shared', 'engine', 'data', 'insight', 'judge', 'hub/dataset-file'],
 }
 
 /** Packages that belong to one room alone. */

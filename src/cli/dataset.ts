@@ -1,9 +1,12 @@
 /** A dataset file as rows with their mapping, and as tokens. Refuses rows that it cannot read, and says which. */
-import type { ImportedData } from '../data'
-import { importFile } from '../data'
+import { openAsBlob } from 'node:fs'
 import { join } from 'node:path'
+import type { DataFile, ImportedData } from '../data'
+import { importFiles } from '../data'
+import { zipFiles } from '../engine/formats/zip'
+import { datasetFile, isAddress } from '../hub/dataset-file'
 import { CodedError } from '../shared/errors'
-import { openStream } from './folder'
+import { exists, folderSource, isFolder, openStream } from './folder'
 import { ROOT } from './model-folder'
 import type { Output } from './output'
 
@@ -11,12 +14,13 @@ import type { Output } from './output'
 const LISTED = 5
 
 /**
- * Reads a file and recognises its format.
+ * Reads what `--data` names and recognises its format: a file, a zip or a folder of files, several with commas between them,
+ * `sample:NAME`, or the address of a file.
  * @throws CodedError of the `data.` and `file.` families; `data.empty` where not one row can be used.
  */
 export async function readDataset(path: string, output: Output, signal: AbortSignal): Promise<ImportedData> {
-  const source = await openStream(sampleFile(path) ?? path)
-  const data = await importFile(source, (progress) => output.progress(progress), signal)
+  const files = await dataFiles(path, signal)
+  const data = await importFiles(files, (progress) => output.progress(progress), signal)
   output.endBar()
   reportProblems(path, data, output)
   if (data.rows.length === 0) {
@@ -26,6 +30,30 @@ export async function readDataset(path: string, output: Output, signal: AbortSig
     })
   }
   return data
+}
+
+/** The files that a path, a list of paths, a sample's name or an address stands for. */
+async function dataFiles(given: string, signal: AbortSignal): Promise<DataFile[]> {
+  if (isAddress(given)) return [await datasetFile(given, { token: process.env.HF_TOKEN ?? '' }, signal)]
+  if (given.includes(',') && !(await exists(given))) {
+    const lists = await Promise.all(given.split(',').map((part) => dataFiles(part.trim(), signal)))
+    return lists.flat()
+  }
+  const path = sampleFile(given) ?? given
+  if (await isFolder(path)) {
+    const names = await (await folderSource(path)).list()
+    return Promise.all(names.map(({ name }) => oneFile(join(path, name))))
+  }
+  const file = await oneFile(path)
+  return /\.zip$/i.test(path) ? zipFiles(await openAsBlob(path)) : [file]
+}
+
+/** @throws CodedError `file.missing`, `file.unreadable` */
+async function oneFile(path: string): Promise<DataFile> {
+  const { name, size, stream } = await openStream(path)
+  await stream.cancel()
+  const blob = await openAsBlob(path)
+  return { name, size, open: () => blob.stream() }
 }
 
 /** The file of `sample:NAME`, a dataset that comes with Finetab. */

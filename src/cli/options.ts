@@ -236,7 +236,7 @@ export const COMMANDS: Record<CommandName, Command> = {
 /** What stands for a setting's value in help texts. */
 export const SETTING_VALUES: Partial<Record<SettingKey, string>> = {
   model: 'DIR|FILE.gguf|NAME',
-  data: 'FILE',
-  evalData: 'FILE',
+  data: 'FILE|DIR|URL',
+  evalData: 'FILE|DIR|URL',
   initAdapter: 'DIR',
 }

@@ -2,6 +2,7 @@
 export type * from './types'
 export type { RowSink } from './import/collector'
 export { importFile, importText } from './import/file'
+export { importFiles } from './import/files'
 export { asSupervised, FORMATS, formatInfo } from './formats/roles'
 export type { FormatInfo, RoleInfo } from './formats/roles'
 export { fingerprint } from './hash'

@@ -18,6 +18,15 @@ export interface ImportSource {
   size: number
 }
 
+/** A file that can be read from its start more than once. */
+export interface DataFile {
+  /** Its name, with its folders where it has some. */
+  name: string
+  /** Bytes; 0 where it is not known. */
+  size: number
+  open(): ReadableStream<Uint8Array>
+}
+
 /** A file's rows, what was set aside, and what the rows are taken for. */
 export interface ImportedData {
   kind: FileKind

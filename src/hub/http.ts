@@ -88,6 +88,19 @@ export class Http {
     return result
   }
 
+  /** Bytes of a file. @throws CodedError `hub.request` where the server does not tell. */
+  async size(url: URL, signal?: AbortSignal): Promise<number> {
+    return this.#retry(url, signal, async (attempt) => {
+      const response = await this.#fetch(url, { range: 'bytes=0-0' }, attempt)
+      const { status, headers } = response
+      await response.body?.cancel().catch(() => {})
+      const told =
+        status === 206 ? /\/(\d+)$/.exec(headers.get('content-range') ?? '')?.[1] : headers.get('content-length')
+      if (told) return Number(told)
+      throw failure(url, 'The server does not tell how large the file is.', 'Download the file and choose it here.')
+    })
+  }
+
   async #retry<T>(url: URL, signal: AbortSignal | undefined, attempt: (signal: AbortSignal) => Promise<T>): Promise<T> {
     for (let tried = 1; ; tried++) {
       const stop = new AbortController()

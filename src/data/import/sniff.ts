@@ -18,7 +18,6 @@ const BY_NAME: Record<string, FileKind> = {
 }
 
 const MAGIC: [string, number[], string][] = [
-  ['a zip archive', [0x50, 0x4b, 0x03, 0x04], 'Unpack it and choose the files inside.'],
   ['a PDF', [0x25, 0x50, 0x44, 0x46], 'Save its text as a .txt file.'],
   ['an old Office file', [0xd0, 0xcf, 0x11, 0xe0], 'Save it as CSV or text.'],
   ['a picture', [0x89, 0x50, 0x4e, 0x47], 'Choose a file with text.'],
@@ -36,6 +35,11 @@ export function isParquet(bytes: Uint8Array): boolean {
   return bytes[0] === 0x50 && bytes[1] === 0x41 && bytes[2] === 0x52 && bytes[3] === 0x31
 }
 
+/** Whether bytes begin a zip archive; office files are such archives too. */
+export function isZip(bytes: Uint8Array): boolean {
+  return bytes[0] === 0x50 && bytes[1] === 0x4b && bytes[2] === 0x03 && bytes[3] === 0x04
+}
+
 /** Whether bytes begin a gzip stream. */
 export function isGzip(bytes: Uint8Array): boolean {
   return bytes[0] === 0x1f && bytes[1] === 0x8b
@@ -43,6 +47,17 @@ export function isGzip(bytes: Uint8Array): boolean {
 
 /** @throws CodedError `file.unreadable` for files that are known not to hold rows. */
 export function refuseKnown(name: string, bytes: Uint8Array): void {
+  if (isZip(bytes)) {
+    const office = /\.(xlsx|docx|odt|ods|pptx)$/i.exec(name)?.[1]
+    throw new CodedError(
+      'file.unreadable',
+      `This is ${office ? `an office file (${office})` : 'a zip archive inside another file'}, not a dataset.`,
+      {
+        where: name,
+        fix: office ? 'Save it as CSV or text.' : 'Unpack it and choose the files inside.',
+      },
+    )
+  }
   for (const [what, magic, fix] of MAGIC) {
     if (magic.every((byte, i) => bytes[i] === byte)) {
       throw new CodedError('file.unreadable', `This is ${what}, not a dataset.`, { where: name, fix })

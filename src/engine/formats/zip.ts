@@ -15,6 +15,9 @@ export interface ZipLimits {
 }
 export const ZIP_LIMITS: ZipLimits = { total: 4 * 2 ** 30, ratio: 200, files: 10_000 }
 
+/** What unpacking may cost where it is not kept in memory. */
+const STREAM_LIMITS: ZipLimits = { ...ZIP_LIMITS, total: 64 * 2 ** 30 }
+
 interface Entry {
   name: string
   /** 0 stored, 8 deflated. */
@@ -66,6 +69,27 @@ export async function readZip(zip: Uint8Array | Blob, limits: ZipLimits = ZIP_LI
       return (await whole).slice(start, end)
     },
   }
+}
+
+/** A file of an archive, unpacked as it is read. */
+export interface ZipFile {
+  name: string
+  size: number
+  open(): ReadableStream<Uint8Array>
+}
+
+/**
+ * The files of an archive as streams, so that one larger than memory can be read; each is checked when it ends.
+ * Throws CodedError as {@link readZip} does; so do the streams.
+ */
+export async function zipFiles(blob: Blob, limits: ZipLimits = STREAM_LIMITS): Promise<ZipFile[]> {
+  const entries = await readDirectory(blob, limits)
+  checkSizes(entries, blob.size, limits)
+  return [...entries.values()].map((entry) => ({
+    name: entry.name,
+    size: entry.size,
+    open: () => unpackStream(blob, entry),
+  }))
 }
 
 /** The same folder seen from the place where `file` is: zips often hold one folder. The shallowest place wins. */
@@ -202,12 +226,48 @@ function checkSizes(entries: ReadonlyMap<string, Entry>, size: number, limits: Z
   if (total > limits.total) throw tooLarge(`The zip would unpack to ${(total / 2 ** 30).toFixed(1)} GiB.`)
 }
 
-async function unpack(blob: Blob, entry: Entry): Promise<Uint8Array> {
+/** The packed bytes of a file. */
+async function packedBytes(blob: Blob, entry: Entry): Promise<Blob> {
   const local = await view(blob, entry.at, entry.at + 30)
   if (local.getUint32(0, true) !== 0x04034b50) throw damaged('A file in the zip is damaged.', entry.name)
   const start = entry.at + 30 + local.getUint16(26, true) + local.getUint16(28, true)
   if (start + entry.packed > blob.size) throw damaged('The zip ends too early.', entry.name)
-  const packed = blob.slice(start, start + entry.packed)
+  return blob.slice(start, start + entry.packed)
+}
+
+function unpackStream(blob: Blob, entry: Entry): ReadableStream<Uint8Array> {
+  let reader: ReadableStreamDefaultReader<Uint8Array> | undefined
+  let crc = 0
+  let size = 0
+  const open = async () => {
+    const packed = (await packedBytes(blob, entry)).stream()
+    return (entry.method === 0 ? packed : packed.pipeThrough(new DecompressionStream('deflate-raw'))).getReader()
+  }
+  return new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      try {
+        reader ??= await open()
+        const { done, value } = await reader.read()
+        if (done) {
+          if (size !== entry.size || crc !== entry.crc) throw damaged('A file in the zip is damaged.', entry.name)
+          return controller.close()
+        }
+        size += value.length
+        if (size > entry.size) throw tooLarge('A file unpacks to more than the zip says.', entry.name)
+        crc = crc32(value, crc)
+        controller.enqueue(value)
+      } catch (cause) {
+        controller.error(
+          cause instanceof CodedError ? cause : damaged('A file in the zip is damaged.', entry.name, cause),
+        )
+      }
+    },
+    cancel: (reason) => reader?.cancel(reason),
+  })
+}
+
+async function unpack(blob: Blob, entry: Entry): Promise<Uint8Array> {
+  const packed = await packedBytes(blob, entry)
   const bytes = entry.method === 0 ? new Uint8Array(await packed.arrayBuffer()) : await inflate(packed, entry)
   if (crc32(bytes) !== entry.crc) throw damaged('A file in the zip is damaged.', entry.name)
   return bytes
@@ -237,13 +297,13 @@ async function inflate(packed: Blob, entry: Entry): Promise<Uint8Array> {
 
 let crcTable: Uint32Array | null = null
 
-/** The checksum of zip files (CRC-32). */
-export function crc32(bytes: Uint8Array): number {
+/** The checksum of zip files (CRC-32). @param before that of the bytes that come before. */
+export function crc32(bytes: Uint8Array, before = 0): number {
   crcTable ??= Uint32Array.from({ length: 256 }, (_, n) => {
     for (let bit = 0; bit < 8; bit++) n = n & 1 ? (n >>> 1) ^ 0xedb88320 : n >>> 1
     return n
   })
-  let crc = ~0
+  let crc = ~before
   for (let i = 0; i < bytes.length; i++) crc = (crc >>> 8) ^ (crcTable[(crc ^ (bytes[i] as number)) & 0xff] as number)
   return ~crc >>> 0
 }

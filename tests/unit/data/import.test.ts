@@ -220,9 +220,10 @@ describe('bytes', () => {
       expect(await refusal(importBytes('a.jsonl', content))).toMatchObject({ code: 'data.empty' })
     expect(await refusal(importBytes('a.csv', ''))).toMatchObject({ code: 'data.empty' })
     expect(await refusal(importBytes('a.json', '[]'))).toMatchObject({ code: 'data.empty' })
-    expect(await refusal(importBytes('a.zip', new Uint8Array([0x50, 0x4b, 3, 4, 0])))).toMatchObject({
-      code: 'file.unreadable',
-    })
+    for (const name of ['a.zip', 'a.xlsx'])
+      expect(await refusal(importBytes(name, new Uint8Array([0x50, 0x4b, 3, 4, 0])))).toMatchObject({
+        code: 'file.unreadable',
+      })
     expect(await refusal(importBytes('a.parquet', 'PAR1 but no more'))).toMatchObject({ code: 'file.unreadable' })
   })
 
