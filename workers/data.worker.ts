@@ -20,6 +20,7 @@ import {
   type RawRow,
   type Step,
   type StepHistory,
+  type SteppedRows,
 } from '../src/data'
 import { loadChatTemplate, type ChatTemplate } from '../src/engine/tokenizer/chat-template'
 import { loadTokenizer, type Tokenizer } from '../src/engine/tokenizer'
@@ -33,8 +34,12 @@ import { exportRows, findingsByRow, queryRows, tableRows } from './table'
 
 /** Rows that are looked through first where there are many, so that the first answer is fast. */
 const FIRST = 2000
+/** Rows that background work reads at once. */
+const STRETCH = 1024
 
 let importing: AbortController | null = null
+let searching: AbortController | null = null
+const waitedFor = new Set<Promise<void>>()
 let counting: AbortController | null = null
 let auditing: AbortController | null = null
 let audited: { id: DatasetId; revision: string; byRow: Map<number, Finding[]> } | null = null
@@ -102,7 +107,11 @@ const api: DataApi = {
     const { tokenizer, template } = await openReader(modelId)
     const { rows } = await opened(datasetId)
     const options = { maxLength, trainOn, ...split }
-    return datasetStats(rows, mapping, tokenizer, template, options, { total: rows.count, onProgress, signal })
+    return datasetStats(politely(rows), mapping, tokenizer, template, options, {
+      total: rows.count,
+      onProgress,
+      signal,
+    })
   },
 
   steps: listSteps,
@@ -143,7 +152,7 @@ const api: DataApi = {
       return report
     }
     if (rows.count > 2 * FIRST) onPart(summaryOf(await look(await rows.slice(0, FIRST), FIRST), false))
-    return summaryOf(await look(rows, rows.count), true)
+    return summaryOf(await look(politely(rows), rows.count), true)
   },
 
   async cancelAudit() {
@@ -151,12 +160,17 @@ const api: DataApi = {
   },
 
   async query(query, onProgress) {
+    searching?.abort()
+    const { signal } = (searching = new AbortController())
     const { rows } = await opened(query.datasetId)
-    return queryRows(rows, query, await findingsOf(query.datasetId), onProgress)
+    const findings = await findingsOf(query.datasetId)
+    return first(() => queryRows(rows, query, findings, onProgress, signal))
   },
 
   async tableRows(id, positions) {
-    return tableRows((await opened(id)).rows, positions, await findingsOf(id))
+    const { rows } = await opened(id)
+    const findings = await findingsOf(id)
+    return first(() => tableRows(rows, positions, findings))
   },
 
   async wholeRow(id, position) {
@@ -168,6 +182,25 @@ const api: DataApi = {
   async exportRows(id, request, onProgress) {
     return exportRows((await opened(id)).rows, request, onProgress)
   },
+}
+
+/** Work that a person waits for goes before what is counted in the background. */
+async function first<T>(work: () => Promise<T>): Promise<T> {
+  const done = work()
+  const entry = done.then(
+    () => void waitedFor.delete(entry),
+    () => void waitedFor.delete(entry),
+  )
+  waitedFor.add(entry)
+  return done
+}
+
+/** Rows for work in the background, which rests while a person waits for something. */
+async function* politely(rows: SteppedRows): AsyncGenerator<RawRow> {
+  for (let from = 0; from < rows.count; from += STRETCH) {
+    while (waitedFor.size > 0) await Promise.all(waitedFor)
+    yield* await rows.slice(from, from + STRETCH)
+  }
 }
 
 /** A dataset after its steps; the last one is kept. */

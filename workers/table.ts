@@ -13,7 +13,7 @@ import {
   type RowFile,
   type SteppedRows,
 } from '../src/data'
-import { toReport } from '../src/shared/errors'
+import { CodedError, toReport } from '../src/shared/errors'
 import type { OnProgress } from '../src/shared/files'
 import type { RowExport, RowExportResult, RowQuery, TableRow } from '../src/shared/protocol'
 import type { Mapping } from '../src/shared/records'
@@ -59,6 +59,7 @@ export async function queryRows(
   { search, finding, order }: RowQuery,
   findings: ReadonlyMap<number, readonly Finding[]>,
   onProgress: OnProgress,
+  signal: AbortSignal,
 ): Promise<Uint32Array | null> {
   const wanted = search.trim().toLowerCase()
   if (wanted === '' && finding === null && order === 'file') return null
@@ -75,7 +76,9 @@ export async function queryRows(
       kept.push(position)
       lengths.push(prompt.length + answer.length)
     }
-    if (++done % REPORT === 0) onProgress({ stage: 'Searching', done, total: rows.count, unit: 'rows' })
+    if (++done % REPORT !== 0) continue
+    if (signal.aborted) throw new CodedError('cancelled', 'Another search was begun.')
+    onProgress({ stage: 'Searching', done, total: rows.count, unit: 'rows' })
   }
   if (order === 'file') return Uint32Array.from(kept)
   const sign = order === 'longest' ? -1 : 1

@@ -25,6 +25,9 @@ class Preview {
   stats = $state.raw<DatasetStats | null>(null)
   counting = $state.raw<Progress | null>(null)
   error = $state.raw<ErrorReport | null>(null)
+  #settledKey = $state('')
+  /** Whether what is asked for now was counted, whatever came of it. */
+  settled = $derived(this.#settledKey === JSON.stringify(this.request))
   forecast = $state.raw<MemoryForecast | null>(null)
   readonly #rows = new SvelteMap<number, PreviewRow>()
   readonly #asked = new Set<number>()
@@ -62,6 +65,7 @@ class Preview {
     this.error = null
     if (!wanted) {
       this.stats = null
+      this.#settledKey = key
       return
     }
     this.counting = { stage: 'Counting tokens', done: 0, total: 0, unit: 'rows' }
@@ -76,7 +80,10 @@ class Preview {
         this.stats = null
       }
     } finally {
-      if (this.#key === key) this.counting = null
+      if (this.#key === key) {
+        this.counting = null
+        this.#settledKey = key
+      }
     }
   }
 
