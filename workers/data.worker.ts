@@ -221,9 +221,9 @@ async function findingsOf(id: DatasetId): Promise<Map<number, Finding[]>> {
 }
 
 async function auditOptions(request: AuditRequest): Promise<AuditOptions> {
-  const { maxLength, trainOn, evalFraction, seed, batchSize, modelId } = request
+  const { datasetId: _id, revision: _revision, modelId, ...settings } = request
   const model = modelId === null ? {} : { model: await openReader(modelId) }
-  return { maxLength, trainOn, evalFraction, seed, batchSize, ...model }
+  return { ...settings, ...model }
 }
 
 function summaryOf({ findings: _findings, ...report }: AuditReport, complete: boolean): AuditSummary {

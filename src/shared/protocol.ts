@@ -211,16 +211,17 @@ export interface PreviewRequest {
   revision: string
 }
 
+/** Which rows are held back for validation. */
+export type SplitRequest = Pick<Job, 'evalFraction' | 'evalSplit' | 'splitBy' | 'seed'>
+
 /** What an audit needs to know beside the rows. */
-export interface AuditRequest {
+export interface AuditRequest extends SplitRequest {
   datasetId: DatasetId
   revision: string
   /** Without a model, what depends on tokens is left out. */
   modelId: ModelId | null
   maxLength: number
   trainOn: Job['trainOn']
-  evalFraction: number
-  seed: number
   batchSize: number
 }
 /** An audit without its findings, which stay in the worker. */
@@ -289,11 +290,7 @@ export interface DataApi {
   problems(id: DatasetId): Promise<RowProblem[]>
   /** Rows in tokens, at any positions. */
   preview(request: PreviewRequest, positions: readonly number[]): Promise<PreviewRow[]>
-  stats(
-    request: PreviewRequest,
-    split: { evalFraction: number; seed: number },
-    onProgress: OnProgress,
-  ): Promise<DatasetStats>
+  stats(request: PreviewRequest, split: SplitRequest, onProgress: OnProgress): Promise<DatasetStats>
   steps(id: DatasetId): Promise<StepList>
   /** Changes the steps and works out what they come to; an audit under way is ended. */
   changeSteps(request: AuditRequest, change: StepChange, onProgress: OnProgress): Promise<StepList>

@@ -6,7 +6,7 @@ import { SvelteMap } from 'svelte/reactivity'
 import { data, engine } from '../client'
 import { toReport, type ErrorReport } from '../shared/errors'
 import type { Progress } from '../shared/files'
-import type { PreviewRequest } from '../shared/protocol'
+import type { PreviewRequest, SplitRequest } from '../shared/protocol'
 import type { DatasetStats, MemoryForecast, PreviewRow } from '../shared/records'
 import { datasets } from './datasets.svelte'
 import { device } from './device.svelte'
@@ -18,7 +18,7 @@ const KEPT = 1024
 
 interface StatsRequest {
   request: PreviewRequest
-  split: { evalFraction: number; seed: number }
+  split: SplitRequest
 }
 
 class Preview {
@@ -26,8 +26,6 @@ class Preview {
   counting = $state.raw<Progress | null>(null)
   error = $state.raw<ErrorReport | null>(null)
   #settledKey = $state('')
-  /** Whether what is asked for now was counted, whatever came of it. */
-  settled = $derived(this.#settledKey === JSON.stringify(this.request))
   forecast = $state.raw<MemoryForecast | null>(null)
   readonly #rows = new SvelteMap<number, PreviewRow>()
   readonly #asked = new Set<number>()
@@ -39,15 +37,18 @@ class Preview {
     const dataset = datasets.chosen
     const model = models.chosen
     if (!dataset || !model || dataset.mapping.format === 'unknown') return null
-    const { maxLength, trainOn, evalFraction, seed } = draft.job
+    const { maxLength, trainOn, evalFraction, evalSplit, splitBy, seed } = draft.job
     return {
       request: {
         ...{ datasetId: dataset.id, revision: dataset.revision ?? '', mapping: dataset.mapping },
         ...{ modelId: model.id, maxLength, trainOn },
       },
-      split: { evalFraction, seed },
+      split: { evalFraction, evalSplit, splitBy, seed },
     }
   })
+
+  /** Whether what is asked for now was counted, whatever came of it. */
+  settled = $derived(this.#settledKey === JSON.stringify(this.request))
 
   /** The length that the memory forecast plans with: the longest row as it will be cut. */
   rowLength = $derived(this.stats ? Math.min(this.stats.lengths.max, draft.job.maxLength) : draft.job.maxLength)

@@ -21,10 +21,10 @@ class Review {
   anyRequest = $derived.by<AuditRequest | null>(() => {
     const dataset = datasets.chosen
     if (!dataset || !models.loaded) return null
-    const { maxLength, trainOn, evalFraction, seed, batchSize } = draft.job
+    const { maxLength, trainOn, evalFraction, evalSplit, splitBy, seed, batchSize } = draft.job
     return {
       ...{ datasetId: dataset.id, revision: dataset.revision ?? '', modelId: models.chosen?.id ?? null },
-      ...{ maxLength, trainOn, evalFraction, seed, batchSize },
+      ...{ maxLength, trainOn, evalFraction, evalSplit, splitBy, seed, batchSize },
     }
   })
   /** What is to be looked through; null until it is known what the rows are. */

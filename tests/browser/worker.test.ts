@@ -503,7 +503,11 @@ describe('a dataset', () => {
     expect(rows.map(({ index }) => index)).toEqual([3, 4, 5])
     const trained = rows[0]?.tokens.filter((token) => token.trained && !token.special).map(({ text }) => text)
     expect(trained?.join('')).toBe('abc'.repeat(4))
-    const stats = await data().stats(request, { evalFraction: 0.2, seed: 42 }, () => {})
+    const stats = await data().stats(
+      request,
+      { evalFraction: 0.2, evalSplit: 'random', splitBy: '', seed: 42 },
+      () => {},
+    )
     expect(stats).toMatchObject({ rows: 40, trainRows: 32, evalRows: 8 })
     await data().renameDataset(dataset.id, 'Renamed')
     expect((await data().listDatasets()).find(({ id }) => id === dataset.id)).toMatchObject({
