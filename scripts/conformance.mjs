@@ -1,5 +1,5 @@
 /**
- * `npm run conformance`: trains with the command line, then has real PEFT, transformers and gguf check what came out. Refuses to
+ * `npm run conformance`: trains with the command line, then has real PEFT, transformers, gguf, TRL and Ray check what came out. Refuses to
  * count as passed what it could not run: that is skipped, with the reason. Exits with 1 where a check fails.
  */
 import { spawnSync } from 'node:child_process'
@@ -72,6 +72,7 @@ function runAll() {
   writeFileSync(file, JSON.stringify({ tuned, bundled: logits }))
   check(found.python, 'check.py', file)
   checkFormats(found.python)
+  checkHandoff(found.python, subject)
 }
 
 /** Runs a script of real Python tools; each JSON line it prints is a check. */
@@ -85,6 +86,23 @@ function check(python, script, ...args) {
   for (const { name, status, detail } of found) record(name, status, detail)
   if (run.status !== 0 || found.length === 0)
     record(script, 'failed', run.stderr.trim().split('\n').slice(-5).join('\n') || 'it checked nothing')
+}
+
+/** The same job for other trainers, plain and with as much switched on as they know, built by TRL, PEFT, transformers and Ray. */
+function checkHandoff(python, { model, data }) {
+  const chats = join(work, 'handoff.jsonl')
+  const rows = CHATS.map((turns) => ({ messages: turns.map(([role, content]) => ({ role, content })) }))
+  writeFileSync(chats, rows.map((row) => `${JSON.stringify(row)}\n`).join(''))
+  const [plain, full] = [join(work, 'handoff-plain'), join(work, 'handoff-full')]
+  const more =
+    '--quantization nf4 --schedule wsd --steps 50 --warmup-ratio 0.1 --optimizer lion --ema 0.9 --neftune 5 --packing --train-on all --no-shuffle'
+  try {
+    finetab('handoff', '--model', model, '--data', data, '--out', plain)
+    finetab('handoff', '--model', model, '--data', chats, '--eval-data', chats, '--out', full, ...more.split(' '))
+    check(python, 'handoff_check.py', plain, full)
+  } catch (error) {
+    record('handoff', 'failed', error.message)
+  }
 }
 
 /** Every export format of every tiny model of the golden numbers, written here and read by PEFT, transformers and gguf. */

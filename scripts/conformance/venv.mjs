@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 
-const NEEDED = 'import torch, transformers, peft, safetensors, tokenizers, gguf'
+const NEEDED = 'import torch, transformers, peft, safetensors, tokenizers, gguf, trl, datasets, ray.tune, yaml'
 /** Wheels of torch are large; a slow line still gets them in this time. */
 const INSTALL_LIMIT = 20 * 60_000
 

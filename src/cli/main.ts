@@ -14,6 +14,7 @@ const RUN: Record<CommandName, (context: CommandContext) => Promise<number>> = {
   generate: async (context) => (await import('./commands/generate')).generate(context),
   evaluate: async (context) => (await import('./commands/evaluate')).evaluate(context),
   export: async (context) => (await import('./commands/export')).exportAdapter(context),
+  handoff: async (context) => (await import('./commands/handoff')).handoff(context),
   inspect: async (context) => (await import('./commands/inspect')).inspect(context),
   'data inspect': async (context) => (await import('./commands/data-inspect')).dataInspect(context),
   'data audit': async (context) => (await import('./commands/data-audit')).dataAudit(context),

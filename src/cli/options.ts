@@ -13,6 +13,7 @@ export type CommandName =
   | 'generate'
   | 'evaluate'
   | 'export'
+  | 'handoff'
   | 'inspect'
   | 'data inspect'
   | 'data audit'
@@ -224,6 +225,12 @@ export const COMMANDS: Record<CommandName, Command> = {
     needs: ['data', 'out'],
     options: ['out', 'to', 'recipe', 'json'],
     settings: ['data', ...SPLIT],
+  },
+  handoff: {
+    summary: 'Writes the same job, with its rows, for LLaMA-Factory, TRL, mlx-lm and Ray Tune.',
+    needs: ['model', 'data', 'out'],
+    options: ['adapter', 'job', 'name', 'out', 'json'],
+    settings: ALL_SETTINGS,
   },
   inspect: {
     summary: 'Says what a model or a dataset is, without training.',

@@ -9,6 +9,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 import torch
+from checks import check, require
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
@@ -21,22 +22,6 @@ ARCHITECTURES = {
 }
 PERMUTED = {"llama", "smollm3", "granite"}
 logging.set_verbosity_error()
-
-
-def check(name):
-    def decorate(function):
-        try:
-            result = {"name": name, "status": "passed", "detail": function()}
-        except Exception as error:  # one check's failure must not hide the others'
-            result = {"name": name, "status": "failed", "detail": f"{type(error).__name__}: {error}"}
-        print(json.dumps(result), flush=True)
-
-    return decorate
-
-
-def require(holds, what):
-    if not holds:
-        raise AssertionError(what)
 
 
 def load(folder):
