@@ -5,6 +5,7 @@
 import type { Job, Setting, SettingKey } from '../shared/job'
 import { completeJob, currentJob, flagOf, SETTINGS } from '../shared/job'
 import { CodedError } from '../shared/errors'
+import { asJobFile, type JobFile } from '../shared/job-file'
 import type { Given } from './flags'
 import { readRange } from './folder'
 
@@ -20,10 +21,10 @@ const MAY_CHANGE: ReadonlySet<SettingKey> = new Set([
 ])
 
 /**
- * The settings in a job file: an object by the names of the table.
+ * The settings in a job file: an object by the names of the table, or a run's own file, which also says what its rows were.
  * @throws CodedError `job.invalid`, `file.missing`.
  */
-export async function readJobFile(path: string): Promise<Given> {
+export async function readJobFile(path: string): Promise<{ given: Given; run: JobFile | null }> {
   const text = new TextDecoder().decode(await readRange(path))
   let value: unknown
   try {
@@ -41,8 +42,10 @@ export async function readJobFile(path: string): Promise<Given> {
       fix: 'Write it as { "rank": 8, "learningRate": 0.001 }.',
     })
   }
+  const run = asJobFile(value)
+  if (run) return { given: { ...run.job } as Given, run }
   completeJob(value as Record<string, unknown>)
-  return value as Given
+  return { given: value as Given, run }
 }
 
 /**

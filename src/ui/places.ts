@@ -71,6 +71,7 @@ export const PLACE_LIST: readonly PlaceInfo[] = [
     icon: MessagesSquare,
     state: () => {
       if (trial.busy) return 'answering'
+      if (trial.hidden) return 'vote'
       const last = (trial.tuned.text || trial.base.text).trim()
       return last ? `“${last.slice(0, 40)}”` : trial.choices.length > 0 ? 'ask both' : 'after a run'
     },

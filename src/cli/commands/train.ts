@@ -24,20 +24,26 @@ import { formatBytes } from '../output'
 import { loadModelFolder, openBackend } from '../runtime'
 import type { RunNote } from '../session-folder'
 import { hasCheckpoint, loadCheckpoint } from '../session-folder'
+import { checkSameRows, resolvePlaces } from '../repeat'
 import { readJobFile, resumedJob, settingText } from '../settings'
 import { runSession } from '../train-run'
 
 /** Runs the command; the exit code. */
 export async function train(context: CommandContext): Promise<number> {
   const { options, output, interrupt } = context
-  const given: Given = { ...(options.job ? await readJobFile(options.job) : {}), ...context.given }
+  const file = options.job ? await readJobFile(options.job) : null
+  const given: Given = { ...file?.given, ...context.given }
+  const repeated = file?.run ?? null
+  if (repeated) resolvePlaces(repeated, options.job ?? '', given)
   const out = options.out === undefined ? '' : resolve(options.out)
   const resumed = options.resume && out ? await loadCheckpoint(out) : null
   const stored = resumed ? resumedJob(resumed.checkpoint.meta.job, given) : null
   requireFlags('train', new Set([...Object.keys(stored ?? given), ...Object.keys(options)]))
   const places = completeJob(stored ?? given)
   const folder = await openModelFolder(places.model)
-  const data = await readDataset(places.data, output, interrupt.signal)
+  const read = await readDataset(places.data, output, interrupt.signal)
+  // What the columns mean was said on the page; a file alone is recognised anew.
+  const data = repeated ? { ...read, mapping: repeated.dataset.mapping } : read
   const evalData = places.evalData ? await readDataset(places.evalData, output, interrupt.signal) : null
   await prepareFolder(out)
   if (!resumed && (await hasCheckpoint(out))) {
@@ -57,6 +63,7 @@ export async function train(context: CommandContext): Promise<number> {
   })
   output.endBar()
   reportSkipped(job.data, rows.skipped, output)
+  if (repeated) checkSameRows(repeated, rows, output)
   reportStart(job, rows, model, device, context)
   const note: RunNote = {
     mapping: data.mapping,

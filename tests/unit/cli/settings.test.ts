@@ -19,7 +19,7 @@ async function jobFile(content: string) {
 
 describe('readJobFile', () => {
   it('reads settings by their names', async () => {
-    expect(await jobFile('{"rank": 8, "shuffle": false}')).toEqual({ rank: 8, shuffle: false })
+    expect(await jobFile('{"rank": 8, "shuffle": false}')).toEqual({ given: { rank: 8, shuffle: false }, run: null })
   })
 
   it('refuses what is not JSON, no object, unknown or out of bounds', async () => {
