@@ -4,7 +4,7 @@
  */
 import { transfer } from '../src/client/wire'
 import { batchesOf, mixOf, prepare, type Prepared } from '../src/data'
-import { createSession, type Model, type TrainSession } from '../src/engine'
+import { createSession, spareMemory, type Model, type TrainSession } from '../src/engine'
 import { CodedError, toReport } from '../src/shared/errors'
 import type { Progress } from '../src/shared/files'
 import { completeJob } from '../src/shared/job'
@@ -92,7 +92,8 @@ async function work(
   const job = completeJob({ ...run.job })
   const onProgress = ({ stage, done, total }: Progress) => tell({ kind: 'stage', stage, done, total })
   onProgress({ stage: 'Opening the device', done: 0, total: 0, unit: 'items' })
-  const { backend } = await workshop.device(job.backend)
+  const device = await workshop.device(job.backend)
+  const { backend } = device
   return workshop.withModel(
     job.model,
     onProgress,
@@ -117,6 +118,7 @@ async function work(
           initAdapter:
             job.initAdapter && !checkpoint ? await adapterOf(job.initAdapter, 'best', model.record.name) : undefined,
           checkpoint,
+          spare: spareMemory(model, job, device),
         }),
       )
       try {

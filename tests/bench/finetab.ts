@@ -45,6 +45,7 @@ export async function finetabPeer(s: BenchShape): Promise<Contestant> {
     evalRows: [],
     samplePrompt: null,
     initAdapter: { config, tensors: toTensors(adapterWeights(s)) },
+    spare: 2 ** 30,
   })
   let peak = 0
   return {

@@ -72,6 +72,21 @@ describe('backprop', () => {
     adapter.dispose()
   })
 
+  it('gives the same bits with tapes kept, and frees them', async () => {
+    const adapter = livelyAdapter(0.3)
+    const batch = packBatch(rows.slice(1, 4), false)
+    const before = tf.memory().numTensors
+    const all = [0, 2000, 2 ** 40].map((spare) => gradientsOf(model, adapter, batch, 0.25, 5, spare))
+    expect(tf.memory().numTensors - before).toBe(3 * (1 + adapter.variables.length))
+    const [plain, ...others] = all
+    for (const other of others) {
+      for (const [i, gradient] of plain!.gradients.entries())
+        expect([...(await other.gradients[i]!.data())]).toEqual([...(await gradient.data())])
+    }
+    for (const { lossSum, gradients } of all) tf.dispose([lossSum, ...gradients])
+    adapter.dispose()
+  })
+
   it('does not depend on padding', async () => {
     const adapter = livelyAdapter()
     const [tight, loose] = [true, false].map((exact) => gradientsOf(model, adapter, packBatch(rows, exact), 1, 0))

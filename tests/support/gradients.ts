@@ -12,10 +12,11 @@ export function gradientsOf(
   batch: Batch,
   scale: number,
   dropoutSeed: number,
+  spare = 0,
 ): { lossSum: tf.Scalar; gradients: tf.Tensor[] } {
   const recorder = new Recorder({ enabled: false })
   const gradients = new Array<tf.Tensor>(adapter.variables.length)
-  const work = { batch, on: uploadBatch(batch, recorder), scale, dropoutSeed, noise: null, labelSmoothing: 0 }
+  const work = { batch, on: uploadBatch(batch, recorder), scale, dropoutSeed, noise: null, labelSmoothing: 0, spare }
   const lossSum = backprop(network, adapter, work, (index, gradient) => {
     gradients[index] = gradient
   })

@@ -7,7 +7,7 @@ import type { ImportedData } from '../../data'
 import { batchesOf, datasetStats, encodePrompt, mixOf, prepare } from '../../data'
 import type { Prepared, PrepareOptions } from '../../data'
 import type { Device, Model, TrainSession } from '../../engine'
-import { createSession, forecast } from '../../engine'
+import { createSession, forecast, spareMemory } from '../../engine'
 import { recommend } from '../../insight/recipe'
 import { CodedError } from '../../shared/errors'
 import type { Job, SettingKey } from '../../shared/job'
@@ -71,7 +71,7 @@ export async function train(context: CommandContext): Promise<number> {
     rows: rows.train.length,
   }
   if (resumed) checkSameData(note, resumed.note, job.data)
-  const session = await openSession(job, rows, note, model, resumed?.checkpoint)
+  const session = await openSession(job, rows, note, model, resumed?.checkpoint, device)
   return runSession(session, { out, note, context, resumedAt: resumed?.checkpoint.meta.step ?? 0 })
 }
 
@@ -131,6 +131,7 @@ async function openSession(
   note: RunNote,
   model: Model,
   checkpoint: Checkpoint | undefined,
+  device: Device,
 ): Promise<TrainSession> {
   return createSession({
     model,
@@ -140,6 +141,7 @@ async function openSession(
     samplePrompt: samplePrompt(job, rows, note, model),
     initAdapter: job.initAdapter && !checkpoint ? await openAdapter(job.initAdapter) : undefined,
     checkpoint,
+    spare: spareMemory(model, job, device.report),
   })
 }
 

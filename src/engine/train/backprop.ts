@@ -1,6 +1,7 @@
 /**
  * Loss and adapter gradients, layer by layer: forward keeps each layer's input and nothing else; backward computes one layer
- * again under the tape, pulls the gradient through and frees everything. Refuses to put more than one layer on the tape.
+ * again under the tape, pulls the gradient through and frees everything. Where there is memory to spare, each layer's tape is kept
+ * instead, and nothing is computed twice. Refuses to put more than one layer on a tape.
  */
 import type { Adapter } from '../adapters/lora'
 import type { Network, Pass } from '../nn/network'
@@ -8,7 +9,7 @@ import { takeRows } from '../nn/rows'
 import { crossEntropyWithGrad, evenNoise } from '../ops'
 import { tf } from '../tf'
 import type { Batch, DeviceBatch } from './batch'
-import { pullback } from './pullback'
+import { discard, pull, pullback, taped, type Taped } from './pullback'
 
 /** A micro-batch on the device, and what goes with it. What changes from step to step may lie there too. */
 export interface Work {
@@ -21,6 +22,8 @@ export interface Work {
   readonly noise: tf.Tensor2D | null
   /** Share of each label that is spread over the whole vocabulary. */
   readonly labelSmoothing: number
+  /** Bytes that tapes may take; with fewer than all layers need, layers are computed again. */
+  readonly spare: number
 }
 
 /** Takes over the gradient of the variable at `index` of `adapter.variables`, as soon as it is there. */
@@ -71,10 +74,11 @@ export function forward(
   on: DeviceBatch,
   pass: Pass,
   noise: tf.Tensor2D | null = null,
+  layers = network.layers,
 ): tf.Tensor2D[] {
   const embedded = (): tf.Tensor2D => network.embed(on.ids, pass)
   const states = [tf.tidy(() => (noise ? tf.add<tf.Tensor2D>(embedded(), noise) : embedded()))]
-  for (let i = 0; i < network.layers; i++) {
+  for (let i = 0; i < layers; i++) {
     const x = states[i] as tf.Tensor2D
     states.push(tf.tidy(() => network.layer(i, x, pass)))
   }
@@ -89,7 +93,7 @@ export function forward(
 export function backprop(network: Network, adapter: Adapter, work: Work, take: GradientTaker): tf.Scalar {
   const { on } = work
   const pass = trainingPass(adapter, work.batch, on, work.dropoutSeed)
-  const states = forward(network, on, pass, work.noise)
+  const { states, tapes } = forwardWithTapes(network, work, pass)
   const last = states.pop() as tf.Tensor2D
   const { lossSum, dy: fromHead } = headGradient(network, last, work)
   let dy = fromHead
@@ -97,11 +101,17 @@ export function backprop(network: Network, adapter: Adapter, work: Work, take: G
   for (let i = network.layers - 1; i >= 0; i--) {
     const x = states.pop() as tf.Tensor2D
     const indices = adapter.indicesOf(i)
-    const pulled = pullThrough(network, i, x, dy, pass, indices.map((at) => adapter.variables[at]!.variable), i > 0) // prettier-ignore
+    const variables = indices.map((at) => adapter.variables[at]!.variable)
+    const pulled = pullThrough(
+      () => tapes[i] ?? taped(() => network.layer(i, x, pass)),
+      i > 0 ? [...variables, x] : variables,
+      dy,
+    )
+    tapes.length = i
     x.dispose()
     dy.dispose()
-    indices.forEach((at, n) => take(at, pulled.gradients[n] as tf.Tensor))
-    if (i > 0) dy = pulled.dx as tf.Tensor2D
+    indices.forEach((at, n) => take(at, pulled[n] as tf.Tensor))
+    if (i > 0) dy = pulled[variables.length] as tf.Tensor2D
   }
   return lossSum
 }
@@ -129,18 +139,32 @@ function headGradient(
   })
 }
 
-/** The vector-Jacobian product of one layer. */
-function pullThrough(
-  network: Network,
-  index: number,
-  x: tf.Tensor2D,
-  dy: tf.Tensor2D,
-  pass: Pass,
-  variables: readonly tf.Variable[],
-  needsInput: boolean,
-): { dx: tf.Tensor2D | null; gradients: tf.Tensor[] } {
-  const wanted: tf.Tensor[] = needsInput ? [x, ...variables] : [...variables]
-  if (wanted.length === 0) return { dx: null, gradients: [] }
-  const grads = pullback(() => network.layer(index, x, pass), wanted, dy)
-  return needsInput ? { dx: grads[0] as tf.Tensor2D, gradients: grads.slice(1) } : { dx: null, gradients: grads }
+/** As {@link forward}, with a tape for every layer, or with none where they would take more than there is to spare. */
+function forwardWithTapes(network: Network, work: Work, pass: Pass): { states: tf.Tensor2D[]; tapes: Taped[] } {
+  if (work.spare <= 0) return { states: forward(network, work.on, pass, work.noise), tapes: [] }
+  const states = forward(network, work.on, pass, work.noise, 0)
+  const tapes: Taped[] = []
+  let keep = true
+  for (let i = 0; i < network.layers; i++) {
+    const x = states[i] as tf.Tensor2D
+    const before = tf.memory().numBytes
+    const made = keep ? taped(() => network.layer(i, x, pass)) : null
+    states.push((made?.y as tf.Tensor2D | undefined) ?? tf.tidy(() => network.layer(i, x, pass)))
+    if (!made) continue
+    // The first layer tells what all of them take.
+    if (i === 0) keep = (tf.memory().numBytes - before) * network.layers <= work.spare
+    if (keep) tapes.push(made)
+    else discard(made)
+  }
+  return { states, tapes }
+}
+
+/** The vector-Jacobian product of one layer, for `wanted` of what it was computed from; frees its tape, and its output where it is new. */
+function pullThrough(layer: () => Taped, wanted: readonly tf.Tensor[], dy: tf.Tensor2D): tf.Tensor[] {
+  return tf.tidy(() => {
+    const made = layer()
+    if (wanted.length > 0) return pull(made, wanted, dy)
+    discard(made)
+    return []
+  })
 }

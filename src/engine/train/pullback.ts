@@ -5,7 +5,7 @@
 import { tf } from '../tf'
 
 /** What TensorFlow.js 4.22 records of an op. */
-interface TapeNode {
+export interface TapeNode {
   readonly kernelName: string
   readonly inputs: Readonly<Record<string, tf.Tensor>>
   readonly outputs: readonly tf.Tensor[]
@@ -30,8 +30,14 @@ function reach(tape: readonly TapeNode[], from: readonly tf.Tensor[]): Set<numbe
   return reached
 }
 
-/** Runs `f` under a tape of its own; the output and what was recorded. */
-function record(f: () => tf.Tensor): { y: tf.Tensor; tape: TapeNode[] } {
+/** An output, and what its gradient needs. */
+export interface Taped {
+  readonly y: tf.Tensor
+  readonly tape: TapeNode[]
+}
+
+/** Runs `f` under a tape of its own. The output is the caller's; the tape goes to {@link pull} or {@link discard}. */
+export function taped(f: () => tf.Tensor): Taped {
   const engine = tf.engine() as unknown as Recorder
   if (engine.state.gradientDepth > 0) throw new Error('a gradient inside a gradient')
   engine.startTape()
@@ -91,14 +97,17 @@ function free(node: TapeNode): void {
   for (const saved of node.saved ?? []) saved.dispose()
 }
 
+/** Frees a tape that is not needed after all; the output stays the caller's. */
+export function discard({ tape }: Taped): void {
+  tape.splice(0).forEach(free)
+}
+
 /**
- * Gradients of `sum(f() · dy)` with respect to `xs`, in their order; owned by the caller.
- * @param f computes the output from `xs`; what it makes is freed.
+ * Gradients of `sum(y · dy)` with respect to `xs`, in their order; owned by the caller. Frees the tape, not the output.
  * @throws Error where the output does not depend on one of `xs`.
  */
-export function pullback(f: () => tf.Tensor, xs: readonly tf.Tensor[], dy: tf.Tensor): tf.Tensor[] {
+export function pull({ y, tape }: Taped, xs: readonly tf.Tensor[], dy: tf.Tensor): tf.Tensor[] {
   return tf.tidy(() => {
-    const { y, tape } = record(f)
     const reached = reach(tape, xs)
     const gradients = new Gradients()
     gradients.add(y.id, dy.clone())
@@ -117,4 +126,12 @@ export function pullback(f: () => tf.Tensor, xs: readonly tf.Tensor[], dy: tf.Te
       return gradient
     })
   })
+}
+
+/**
+ * Gradients of `sum(f() · dy)` with respect to `xs`, in their order; owned by the caller.
+ * @param f computes the output from `xs`; what it makes is freed.
+ */
+export function pullback(f: () => tf.Tensor, xs: readonly tf.Tensor[], dy: tf.Tensor): tf.Tensor[] {
+  return tf.tidy(() => pull(taped(f), xs, dy))
 }

@@ -40,6 +40,8 @@ export interface SessionInput {
   readonly checkpoint?: Checkpoint
   /** What a fresh adapter starts from, by module, where it is not zero (PiSSA). */
   readonly starts?: ReadonlyMap<string, PrincipalPair> | undefined
+  /** Bytes that a step may take beyond what is forecast, to compute every layer once instead of twice; 0 where left out. */
+  readonly spare?: number
   /** False sends every step through the ops instead of replaying recorded ones: the same numbers, slower. */
   readonly replay?: boolean
   /** The learning rate of each step (from 1) instead of the job's schedule: for range tests. */
@@ -69,6 +71,7 @@ export class TrainSession {
   readonly progress: Progress = { bestStep: null, bestEvalLoss: null, evalsWithoutBest: 0 }
   /** Replays what comes again: steps of a shape, updates, evaluations. */
   readonly recorder: Recorder
+  readonly #spare: number
   readonly #totals: Totals
   readonly #batches: BatchSource
   readonly #optimiser: Optimiser
@@ -94,6 +97,7 @@ export class TrainSession {
     this.adapter = startAdapter(input, job)
     this.#optimiser = createOptimiser(job, this.adapter.variables)
     this.#average = job.ema > 0 ? new WeightAverage(this.adapter.variables, job.ema) : null
+    this.#spare = input.spare ?? 0
     this.#totals = new Totals(this.adapter.variables)
     const watched = this.adapter.variables.map(({ variable }) => variable)
     this.recorder = new Recorder({ enabled: input.replay ?? true, watched })
@@ -239,6 +243,7 @@ export class TrainSession {
     const work = {
       batch,
       labelSmoothing: job.labelSmoothing,
+      spare: this.#spare,
       noise: noise && (recorder.put('noise', noise, [batch.ids.length, hidden]) as tf.Tensor2D),
       on: uploadBatch(batch, recorder),
       scale: recorder.number('scale', 1 / labels),
