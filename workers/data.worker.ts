@@ -6,7 +6,7 @@ import {
   addStep,
   audit,
   datasetStats,
-  importFile,
+  importFiles,
   NO_STEPS,
   previewRow,
   readRecipe,
@@ -29,6 +29,7 @@ import { newId } from '../src/shared/id'
 import type { AuditRequest, AuditSummary, DataApi, StepChange, StepList } from '../src/shared/protocol'
 import type { DatasetId, ModelId } from '../src/shared/records'
 import * as storage from '../src/storage'
+import { givenFiles } from './data-files'
 import { allDatasets, cameWithPage, modelSource, openDataset, putSteps } from './sources'
 import { exportRows, findingsByRow, queryRows, tableRows } from './table'
 
@@ -54,16 +55,14 @@ const api: DataApi = {
       throw new CodedError('usage', 'Another file is being added.', { fix: 'Wait for it, or cancel it first.' })
     }
     const cancel = (importing = new AbortController())
-    const file = source instanceof File ? source : new File([source.text], source.name)
     const id = `local:${newId()}`
     try {
       return await storage.storeDataset(id, async (append) => {
-        const input = { name: file.name, stream: file.stream(), size: file.size }
-        const { count, problems, ...data } = await importFile(input, onProgress, cancel.signal, append)
+        const { files, ...given } = await givenFiles(source, cancel.signal)
+        const { count, problems, ...data } = await importFiles(files, onProgress, cancel.signal, append)
         cancel.signal.throwIfAborted()
         const { mapping, why, columns } = data
-        const name = file.name.replace(/(\.(jsonl?|csv|tsv|txt|md|parquet|gz))+$/i, '') || file.name
-        const record = { id, name, file: file.name, bytes: file.size, rows: count, problems: problems.length }
+        const record = { id, ...given, rows: count, problems: problems.length }
         return { record: { ...record, mapping, why, columns, addedAt: Date.now() }, problems }
       })
     } finally {

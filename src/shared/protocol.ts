@@ -278,11 +278,15 @@ export interface RowExportResult {
   reason: string
 }
 
+/** What a person gives as a dataset: one or more files, or text. */
+export type DataSource = File | File[] | { name: string; text: string }
+
 /** The data worker: files, rows, previews. */
 export interface DataApi {
   /** Every dataset at hand: bundled samples first, then stored ones, newest first. */
   listDatasets(): Promise<DatasetRecord[]>
-  importDataset(source: File | { name: string; text: string }, onProgress: OnProgress): Promise<DatasetRecord>
+  /** Several files, and those of a zip, become one dataset; a text that is the address of a file stands for that file. */
+  importDataset(source: DataSource, onProgress: OnProgress): Promise<DatasetRecord>
   /** Stops the import in progress; nothing is stored. */
   cancelImport(): Promise<void>
   renameDataset(id: DatasetId, name: string): Promise<void>

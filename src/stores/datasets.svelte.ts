@@ -2,6 +2,7 @@
 import { data } from '../client'
 import { toReport, type ErrorReport } from '../shared/errors'
 import type { Progress } from '../shared/files'
+import type { DataSource } from '../shared/protocol'
 import type { DatasetId, DatasetRecord, RowProblem } from '../shared/records'
 import { device } from './device.svelte'
 import { readPreference, writePreference } from './preferences'
@@ -32,13 +33,14 @@ class Datasets {
     writePreference('data', id)
   }
 
-  /** Reads a file or pasted text, keeps and chooses it. True if it is here now. */
-  async add(source: File | { name: string; text: string }): Promise<boolean> {
+  /** Reads files as one dataset, or pasted text, or the file at a pasted address; keeps and chooses it. True if it is here now. */
+  async add(source: DataSource): Promise<boolean> {
     this.error = null
-    this.importing = { name: source.name, stage: 'Reading', done: 0, total: 0, unit: 'bytes' }
+    const name = Array.isArray(source) ? source.map((file) => file.name).join(', ') : source.name
+    this.importing = { name, stage: 'Reading', done: 0, total: 0, unit: 'bytes' }
     try {
       const dataset = await data().importDataset(source, (progress) => {
-        if (this.importing) this.importing = { ...progress, name: source.name }
+        if (this.importing) this.importing = { ...progress, name }
       })
       await this.refresh()
       this.choose(dataset.id)
