@@ -1,7 +1,7 @@
 /**
  * `npm run bench`: Finetab's LoRA step against plain TensorFlow.js and jax-js on the same model, batch and maths, each in a
- * process or page of its own, losses compared. `--json` prints JSON, `--docs` writes docs/performance.md. Refuses to compare
- * numbers of different runs: figures are ratios within this one.
+ * process or page of its own, losses compared. `--json` prints JSON, `--docs` writes docs/performance.md. `npm run bench -- import`
+ * measures reading datasets. Refuses to compare numbers of different runs: figures are ratios within this one.
  */
 import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
@@ -11,6 +11,11 @@ import { format } from 'prettier'
 import { ensureChromium, ensureModules, ROOT } from './setup.mjs'
 
 ensureModules()
+if (process.argv[2] === 'import') {
+  // Reading datasets: another bench, with its own page in docs.
+  const argv = ['--import', 'tsx', 'tests/bench/import.ts', ...process.argv.slice(3)]
+  process.exit(spawnSync(process.execPath, argv, { cwd: ROOT, stdio: 'inherit' }).status ?? 1)
+}
 const flags = new Set(process.argv.slice(2).filter((arg) => arg.startsWith('--')))
 const only = process.argv.slice(2).filter((arg) => !arg.startsWith('--'))
 const PEERS = ['finetab', 'tape', 'jax']

@@ -18,6 +18,10 @@ export class Collector {
   readonly sample: RawRow[] = []
   readonly problems: RowProblem[] = []
   count = 0
+  /** Whether the text may hold U+FFFD where bytes were no UTF-8; rows with it are then set aside. */
+  suspect = false
+  /** Rows set aside for that. */
+  damaged = 0
   readonly #columns = new Map<string, number>()
   readonly #sink: RowSink | undefined
 
@@ -61,6 +65,11 @@ export class Collector {
     const names = Object.keys(row)
     if (names.length === 0) {
       this.problem(line, undefined, 'The row is empty.', '{}')
+      return
+    }
+    if (this.suspect && JSON.stringify(row).includes('\ufffd')) {
+      this.damaged++
+      this.problem(line, undefined, 'The row holds bytes that are not UTF-8.', JSON.stringify(row))
       return
     }
     for (const name of names) this.#columns.set(name, (this.#columns.get(name) ?? 0) + 1)

@@ -1,7 +1,12 @@
-/** Bytes to text, strictly: UTF-8 (or UTF-16 with its mark). Refuses bytes that are not, and says which one. */
+/**
+ * Bytes to text: UTF-8 (or UTF-16 with its mark). Where bytes are not, says which one was the first and goes on with U+FFFD in their
+ * place, so that the rows they stand in can be set aside. Refuses to guess another encoding.
+ */
 import { CodedError } from '../../shared/errors'
 
-export class StrictDecoder {
+export class Decoder {
+  /** The first bytes that were no UTF-8; undefined where all are well. */
+  fault: CodedError | undefined
   readonly #name: string
   #decoder: TextDecoder | undefined
   #bytes = 0
@@ -13,7 +18,7 @@ export class StrictDecoder {
     this.#name = name
   }
 
-  /** Text of the next bytes. @throws CodedError `data.not-utf8` with byte offset and line. */
+  /** Text of the next bytes. @throws CodedError `data.not-utf8` where UTF-16 is not well formed. */
   push(chunk: Uint8Array): string {
     this.#decoder ??=
       chunk[0] === 0xff && chunk[1] === 0xfe
@@ -25,7 +30,7 @@ export class StrictDecoder {
     try {
       text = this.#decoder.decode(chunk, { stream: true })
     } catch {
-      throw this.#fault(chunk)
+      text = this.#mend(chunk)
     }
     this.#bytes += chunk.length
     for (let at = chunk.indexOf(10); at >= 0; at = chunk.indexOf(10, at + 1)) this.#lines++
@@ -34,16 +39,26 @@ export class StrictDecoder {
     return text
   }
 
-  /** The rest. @throws CodedError `data.not-utf8` where the file ends in half a character. */
+  /** The rest. */
   end(): string {
     try {
       return this.#decoder?.decode() ?? ''
     } catch {
-      throw this.#error(this.#bytes, this.#lines, 'the file ends in half a character')
+      this.fault ??= this.#error(this.#bytes, this.#lines, 'the file ends in half a character')
+      return '\ufffd'
     }
   }
 
-  #fault(chunk: Uint8Array): CodedError {
+  /** From the first fault on another decoder works, which puts U+FFFD where bytes mean nothing. */
+  #mend(chunk: Uint8Array): string {
+    const { error, carried } = this.#find(chunk)
+    if (this.#decoder?.encoding !== 'utf-8') throw error
+    this.fault = error
+    this.#decoder = new TextDecoder('utf-8', { ignoreBOM: this.#bytes > 0 })
+    return this.#decoder.decode(joined(carried, chunk), { stream: true })
+  }
+
+  #find(chunk: Uint8Array): { error: CodedError; carried: Uint8Array } {
     // The character may have begun in the chunk before: look from there, on a boundary.
     let from = this.#tail.length
     for (let back = 1; back <= this.#tail.length; back++) {
@@ -61,7 +76,8 @@ export class StrictDecoder {
     let line = this.#lines
     for (let i = bytes.indexOf(10); i >= 0 && i < at; i = bytes.indexOf(10, i + 1)) line++
     const offset = this.#bytes - carried.length + at
-    return this.#error(offset, line, `the byte 0x${(bytes[at] ?? 0).toString(16).padStart(2, '0')}`)
+    const error = this.#error(offset, line, `the byte 0x${(bytes[at] ?? 0).toString(16).padStart(2, '0')}`)
+    return { error, carried }
   }
 
   #error(offset: number, line: number, what: string): CodedError {

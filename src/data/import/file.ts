@@ -8,7 +8,7 @@ import { detectFormat } from '../formats/detect'
 import type { FileKind, ImportedData, ImportSource } from '../types'
 import { Collector, type RowSink, type TextParser } from './collector'
 import { CsvParser } from './csv'
-import { StrictDecoder } from './decode'
+import { Decoder } from './decode'
 import { JsonArrayParser } from './json-array'
 import { JsonDocumentParser, notJson } from './json-document'
 import { JsonlParser } from './jsonl'
@@ -16,6 +16,8 @@ import { readParquet } from './parquet'
 import { PassageParser } from './passages'
 import { isGzip, isParquet, kindByName, readingOf, refuseKnown, type Reading } from './sniff'
 
+/** Share of rows with bytes that are no UTF-8 above which the whole file is taken to be in another encoding. */
+const MOST_DAMAGED = 0.1
 /** Text looked at before the parser is chosen. */
 const LOOK = 256 * 1024
 
@@ -64,13 +66,14 @@ interface TextResult {
 }
 
 async function readText(name: string, chunks: AsyncIterable<Uint8Array>, out: Collector): Promise<TextResult> {
-  const decoder = new StrictDecoder(name)
+  const decoder = new Decoder(name)
   const promised = kindByName(name)
   let parser: TextParser | undefined
   let reading: Reading | undefined
   let head = ''
   for await (const chunk of chunks) {
     let text = decoder.push(chunk)
+    out.suspect ||= decoder.fault !== undefined
     if (!parser) {
       head += text
       if (head.length < LOOK) continue
@@ -82,6 +85,7 @@ async function readText(name: string, chunks: AsyncIterable<Uint8Array>, out: Co
     await out.flush()
   }
   const rest = decoder.end()
+  out.suspect ||= decoder.fault !== undefined
   if (!parser) {
     head += rest
     if (head.trim() === '') throw empty(name)
@@ -90,6 +94,8 @@ async function readText(name: string, chunks: AsyncIterable<Uint8Array>, out: Co
     parser.push(head)
   } else parser.push(rest)
   parser.end()
+  if (decoder.fault && (out.count === 0 || out.damaged > MOST_DAMAGED * (out.count + out.problems.length)))
+    throw decoder.fault
   return {
     kind: kindOf(reading as Reading),
     note: noteOf(parser),

@@ -209,6 +209,22 @@ describe('bytes', () => {
     })
   })
 
+  it.each([1, 7, 65536])('sets few rows with such bytes aside and keeps the others (pieces of %i)', async (size) => {
+    const rows = Array.from({ length: 40 }, (_, i) => ({ text: `row ${i} \ufffd ä` }))
+    const fine = await importBytes(
+      'a.jsonl',
+      new TextEncoder().encode(rows.map((row) => JSON.stringify(row)).join('\n')),
+      size,
+    )
+    expect(fine.count).toBe(40)
+    const plain = rows.map(({ text }) => ({ text: text.replace('\ufffd', '') }))
+    const clean = new TextEncoder().encode(plain.map((row) => JSON.stringify(row)).join('\n'))
+    clean[clean.indexOf(0xc3, 400) + 1] = 0x41
+    const result = await importBytes('a.jsonl', clean, size)
+    expect(result.problems).toMatchObject([{ reason: 'The row holds bytes that are not UTF-8.' }])
+    expect(result.rows).toEqual(plain.filter((_, i) => i !== (result.problems[0]?.line ?? 0) - 1))
+  })
+
   it('reads UTF-16 with its mark', async () => {
     const text = '\ufeffprompt\tcompletion\na\tb\n'
     const bytes = new Uint8Array(new Uint16Array([...text].map((c) => c.charCodeAt(0))).buffer)

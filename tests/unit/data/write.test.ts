@@ -1,6 +1,6 @@
 import Papa from 'papaparse'
 import { describe, expect, it, vi } from 'vitest'
-import { detectFormat, mapRow, writeExample, writeRows, type Example, type RawRow } from '../../../src/data'
+import { convertRow, detectFormat, mapRow, writeExample, writeRows, type Example, type RawRow } from '../../../src/data'
 import { seededIntegers } from '../../../src/data/batch/random'
 import type { ChatMessage } from '../../../src/shared/records'
 import { importBytes } from './support'
@@ -100,6 +100,46 @@ describe('parse(write(rows)) = rows', () => {
     },
   )
 
+  it.each(['preference', 'kto', 'label', 'tokens', 'text'] as const)(
+    'rows of the format %s come back whatever they say',
+    async (format) => {
+      for (let seed = 100; seed < 120; seed++) {
+        const text = texts(seed)
+        const below = seededIntegers(seed, 2)
+        const ids = (least: number) => Array.from({ length: 1 + below(9) }, () => below(500) + least)
+        const rows = Array.from({ length: 20 }, (_, i): RawRow => {
+          if (format === 'preference') return { prompt: text(), chosen: text(), rejected: text() }
+          if (format === 'kto') return { prompt: text(), completion: text(), label: below(2) === 1 }
+          if (format === 'label') return { text: `${i} ${text()}`, label: ['yes', 'no', 'maybe'][i % 3] }
+          if (format === 'text') return { text: text() }
+          const input_ids = ids(0)
+          return { input_ids, labels: input_ids.map((id) => (below(2) ? id : -100)) }
+        })
+        for (const file of ['jsonl', 'json'] as const) {
+          const result = await fileOf(rows, file)
+          expect([result.problems, result.mapping.format]).toEqual([[], format])
+          expect(result.rows).toEqual(rows)
+          expect(result.rows.map((row) => convertRow(row, result.mapping, format))).toEqual(rows)
+        }
+      }
+    },
+  )
+
+  it.each(['chat', 'sharegpt', 'alpaca', 'pair'] as const)('tables hold rows of the format %s too', async (format) => {
+    for (let seed = 0; seed < 10; seed++) {
+      const wanted = examples(seed).map((example): Example =>
+        format === 'sharegpt' ? { kind: 'chat', messages: (example as { messages: ChatMessage[] }).messages } : example,
+      )
+      const rows = wanted.map((example) => writeExample(example, format))
+      for (const file of ['csv', 'tsv'] as const) {
+        const result = await fileOf(rows, file)
+        expect(result.problems).toEqual([])
+        expect(result.mapping.format).toBe(format)
+        expect(result.rows.map((row) => canonical(mapRow(row, result.mapping)))).toEqual(wanted.map(canonical))
+      }
+    }
+  })
+
   it('texts, tokens, tools and untaught answers come back too', () => {
     const back = (example: Example, format: Parameters<typeof writeExample>[1]) => {
       const row = writeExample(example, format)
@@ -163,6 +203,35 @@ describe('damage', () => {
         expect(kept, `${file}: ${JSON.stringify(damaged.slice(at - 30, at + 30))}`).toBeGreaterThanOrEqual(
           file === 'json' || file === 'jsonl' ? 38 : 37,
         )
+      }
+    }
+  })
+})
+
+describe('damage to bytes', () => {
+  const pieces = [...Array(256).keys()]
+  const made = (seed: number) => {
+    const text = texts(seed)
+    return Array.from({ length: 60 }, (_, i) => ({ prompt: `${i} ${text()}`, completion: `${text()} ${i}` }))
+  }
+
+  it('never crashes or hangs the import, and what is left of a file is read', { timeout: 120_000 }, async () => {
+    const below = seededIntegers(11)
+    for (const file of ['jsonl', 'json', 'csv', 'tsv'] as const) {
+      const rows = made(11)
+      const whole = new TextEncoder().encode([...writeRows(rows, file)].join(''))
+      const wanted = new Set(rows.map((row) => JSON.stringify(row)))
+      for (let trial = 0; trial < 120; trial++) {
+        const damaged = Uint8Array.from(whole)
+        const how = trial % 3
+        const at = Math.floor(whole.length / 2) + below(Math.floor(whole.length / 2) - 100)
+        // one byte, a torn end, or a hole
+        if (how === 0) damaged[at] = pieces[below(256)] as number
+        const cut = how === 1 ? damaged.subarray(0, at) : how === 2 ? Uint8Array.from([...damaged.subarray(0, at), ...damaged.subarray(at + 40)]) : damaged // prettier-ignore
+        const result = await importBytes(`a.${file}`, cut, 61)
+        const kept = result.rows.filter((row) => wanted.has(JSON.stringify(row))).length
+        const before = new TextDecoder().decode(whole.subarray(0, at)).split(/\d+ x/).length - 4
+        expect(kept, `${file} at ${at}`).toBeGreaterThanOrEqual(Math.min(before, how === 1 ? before : 54))
       }
     }
   })
