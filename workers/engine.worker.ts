@@ -2,7 +2,7 @@
  * The engine worker: joins engine, data, storage and hub behind EngineApi. Refuses to decide: the page does.
  */
 import { serve } from '../src/client/wire'
-import { forecast } from '../src/engine'
+import { forecast, tokenLosses } from '../src/engine'
 import { asModelFolder, findGguf } from '../src/engine/formats/gguf-source'
 import { folderOf, onlyFile, onlyModelFiles, pickedSource } from '../src/hub'
 import { CodedError } from '../src/shared/errors'
@@ -144,6 +144,16 @@ const api: EngineApi = {
   async cancelJudging() {
     for (const cancel of judgings) cancel.abort()
   },
+
+  tokenLosses: (modelId, ids) =>
+    workshop.withModel(
+      modelId,
+      () => {},
+      (model) => {
+        const inputIds = Int32Array.from(ids)
+        return workshop.alone(() => tokenLosses(model, null, { index: 0, inputIds, labels: inputIds }))
+      },
+    ),
 
   exportRun: (request, onProgress) => exportRun(workshop, request, onProgress),
   importAdapter: (modelId, files) => importPeft(workshop, modelId, files),

@@ -197,6 +197,8 @@ export interface EngineApi {
   /** Ends judging, measuring and rehearsing under way; they reject with `cancelled`. */
   cancelJudging(): Promise<void>
   exportRun(request: ExportRequest, onProgress: OnProgress): Promise<ExportResult>
+  /** How badly the base model expected each of these tokens, in nats; NaN for the first. */
+  tokenLosses(modelId: ModelId, ids: readonly number[]): Promise<Float32Array>
   /** A PEFT folder or zip as a run of status `imported` over a model. */
   importAdapter(modelId: ModelId, files: { path: string; file: File }[]): Promise<RunRecord>
 }

@@ -112,6 +112,14 @@ class Preview {
     }
   }
 
+  /** How badly the chosen model, as it is, expects each token of a row. */
+  losses(row: PreviewRow): Promise<Float32Array> {
+    return engine().tokenLosses(
+      models.chosenId,
+      row.tokens.map(({ id }) => id),
+    )
+  }
+
   /** Predicts the memory of the draft job on the open device. */
   async plan(): Promise<void> {
     const { job } = draft

@@ -1,6 +1,6 @@
 /** Every family against numbers recorded from PyTorch, transformers and PEFT: logits, losses, gradients, training, greedy text. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createSession, evaluate, generate, loadAdapter, type Model } from '../../src/engine'
+import { createSession, evaluate, generate, loadAdapter, tokenLosses, type Model } from '../../src/engine'
 import type { StepEvent } from '../../src/engine'
 import { logits } from '../../src/engine/ops'
 import { Recorder } from '../../src/engine/ops/replay'
@@ -104,6 +104,12 @@ describe.each(CASES)('%s', (name) => {
         expect(rows[i]!.tokens).toBe(wanted.tokens)
         expect(Math.abs(rows[i]!.loss / wanted.loss - 1), `${which}, row ${i}`).toBeLessThan(1e-4)
       })
+      const [row] = encodedRows(golden)
+      const asked = [...(await tokenLosses(model, on, row!))].filter((loss) => !Number.isNaN(loss))
+      const [wanted] = golden.row_losses[which]
+      expect(asked).toHaveLength(wanted!.tokens)
+      const mean = asked.reduce((sum, loss) => sum + loss, 0) / asked.length
+      expect(Math.abs(mean / wanted!.loss - 1), `${which}, token by token`).toBeLessThan(1e-4)
     }
     adapter.dispose()
   })

@@ -55,6 +55,27 @@ async function evaluateGroup(
   rows: readonly EncodedRow[],
   recorder: Recorder,
 ): Promise<RowResult[]> {
+  const { values, slots } = await measureGroup(model, adapter, rows, recorder)
+  let at = 0
+  return rows.map((row): RowResult => {
+    const tokens = countLabels(row)
+    let loss = 0
+    let correct = 0
+    for (const end = at + tokens; at < end; at++) {
+      loss += values[at] as number
+      correct += values[slots + at] as number
+    }
+    return { index: row.index, loss: loss / tokens, tokens, correct }
+  })
+}
+
+/** Losses of the labels of all rows, one after the other, then from `slots` on whether each was the likeliest token. */
+async function measureGroup(
+  model: Model,
+  adapter: Adapter | null,
+  rows: readonly EncodedRow[],
+  recorder: Recorder,
+): Promise<{ values: Float32Array; slots: number }> {
   const { network } = model
   const batch = packBatch(rows, tf.getBackend() !== 'webgpu')
   checkPositions(batch, model)
@@ -75,18 +96,23 @@ async function evaluateGroup(
     })
     x.dispose()
   })
-  const values = (await results.data()) as Float32Array
-  let at = 0
-  return rows.map((row): RowResult => {
-    const tokens = countLabels(row)
-    let loss = 0
-    let correct = 0
-    for (const end = at + tokens; at < end; at++) {
-      loss += values[at] as number
-      correct += values[batch.slots + at] as number
-    }
-    return { index: row.index, loss: loss / tokens, tokens, correct }
-  })
+  return { values: (await results.data()) as Float32Array, slots: batch.slots }
+}
+
+/**
+ * How badly each token of a row was expected from those before it, in nats.
+ * @param row `labels` say which tokens; -100 for others.
+ * @returns [tokens]: NaN where nothing was asked, and for the first token, which nothing predicts.
+ */
+export async function tokenLosses(model: Model, adapter: Adapter | null, row: EncodedRow): Promise<Float32Array> {
+  const recorder = new Recorder()
+  try {
+    const { values } = await withGuard(() => measureGroup(model, adapter, [row], recorder))
+    let at = 0
+    return Float32Array.from(row.labels, (label, i) => (i > 0 && label !== -100 ? (values[at++] as number) : NaN))
+  } finally {
+    recorder.dispose()
+  }
 }
 
 /**
