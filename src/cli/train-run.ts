@@ -74,6 +74,12 @@ const COLUMNS = [
   { title: 'tokens/s', width: 8 },
 ]
 
+const PREFERRED = { title: 'preferred', width: 9 }
+
+function rewardsOf({ rewardMargin, rewardAccuracy }: { rewardMargin?: number; rewardAccuracy?: number }): object {
+  return rewardMargin === undefined ? {} : { reward_margin: rewardMargin, reward_accuracy: rewardAccuracy }
+}
+
 /** A run on the terminal: a bar that moves with each step, and a table row for each evaluation. */
 class TrainDisplay {
   readonly #output: Output
@@ -95,8 +101,11 @@ class TrainDisplay {
       case 'step':
         return this.#step(event)
       case 'eval':
-        this.#output.event('eval', { step: event.step, eval_loss: event.evalLoss })
-        return this.#row(event.evalLoss)
+        this.#output.event('eval', {
+          ...{ step: event.step, eval_loss: event.evalLoss },
+          ...rewardsOf(event),
+        })
+        return this.#row(event.evalLoss, event.rewardAccuracy)
       case 'sample':
         this.#output.event('sample', { ...event.sample })
         return this.#output.note(`          “${event.sample.text.trim().replaceAll(/\s+/g, ' ').slice(0, 100)}”`)
@@ -115,27 +124,39 @@ class TrainDisplay {
   #step(event: StepEvent): void {
     this.#last = event
     const { step, epoch, loss, gradNorm, learningRate, tokens, stepTime } = event
-    this.#output.event('step', { step, loss, grad_norm: gradNorm, lr: learningRate, tokens, ms: stepTime, epoch })
+    const numbers = { step, loss, grad_norm: gradNorm, lr: learningRate, tokens, ms: stepTime, epoch }
+    this.#output.event('step', { ...numbers, ...rewardsOf(event) })
     this.#pace = this.#pace === 0 ? stepTime : 0.9 * this.#pace + 0.1 * stepTime
     const left = formatDuration(this.#pace * (this.#total - step))
     const words = `Step ${step} of ${this.#total} · loss ${formatNumber(loss)} · ${perSecond(event)} tokens/s · ${left} left`
     this.#output.bar(step / this.#total, words)
   }
 
-  #row(evalLoss: number | null): void {
+  /** @param preferred share of validation rows whose better answer has the higher reward, in runs over preferences. */
+  #row(evalLoss: number | null, preferred?: number): void {
     const step = this.#last
+    const columns = step?.rewardAccuracy === undefined ? COLUMNS : [...COLUMNS, PREFERRED]
     if (this.#shown === 0)
       this.#output.note(
         tableRow(
-          COLUMNS.map(({ title }) => title),
-          COLUMNS,
+          columns.map(({ title }) => title),
+          columns,
         ),
       )
     this.#shown = step?.step ?? 0
     const cells = step
-      ? [step.step, step.epoch, step.loss, evalLoss, step.learningRate, step.gradNorm, perSecond(step)]
+      ? [
+          step.step,
+          step.epoch,
+          step.loss,
+          evalLoss,
+          step.learningRate,
+          step.gradNorm,
+          perSecond(step),
+          preferred ?? null,
+        ]
       : [0, 0, null, evalLoss]
-    this.#output.note(tableRow(cells, COLUMNS))
+    this.#output.note(tableRow(cells.slice(0, columns.length), columns))
   }
 }
 

@@ -9,8 +9,10 @@ import { createBatches, type MixedRows } from './batch/batches'
 import { Splitter, type SplitSettings } from './batch/keys'
 import { permutation } from './batch/random'
 import { cancelled } from './cancel'
-import { encodeExample } from './encode/encode'
+import { asSupervised } from '../shared/roles'
+import { encodeExample, IGNORED } from './encode/encode'
 import { mapRow } from './formats/map'
+import { truthOf, valueAt } from './formats/values'
 import type { EncodedExample, EncodeOptions, Example, Prepared, RawRow, RowSource, SkippedRow } from './types'
 
 export interface PrepareOptions {
@@ -25,7 +27,7 @@ export interface PrepareOptions {
 }
 
 /** What of a job {@link prepare} looks at. */
-export type PrepareSettings = EncodeOptions & SplitSettings & Partial<Pick<Job, 'subset'>>
+export type PrepareSettings = EncodeOptions & SplitSettings & Partial<Pick<Job, 'subset' | 'objective'>>
 
 /** Rows between two reports of progress. */
 const REPORT = 256
@@ -92,7 +94,7 @@ async function encodeRows(
   mapping: Mapping,
   tokenizer: Tokenizer,
   template: ChatTemplate,
-  encoding: EncodeOptions,
+  encoding: EncodeOptions & Partial<Pick<Job, 'objective'>>,
   {
     onProgress,
     signal,
@@ -111,9 +113,11 @@ async function encodeRows(
       index++
       continue
     }
-    const { example, encoded, reason } = encodeRow(row, mapping, tokenizer, template, encoding)
+    const result = encodeRow(row, mapping, tokenizer, template, encoding)
+    const { example, encoded } = result
+    const reason = result.reason ?? unfit(result, encoding.objective ?? 'sft', mapping)
     if (example && encoded && reason === undefined) {
-      rows.push({ index, inputIds: encoded.inputIds, labels: encoded.labels })
+      rows.push({ index, inputIds: encoded.inputIds, labels: encoded.labels, ...judgedParts(result, encoded) })
       splitter?.add(row, example)
       if (encoded.truncated > 0) truncatedRows++
     } else skipped.push({ index, reason: reason ?? '' })
@@ -122,12 +126,50 @@ async function encodeRows(
       onProgress?.({ stage: 'Turning rows into tokens', done: index, total: total ?? 0, unit: 'rows' })
   }
   onProgress?.({ stage: 'Turning rows into tokens', done: index, total: index, unit: 'rows' })
+  giveOthers(rows, encoding.maxLength)
   return { rows, skipped, truncatedRows }
+}
+
+/** Why a row that could be encoded is not for this objective; undefined where it is. */
+function unfit({ good }: RowResult, objective: Job['objective'], { format }: Mapping): string | undefined {
+  if (objective === 'sft') return good === false ? 'The answer is marked as a bad one.' : undefined
+  const wanted = objective === 'kto' ? 'kto' : 'preference'
+  if (format === wanted) return undefined
+  return wanted === 'kto'
+    ? 'KTO needs answers that were rated as good or bad.'
+    : `${objective.toUpperCase()} needs a better and a worse answer in each row.`
+}
+
+/** What a row has beside its answer. */
+function judgedParts({ rejected, good }: RowResult, encoded: EncodedExample): Partial<EncodedRow> {
+  if (rejected) return { rejected: { inputIds: rejected.inputIds, labels: rejected.labels } }
+  // Its other answer is known when all rows are.
+  return good === undefined ? {} : { rated: { good, other: { inputIds: encoded.inputIds, labels: encoded.labels } } }
+}
+
+/** Gives each rated row its prompt with the answer of the row after it. */
+function giveOthers(rows: EncodedRow[], maxLength: number): void {
+  const start = ({ labels }: EncodedRow): number => labels.findIndex((label) => label !== IGNORED)
+  rows.forEach((row, i) => {
+    if (!row.rated) return
+    const next = rows[(i + 1) % rows.length] as EncodedRow
+    const prompt = row.inputIds.subarray(0, start(row))
+    const answer = next.inputIds.subarray(start(next), start(next) + Math.max(1, maxLength - prompt.length))
+    const labels = next.labels.subarray(start(next), start(next) + answer.length)
+    row.rated.other = {
+      inputIds: Int32Array.from([...prompt, ...answer]),
+      labels: Int32Array.from([...prompt.map(() => IGNORED), ...labels]),
+    }
+  })
 }
 
 export interface RowResult {
   example?: Example
   encoded?: EncodedExample
+  /** The worse answer to the same prompt. */
+  rejected?: EncodedExample
+  /** Whether the answer was rated as a good one. */
+  good?: boolean
   /** Why the row cannot be used. */
   reason?: string
 }
@@ -140,15 +182,35 @@ export function encodeRow(
   template: ChatTemplate,
   encoding: EncodeOptions,
 ): RowResult {
-  let example: Example
   try {
-    example = mapRow(row, mapping)
+    if (mapping.format === 'preference' || mapping.format === 'kto')
+      return encodeJudged(row, mapping, (example) =>
+        encodeExample(example, tokenizer, template, { ...encoding, trainOn: 'completion' }),
+      )
+    const example = mapRow(row, mapping)
+    const encoded = encodeExample(example, tokenizer, template, encoding)
+    return { example, encoded, reason: encoded.problem }
   } catch (error) {
     if (!(error instanceof CodedError)) throw error
     return { reason: toReport(error).what }
   }
-  const encoded = encodeExample(example, tokenizer, template, encoding)
-  return { example, encoded, reason: encoded.problem }
+}
+
+/** A row of two answers, or of one that was rated: the better or only one is its example. Only answers count, whatever is trained on. */
+function encodeJudged(row: RawRow, mapping: Mapping, encode: (example: Example) => EncodedExample): RowResult {
+  const { desirable: _desirable, ...columns } = asSupervised(mapping).columns
+  const example = mapRow(row, { ...asSupervised(mapping), columns })
+  const encoded = encode(example)
+  if (mapping.format === 'kto') {
+    const rating = mapping.columns.label
+    const good = rating === undefined ? null : truthOf(valueAt(row, rating))
+    if (good === null || good === undefined) return { reason: 'The rating is neither good nor bad.' }
+    return { example, encoded, good, reason: encoded.problem }
+  }
+  const { chosen, rejected: worse } = mapping.columns
+  if (chosen === undefined || worse === undefined) throw unknownFormat()
+  const rejected = encode(mapRow(row, asSupervised({ ...mapping, columns: { ...mapping.columns, chosen: worse } })))
+  return { example, encoded, rejected, reason: encoded.problem ?? rejected.problem }
 }
 
 /**

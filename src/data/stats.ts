@@ -47,7 +47,7 @@ export async function datasetStats(
     if (++index % REPORT === 0) onProgress?.({ stage: 'Counting tokens', done: index, total, unit: 'rows' })
   }
   onProgress?.({ stage: 'Counting tokens', done: index, total: index, unit: 'rows' })
-  return tally.finish(index, splitter.split())
+  return { ...tally.finish(index, splitter.split()), format: mapping.format }
 }
 
 class Tally {

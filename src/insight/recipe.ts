@@ -19,7 +19,7 @@ export interface Recipe {
 }
 
 /** What is known about the rows. */
-export type RowFacts = Pick<DatasetStats, 'rows' | 'trainRows' | 'tokens' | 'trainedTokens' | 'lengths'>
+export type RowFacts = Pick<DatasetStats, 'rows' | 'trainRows' | 'tokens' | 'trainedTokens' | 'lengths' | 'format'>
 
 /** The recipe while it is written: what it rests on, and what it says so far. */
 interface Draft extends Recipe {
@@ -55,6 +55,7 @@ export function recommend(
   given: ReadonlySet<SettingKey> = new Set(),
 ): Recipe {
   const draft: Draft = { model, facts, device, given, change: {}, reasons: [] }
+  recommendObjective(draft)
   recommendRate(draft)
   recommendLength(draft)
   recommendBatch(draft)
@@ -76,10 +77,33 @@ function current<K extends SettingKey>(draft: Draft, key: K): Job[K] | undefined
   return draft.given.has(key) ? undefined : ((draft.change[key] as Job[K] | undefined) ?? defaultJob()[key])
 }
 
+/** Pairs and ratings say which answer is better: they are learnt as such. */
+function recommendObjective(draft: Draft): void {
+  const { format } = draft.facts
+  if (format === 'preference')
+    set(draft, 'objective', 'dpo', 'The rows hold a better and a worse answer each.', 'Rafailov et al. 2023; TRL')
+  if (format === 'kto')
+    set(
+      draft,
+      'objective',
+      'kto',
+      'The rows hold answers that were rated as good or bad.',
+      'Ethayarajh et al. 2024; TRL',
+    )
+}
+
+/** Preferences move a model that answers already, and want far lower rates than answers: 5e-6 against 2e-4 in TRL. */
+const PREFERENCE_SHARE = 1 / 10
+
 function recommendRate(draft: Draft): void {
   const { parameters } = draft.model
   const row = RATES.find(({ below }) => parameters < below)
-  if (!row) return
+  if (!row || draft.given.has('objective')) return
+  if (draft.change.objective !== undefined) {
+    const rate = Number((row.rate * PREFERENCE_SHARE).toPrecision(2))
+    const text = 'Preferences want about a tenth of the rate at which a model of this size learns answers.'
+    return set(draft, 'learningRate', rate, text, 'TRL, DPO guides; measured on Kinder answers')
+  }
   const size = describeCount(parameters)
   set(draft, 'learningRate', row.rate, `A model of ${size} parameters learns best at about this rate.`, row.source)
 }

@@ -3,7 +3,10 @@
  * Refuses to invent a value: what was not measured is NaN.
  */
 
-/** One column a number; the order is the wire order. Losses in nats a token, time in milliseconds, memory in bytes. */
+/**
+ * One column a number; the order is the wire order. Losses in nats a token, time in milliseconds, memory in bytes, reward margins in nats
+ * times beta, reward accuracies as shares.
+ */
 export const METRIC_COLUMNS = [
   'step',
   'epoch',
@@ -15,6 +18,10 @@ export const METRIC_COLUMNS = [
   'tokens',
   'stepTime',
   'memory',
+  'rewardMargin',
+  'rewardAccuracy',
+  'evalRewardMargin',
+  'evalRewardAccuracy',
 ] as const
 
 export type MetricName = (typeof METRIC_COLUMNS)[number]
@@ -48,7 +55,13 @@ export class MetricBuffer {
   append(columns: MetricColumns): void {
     const count = columns.step.length
     this.#reserve(this.#length + count)
-    for (const name of METRIC_COLUMNS) this.#columns[name].set(columns[name], this.#length)
+    // Columns that were stored before one of today's was there lack it.
+    const given: Partial<MetricColumns> = columns
+    for (const name of METRIC_COLUMNS) {
+      const values = given[name]
+      if (values) this.#columns[name].set(values, this.#length)
+      else this.#columns[name].fill(Number.NaN, this.#length, this.#length + count)
+    }
     this.#length += count
   }
 

@@ -95,12 +95,20 @@ export interface DatasetRecord {
   samplePrompt?: string
 }
 
-/** A row in tokens; `labels` stands beside `inputIds` (not shifted) with -100 where the loss does not look. */
-export interface EncodedRow {
-  /** The row's 0-based number in its dataset. */
-  index: number
+/** Tokens; `labels` stands beside `inputIds` (not shifted) with -100 where the loss does not look. */
+export interface EncodedSequence {
   inputIds: Int32Array
   labels: Int32Array
+}
+
+/** A row in tokens: of a pair of answers the better one. */
+export interface EncodedRow extends EncodedSequence {
+  /** The row's 0-based number in its dataset. */
+  index: number
+  /** The worse answer to the same prompt. */
+  rejected?: EncodedSequence
+  /** Whether its answer was rated as a good one, and its prompt with the answer of another row. */
+  rated?: { good: boolean; other: EncodedSequence }
 }
 
 /** Where a stream of batches stands; restoring it continues the very same stream. */
@@ -141,6 +149,8 @@ export interface PreviewRow {
 /** Token statistics of a dataset under a mapping, a model and a maximum length. */
 export interface DatasetStats {
   rows: number
+  /** How the rows are written, where the count was told. */
+  format?: RowFormat
   tokens: number
   trainedTokens: number
   /** Token lengths before cutting. */

@@ -274,6 +274,7 @@ function loadModule(
 ): Adapted {
   const keys = keysOf(spec)
   const { rank, scale } = scaleOf(config, spec.module)
+  if (config.use_dora) spec.weight.rowSquares() // made here, so that no recorded pass makes it
   const floats = (key: string): Float32Array => toFloat32(tensors[key] as TensorData)
   const rest = {
     spec,

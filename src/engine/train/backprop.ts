@@ -91,13 +91,63 @@ export function forward(
  * @returns the sum of token losses `[]`, owned by the caller.
  */
 export function backprop(network: Network, adapter: Adapter, work: Work, take: GradientTaker): tf.Scalar {
-  const { on } = work
-  const pass = trainingPass(adapter, work.batch, on, work.dropoutSeed)
+  const pass = trainingPass(adapter, work.batch, work.on, work.dropoutSeed)
   const { states, tapes } = forwardWithTapes(network, work, pass)
   const last = states.pop() as tf.Tensor2D
-  const { lossSum, dy: fromHead } = headGradient(network, last, work)
-  let dy = fromHead
+  const { lossSum, dy } = headGradient(network, last, work)
   last.dispose()
+  backward(network, adapter, { states, tapes }, dy, pass, take)
+  return lossSum
+}
+
+/**
+ * As {@link backprop}, for losses that weigh each token by what all of them came to: the gradient of `sum of weight · token loss`. Waits
+ * for the device between forward and backward, so it cannot be recorded.
+ * @param weigh token losses by slot → their weights.
+ */
+export async function backpropWeighted(
+  network: Network,
+  adapter: Adapter,
+  work: Omit<Work, 'scale' | 'labelSmoothing' | 'spare'>,
+  weigh: (losses: Float32Array) => Float32Array,
+  take: GradientTaker,
+): Promise<void> {
+  const { batch, on } = work
+  const pass = trainingPass(adapter, batch, on, work.dropoutSeed)
+  const states = forward(network, on, pass, work.noise)
+  const last = states.pop() as tf.Tensor2D
+  const [chosen, loss, dHidden] = tf.tidy(() => {
+    const chosen = takeRows(last, on.positions, false)
+    const head = crossEntropyWithGrad(network.finish(chosen), network.head, on.targets, 1, network.logitCap)
+    return [chosen, head.loss, head.dHidden] as const
+  })
+  last.dispose()
+  let weights: Float32Array
+  try {
+    weights = weigh((await loss.data()) as Float32Array)
+  } catch (error) {
+    tf.dispose([chosen, loss, dHidden, ...states])
+    throw error
+  }
+  const dy = tf.tidy(() => {
+    const weighted = tf.mul(dHidden, tf.tensor2d(weights, [batch.slots, 1])) as tf.Tensor2D
+    const [dChosen] = pullback(() => network.finish(chosen), [chosen], weighted)
+    return takeRows(dChosen as tf.Tensor2D, on.places, true)
+  })
+  tf.dispose([chosen, loss, dHidden])
+  backward(network, adapter, { states, tapes: [] }, dy, pass, take)
+}
+
+/** Pulls the gradient of the last layer's output through all layers; takes over the layers' inputs, their tapes and the gradient. */
+function backward(
+  network: Network,
+  adapter: Adapter,
+  { states, tapes }: { states: tf.Tensor2D[]; tapes: Taped[] },
+  fromHead: tf.Tensor2D,
+  pass: Pass,
+  take: GradientTaker,
+): void {
+  let dy = fromHead
   for (let i = network.layers - 1; i >= 0; i--) {
     const x = states.pop() as tf.Tensor2D
     const indices = adapter.indicesOf(i)
@@ -113,7 +163,6 @@ export function backprop(network: Network, adapter: Adapter, work: Work, take: G
     indices.forEach((at, n) => take(at, pulled[n] as tf.Tensor))
     if (i > 0) dy = pulled[variables.length] as tf.Tensor2D
   }
-  return lossSum
 }
 
 /** Loss at the head and its gradient with respect to the last layer's output `[rows · seq, hidden]`. */

@@ -18,6 +18,9 @@ export interface StepEvent {
   stepTime: number
   /** Bytes held on the device after the step. */
   memory: number
+  /** In runs over preferences: mean reward of the better answers less that of the worse, and the share of rows on the right side. */
+  rewardMargin?: number
+  rewardAccuracy?: number
 }
 
 /**
@@ -27,7 +30,7 @@ export interface StepEvent {
 export type SessionEvent =
   | { kind: 'stage'; stage: string; done: number; total: number }
   | StepEvent
-  | { kind: 'eval'; step: number; evalLoss: number }
+  | { kind: 'eval'; step: number; evalLoss: number; rewardMargin?: number; rewardAccuracy?: number }
   | { kind: 'sample'; sample: RunSample }
   | { kind: 'checkpoint'; kinds: CheckpointKind[]; checkpoint: Checkpoint }
   | { kind: 'mark'; mark: RunMark }

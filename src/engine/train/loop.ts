@@ -23,6 +23,7 @@ export async function* runLoop(session: TrainSession): AsyncGenerator<SessionEve
   let fresh = tf.getBackend() === 'webgpu'
   // A checkpoint taken between a step and its evaluation: the evaluation comes first.
   let owed = session.step > 0 && !isSettled(session, evalEvery)
+  if (session.preferences) yield* session.preferences.prepare()
   for (;;) {
     if (!owed) {
       if (session.step >= total || hasStoppedEarly(session)) break
@@ -76,14 +77,16 @@ async function* look(session: TrainSession): AsyncGenerator<SessionEvent, boolea
   if (owesEvaluation(session)) {
     const started = performance.now()
     yield { kind: 'stage', stage: 'Evaluating', done: 0, total: session.evalRows.length }
-    const { model, adapter, evalRows, recorder } = session
-    const { loss } = await session.judged(() => evaluate(model, adapter, evalRows, undefined, undefined, recorder))
+    const { loss, rewards } = await session.judged(() => validate(session))
     session.spend(performance.now() - started)
-    metrics.push({ step, epoch: session.epoch, time: session.time, evalLoss: loss })
+    metrics.push({
+      ...{ step, epoch: session.epoch, time: session.time, evalLoss: loss },
+      ...(rewards ? { evalRewardMargin: rewards.rewardMargin, evalRewardAccuracy: rewards.rewardAccuracy } : {}),
+    })
     const isBest = loss < (progress.bestEvalLoss ?? Number.POSITIVE_INFINITY)
     if (isBest) Object.assign(progress, { bestStep: step, bestEvalLoss: loss, evalsWithoutBest: 0 })
     else progress.evalsWithoutBest++
-    yield { kind: 'eval', step, evalLoss: loss }
+    yield { kind: 'eval', step, evalLoss: loss, ...rewards }
     if (isBest) yield note(session, { step, kind: 'best', text: `Best validation loss so far: ${loss.toFixed(4)}.` })
   }
   if (owesSample(session)) yield { kind: 'sample', sample: await sampleNow(session) }
@@ -92,6 +95,17 @@ async function* look(session: TrainSession): AsyncGenerator<SessionEvent, boolea
     yield note(session, { step, kind: 'early-stop', text })
   }
   return progress.bestStep === step
+}
+
+/** The loss that the run minimises, over the validation rows; and rewards, where it has them. */
+async function validate(session: TrainSession): Promise<{
+  loss: number
+  rewards?: { rewardMargin: number; rewardAccuracy: number }
+}> {
+  const { model, adapter, evalRows, preferences, recorder } = session
+  if (!preferences) return { loss: (await evaluate(model, adapter, evalRows, undefined, undefined, recorder)).loss }
+  const { loss, rewardMargin, rewardAccuracy } = await preferences.evaluate(evalRows)
+  return { loss, rewards: { rewardMargin, rewardAccuracy } }
 }
 
 function note(session: TrainSession, mark: RunMark): SessionEvent {

@@ -25,6 +25,8 @@ import { checkPositions, countLabels, packBatch, shapeKey, uploadBatch } from '.
 import { ADAPTER, checkpointAdapter, checkSameJob } from './checkpoint'
 import type { SessionEvent, SessionOutcome, StepEvent } from './events'
 import { runLoop } from './loop'
+import { objectiveOf } from './objectives/objective'
+import { Preferences, type PreferenceResult } from './preferences'
 import { totalSteps } from './schedule'
 import { Totals } from './totals'
 
@@ -58,6 +60,14 @@ export interface Progress {
   evalsWithoutBest: number
 }
 
+/** What a step came to before it moved anything. */
+interface StepNumbers {
+  readonly loss: number
+  /** Global, before clipping. */
+  readonly norm: number
+  readonly rewards?: PreferenceResult
+}
+
 export class TrainSession {
   readonly model: Model
   readonly job: Job
@@ -65,6 +75,8 @@ export class TrainSession {
   readonly samplePrompt: readonly number[] | null
   readonly totalSteps: number
   readonly adapter: Adapter
+  /** Null in runs that learn next tokens. */
+  readonly preferences: Preferences | null
   readonly metrics: MetricBuffer
   readonly samples: RunSample[] = []
   readonly marks: RunMark[] = []
@@ -101,6 +113,13 @@ export class TrainSession {
     this.#totals = new Totals(this.adapter.variables)
     const watched = this.adapter.variables.map(({ variable }) => variable)
     this.recorder = new Recorder({ enabled: input.replay ?? true, watched })
+    const objective = objectiveOf(job)
+    this.preferences =
+      objective &&
+      new Preferences({
+        ...{ model, job, objective, adapter: this.adapter, recorder: this.recorder, batches: this.#batches },
+        ...{ evalRows: input.evalRows, totalSteps: this.totalSteps },
+      })
     this.metrics = new MetricBuffer(checkpoint?.meta.metrics)
     if (checkpoint) this.#restore(checkpoint)
   }
@@ -143,7 +162,7 @@ export class TrainSession {
     const { job } = this
     const step = this.#step + 1
     const micro = Array.from({ length: job.gradAccum }, () => this.#batches.next())
-    const { loss, norm } = await this.#gradients(micro, step)
+    const { loss, norm, rewards } = await this.#gradients(micro, step)
     const rate = this.#rateAt(step)
     const finite = Number.isFinite(loss) && Number.isFinite(norm)
     if (finite) {
@@ -167,6 +186,7 @@ export class TrainSession {
       tokens,
       stepTime,
       memory: deviceBytes(),
+      ...(rewards ? { rewardMargin: rewards.rewardMargin, rewardAccuracy: rewards.rewardAccuracy } : {}),
     }
     this.metrics.push({ ...metricsOf(event), time: this.#time })
     const mark = finite ? null : this.#skip(step, loss, norm)
@@ -201,7 +221,7 @@ export class TrainSession {
       adapterConfig: { ...config },
       ...(this.adapter.hasStart ? { hasStart: true } : {}),
     }
-    return { meta, tensors: { ...named, ...moments, ...trained } }
+    return { meta, tensors: { ...named, ...moments, ...trained, ...this.preferences?.save() } }
   }
 
   dispose(): void {
@@ -212,8 +232,14 @@ export class TrainSession {
     this.adapter.dispose()
   }
 
-  /** Loss (mean over the labels of all micro-batches) and norm; the gradients are in the totals. */
-  async #gradients(micro: readonly EncodedRow[][], step: number): Promise<{ loss: number; norm: number }> {
+  /** Loss (mean over the labels of all micro-batches, or over rows of preferences) and norm; the gradients are in the totals. */
+  async #gradients(micro: readonly EncodedRow[][], step: number): Promise<StepNumbers> {
+    return this.preferences
+      ? this.#preferenceGradients(this.preferences, micro, step)
+      : this.#tokenGradients(micro, step)
+  }
+
+  async #tokenGradients(micro: readonly EncodedRow[][], step: number): Promise<StepNumbers> {
     const labels = micro.flat().reduce((sum, row) => sum + countLabels(row), 0)
     if (labels === 0)
       throw new CodedError('data.no-trained-tokens', 'None of the tokens of a batch is trained.', {
@@ -255,6 +281,16 @@ export class TrainSession {
     })
   }
 
+  async #preferenceGradients(
+    preferences: Preferences,
+    micro: readonly EncodedRow[][],
+    step: number,
+  ): Promise<StepNumbers> {
+    const rewards = await preferences.gradients(micro, step, (m) => this.#totals.taker(m === 0))
+    const { norm } = await withGuard(() => this.#totals.read(this.recorder))
+    return { loss: rewards.loss, norm, rewards }
+  }
+
   #skip(step: number, loss: number, norm: number): RunMark {
     const what = Number.isFinite(loss) ? `the gradient norm was ${norm}` : `the loss was ${loss}`
     const mark: RunMark = { step, kind: 'skipped', text: `Step ${step} was skipped: ${what}.` }
@@ -270,6 +306,7 @@ export class TrainSession {
   #restore({ meta, tensors }: Checkpoint): void {
     this.#optimiser.restore(tensors)
     this.#average?.restore(tensors)
+    this.preferences?.restore(tensors)
     this.#batches.restore(meta.cursor)
     this.#step = meta.step
     this.#tokensSeen = meta.tokensSeen

@@ -49,6 +49,20 @@ describe('recommend', () => {
     expect(recommend(model(parameters), facts(500)).change.learningRate).toBe(rate)
   })
 
+  it('learns preferences from pairs and ratings, at a lower rate', () => {
+    const pairs = recommend(model(3_200_000), { ...facts(500), format: 'preference' }).change
+    expect(pairs).toMatchObject({ objective: 'dpo', learningRate: 5e-4 })
+    expect(recommend(model(1e9), { ...facts(500), format: 'kto' }).change).toMatchObject({
+      objective: 'kto',
+      learningRate: 2e-5,
+    })
+    expect(recommend(model(1e9), { ...facts(500), format: 'chat' }).change.objective).toBeUndefined()
+    const own = new Set<SettingKey>(['objective'])
+    expect(
+      recommend(model(1e9), { ...facts(500), format: 'preference' }, undefined, own).change.objective,
+    ).toBeUndefined()
+  })
+
   it('leaves the default rate to large models', () => {
     expect(recommend(model(1.1e9), facts(500)).change.learningRate).toBeUndefined()
   })
