@@ -19,7 +19,7 @@ CARDS = [
      "samplePrompt": "Can I have two large pancakes with honey? To go, please.", "metric": "exact match of the whole JSON on held-out orders", "more": ["A small tea for me, please. We will eat here."]},
     {"id": "kinder-answers", "name": "Kinder answers", "format": "preference",
      "description": "A kind and a harsh answer to the same words; the model learns to prefer the kind one.",
-     "samplePrompt": "I broke the vase.", "metric": "share of held-out pairs where the kind answer is the likelier one, by mean log-probability a token", "more": ["I want to learn painting."]},
+     "samplePrompt": "I broke the vase.", "suggested": {"objective": "dpo", "sftWeight": 1, "learningRate": 2e-3}, "metric": "share of held-out pairs where the kind answer is the likelier one, by mean log-probability a token", "more": ["I want to learn painting."]},
     {"id": "night-train", "name": "The night train", "format": "text",
      "description": "Short stories told in the present tense aboard one night train: a style to continue.",
      "samplePrompt": "The night train leaves at nine.", "metric": "held-out loss", "more": ["A woman with a sleeping owl"]},

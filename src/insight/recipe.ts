@@ -80,8 +80,12 @@ function current<K extends SettingKey>(draft: Draft, key: K): Job[K] | undefined
 /** Pairs and ratings say which answer is better: they are learnt as such. */
 function recommendObjective(draft: Draft): void {
   const { format } = draft.facts
-  if (format === 'preference')
+  if (format === 'preference') {
     set(draft, 'objective', 'dpo', 'The rows hold a better and a worse answer each.', 'Rafailov et al. 2023; TRL')
+    if (draft.change.objective !== 'dpo') return
+    const text = 'The better answers are learnt along with the preference, so that they do not become unlikely too.'
+    set(draft, 'sftWeight', 1, text, 'Pang et al. 2024; TRL (rpo_alpha)')
+  }
   if (format === 'kto')
     set(
       draft,

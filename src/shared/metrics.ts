@@ -142,11 +142,20 @@ export function decimate(values: ArrayLike<number>, most: number): number[] {
   return [...keep].sort((a, b) => a - b)
 }
 
-/** All rows as CSV with a header; what was not measured is an empty cell. */
+/** Columns that only some runs have. */
+const REWARDS: ReadonlySet<MetricName> = new Set([
+  'rewardMargin',
+  'rewardAccuracy',
+  'evalRewardMargin',
+  'evalRewardAccuracy',
+])
+
+/** All rows as CSV with a header; what was not measured is an empty cell. Rewards are left out of runs without any. */
 export function metricsToCsv(buffer: MetricBuffer): string {
-  const lines = [METRIC_COLUMNS.join(',')]
+  const columns = METRIC_COLUMNS.filter((name) => !REWARDS.has(name) || buffer.column(name).some(Number.isFinite))
+  const lines = [columns.join(',')]
   for (let i = 0; i < buffer.length; i++) {
-    lines.push(METRIC_COLUMNS.map((name) => finiteText(buffer.column(name)[i] as number)).join(','))
+    lines.push(columns.map((name) => finiteText(buffer.column(name)[i] as number)).join(','))
   }
   return lines.join('\n') + '\n'
 }

@@ -51,7 +51,7 @@ describe('recommend', () => {
 
   it('learns preferences from pairs and ratings, at a lower rate', () => {
     const pairs = recommend(model(3_200_000), { ...facts(500), format: 'preference' }).change
-    expect(pairs).toMatchObject({ objective: 'dpo', learningRate: 5e-4 })
+    expect(pairs).toMatchObject({ objective: 'dpo', learningRate: 5e-4, sftWeight: 1 })
     expect(recommend(model(1e9), { ...facts(500), format: 'kto' }).change).toMatchObject({
       objective: 'kto',
       learningRate: 2e-5,

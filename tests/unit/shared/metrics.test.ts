@@ -1,5 +1,12 @@
 import { describe, expect, it } from 'vitest'
-import { decimate, MetricBuffer, metricsToCsv, metricsToRows, smooth } from '../../../src/shared/metrics'
+import {
+  decimate,
+  MetricBuffer,
+  metricsToCsv,
+  metricsToRows,
+  smooth,
+  type MetricColumns,
+} from '../../../src/shared/metrics'
 
 describe('MetricBuffer', () => {
   it('grows and keeps what was not measured as NaN', () => {
@@ -23,6 +30,17 @@ describe('MetricBuffer', () => {
     for (const step of [1, 2, 2, 3]) buffer.push({ step })
     buffer.truncateAfter(2)
     expect([...buffer.column('step')]).toEqual([1, 2, 2])
+  })
+
+  it('takes columns of earlier versions, and writes rewards only where there are any', () => {
+    const old = new MetricBuffer()
+    old.push({ step: 1, loss: 2 })
+    const { rewardMargin: _margin, ...columns } = old.slice()
+    const read = new MetricBuffer(columns as MetricColumns)
+    expect(read.column('rewardMargin')).toEqual(Float64Array.of(Number.NaN))
+    expect(metricsToCsv(read)).not.toContain('reward')
+    read.push({ step: 2, loss: 1, rewardAccuracy: 0.5 })
+    expect(metricsToCsv(read).split('\n')[0]).toMatch(/memory,rewardAccuracy$/)
   })
 
   it('writes CSV and rows without inventing values', () => {
