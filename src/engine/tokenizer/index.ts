@@ -118,6 +118,10 @@ class FolderTokenizer implements Tokenizer {
     const around = this.template(spec)
     this.prefix = around.prefix
     this.suffix = around.suffix
+    for (const id of [...around.prefix, ...around.suffix]) {
+      if (!isId(id) || this.tokens[id] === undefined)
+        throw new Error(`its post-processor puts in the token ${JSON.stringify(id)}, which the vocabulary does not have`)
+    }
   }
 
   encode(text: string, { addSpecialTokens = true } = {}): number[] {
