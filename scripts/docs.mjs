@@ -1,8 +1,9 @@
-/** `npm run docs`: writes docs/settings.md from the settings table. With --check it only compares, and fails on a difference. */
+/** `npm run docs`: writes docs/settings.md from the settings table, and the README's support table from the tests. With --check it only compares, and fails on a difference. */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { format } from 'prettier'
 import { tsImport } from 'tsx/esm/api'
+import { withSupport } from './docs/support.mjs'
 import { ROOT } from './setup.mjs'
 
 const { SETTINGS, SETTING_LIST, flagOf } = await tsImport('../src/shared/job.ts', import.meta.url)
@@ -36,12 +37,15 @@ for (const [group, entries] of groups) {
 }
 text = await format(text, { parser: 'markdown', printWidth: 120 })
 
-const path = join(ROOT, 'docs/settings.md')
-if (process.argv.includes('--check')) {
-  if (readFileSync(path, 'utf8') !== text) {
-    console.error('docs/settings.md is behind the settings table: run npm run docs.')
+const readme = readFileSync(join(ROOT, 'README.md'), 'utf8')
+const pages = {
+  'docs/settings.md': text,
+  'README.md': await format(withSupport(readme, ROOT), { parser: 'markdown', printWidth: 120 }),
+}
+for (const [path, wanted] of Object.entries(pages)) {
+  if (!process.argv.includes('--check')) writeFileSync(join(ROOT, path), wanted)
+  else if (readFileSync(join(ROOT, path), 'utf8') !== wanted) {
+    console.error(`${path} is behind the settings table or the tests: run npm run docs.`)
     process.exit(1)
   }
-} else {
-  writeFileSync(path, text)
 }

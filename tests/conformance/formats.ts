@@ -8,8 +8,8 @@ import { folderSource } from '../../src/cli/folder'
 import { exportGguf, exportGgufLora } from '../../src/engine/formats/gguf-export'
 import { mergedFolder } from '../../src/engine/formats/merged'
 import { mlxAdapter } from '../../src/engine/formats/mlx'
-import { collect, type OutFile } from '../../src/engine/formats/out-file'
-import { readPeft } from '../../src/engine/formats/peft'
+import { bytesFile, collect, type OutFile } from '../../src/engine/formats/out-file'
+import { readPeft, writePeft } from '../../src/engine/formats/peft'
 import { loadTokenizer } from '../../src/engine/tokenizer'
 import type { FileSource } from '../../src/shared/files'
 
@@ -44,6 +44,10 @@ async function writeCase(name: string, source: FileSource): Promise<void> {
   const adapter = await readPeft(await folderSource(join(GOLDEN, name, 'adapter_init')))
   const tokenizer = await loadTokenizer(source)
   const folder = join(out, name)
+  await write(
+    join(folder, 'peft'),
+    writePeft(adapter).map(({ name: file, bytes }) => bytesFile(file, bytes)),
+  )
   await write(join(folder, 'merged'), await mergedFolder(source, adapter, { dtype: 'F32' }))
   await write(join(folder, 'merged-bf16'), await mergedFolder(source, adapter, { dtype: 'BF16', shardSize: 20_000 }))
   for (const type of ['F32', 'F16', 'BF16', 'Q8_0'] as const) {

@@ -68,6 +68,14 @@ def one(folder):
     stored = {key: value.float().numpy() for key, value in load_file(GOLDEN / name / "model.safetensors").items()}
     merged = {key: value + deltas.get(key.removesuffix(".weight"), 0) if key.endswith(".weight") else value for key, value in stored.items()}
 
+    @check(f"{name}: PEFT folder, logits as those of the adapter it was read from")
+    def _():
+        with torch.no_grad():
+            written = PeftModel.from_pretrained(load(GOLDEN / name), folder / "peft").eval()
+            difference = (written(ids).logits - wanted).abs().max().item()
+        require(difference == 0, f"differs by {difference}")
+        return "equal"
+
     @check(f"{name}: merged folder, logits as PEFT's")
     def _():
         with torch.no_grad():

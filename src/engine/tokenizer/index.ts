@@ -120,7 +120,9 @@ class FolderTokenizer implements Tokenizer {
     this.suffix = around.suffix
     for (const id of [...around.prefix, ...around.suffix]) {
       if (!isId(id) || this.tokens[id] === undefined)
-        throw new Error(`its post-processor puts in the token ${JSON.stringify(id)}, which the vocabulary does not have`)
+        throw new Error(
+          `its post-processor puts in the token ${JSON.stringify(id)}, which the vocabulary does not have`,
+        )
     }
   }
 
