@@ -16,6 +16,7 @@ export type FindingKind =
   | 'personal'
   | 'placeholder'
   | 'refusal'
+  | 'licence'
   | 'boilerplate'
   | 'language'
 

@@ -150,6 +150,13 @@ export const FINDINGS: readonly FindingInfo[] = [
     fixes: leaveOut('language'),
   },
   {
+    kind: 'licence',
+    tone: 'fair',
+    title: title('carries a licence note', 'carry a licence note'),
+    why: 'Somebody’s copyright or conditions stand in the text: make sure that you may use it, and that the model should repeat them.',
+    fixes: leaveOut('licence'),
+  },
+  {
     kind: 'boilerplate',
     tone: 'fair',
     title: title('has a stock phrase', 'share stock phrases', ['answer', 'answers']),
@@ -210,6 +217,7 @@ const DROPPED: Record<FindingKind, string> = {
   personal: 'with personal data',
   placeholder: 'with placeholders',
   refusal: 'that decline to answer',
+  licence: 'with a licence note',
   boilerplate: 'with stock phrases',
   language: 'in another language',
 }

@@ -17,7 +17,7 @@ import { CharacterCheck } from './characters'
 import { languageOf } from './language'
 import { NearIndex } from './near'
 import { findPersonal } from './personal'
-import { isRefusal, phrasesOf, PhraseCounter, placeholderIn } from './phrases'
+import { isRefusal, licenceIn, phrasesOf, PhraseCounter, placeholderIn } from './phrases'
 import { Lengths } from './lengths'
 import type { AuditReport, Finding, FindingKind } from './types'
 import { verdictOf } from './verdict'
@@ -189,6 +189,8 @@ class Audit {
     const placeholder = placeholderIn(answer)
     if (placeholder !== undefined)
       this.#note('placeholder', place, `The answer still holds a placeholder: ${placeholder}`)
+    const licence = licenceIn(all)
+    if (licence !== undefined) this.#note('licence', place, `The row carries a licence note: ${licence}`)
     if (isRefusal(answer)) this.#note('refusal', place, 'The answer declines to answer.')
     const lost = this.#characters?.lost(all) ?? []
     for (const character of lost) this.#lost[character] = (this.#lost[character] ?? 0) + 1
@@ -288,6 +290,7 @@ const KINDS: readonly FindingKind[] = [
   'personal',
   'placeholder',
   'refusal',
+  'licence',
   'boilerplate',
   'language',
 ]

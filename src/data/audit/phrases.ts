@@ -1,4 +1,4 @@
-/** Placeholders, refusals and repeated phrases in answers. Refuses to judge what is said otherwise. */
+/** Placeholders, refusals, licence notes and repeated phrases in texts. Refuses to judge what is said otherwise. */
 import { fingerprint } from '../hash'
 
 const PLACEHOLDERS = [
@@ -15,6 +15,22 @@ const REFUSALS = [
   /\bi (?:cannot|can ?not|can't|am unable to|'m unable to|am not able to|won't be able to) (?:help|assist|provide|fulfil|fulfill|answer|do that|comply|generate|create|complete)\b/i,
   /作为(?:一个|一名)?(?:人工智能|AI|语言模型)/i,
 ]
+
+const LICENCES = [
+  /(?:©|\bcopyright\b|\(c\) ?copyright)\s*(?:\(c\)|©)?\s*(?:by\s+)?(?:19|20)\d{2}\b[^\n]{0,40}/i,
+  /\ball rights reserved\b/i,
+  /\bcreative commons\b|\bCC[- ]BY(?:-(?:NC|SA|ND))*\b/i,
+  /\bSPDX-License-Identifier\b|\bGNU (?:Lesser |Affero )?General Public License\b|\b(?:Apache|MIT|BSD) Licen[sc]e\b/,
+]
+
+/** The copyright or licence note that a text carries; undefined where there is none. */
+export function licenceIn(text: string): string | undefined {
+  for (const pattern of LICENCES) {
+    const match = pattern.exec(text)
+    if (match) return match[0].trim().slice(0, 60)
+  }
+  return undefined
+}
 
 /** The placeholder that a text still holds; undefined where there is none. */
 export function placeholderIn(text: string): string | undefined {

@@ -20,6 +20,7 @@ const FAULTS: readonly [FindingKind, number, one: string, many: string][] = [
     'rows have characters that the tokenizer cannot carry',
   ],
   ['refusal', 0.05, 'answer declines to answer', 'answers decline to answer'],
+  ['licence', 0.01, 'row carries a licence note', 'rows carry licence notes'],
   ['boilerplate', 0.3, 'answer has a stock phrase', 'answers share stock phrases'],
 ]
 

@@ -265,6 +265,29 @@ describe('texts', () => {
       expect(isRefusal(text), text).toBe(false)
   })
 
+  it('that carry a licence note are told from those that speak of rights', async () => {
+    const noted = [
+      '© 2019 Anna Example. Cooking for two.',
+      'Copyright (c) 2021 by the authors',
+      'All rights reserved.',
+      'This work is under CC BY-NC-SA.',
+      '// SPDX-License-Identifier: MIT',
+      'Licensed under the Apache License, Version 2.0',
+    ]
+    const plain = [
+      'The right to copy was granted in 2019.',
+      'Everyone has rights, all of them reserved for people.',
+      'Send a copy (cc) by Monday; by 2020 all was done.',
+      'A creative common room for all.',
+      'Get a driving licence.',
+    ]
+    const rows = [...noted, ...plain].map((completion, i) => ({ prompt: `p${i}`, completion }))
+    const mapping = { format: 'pair' as const, columns: { prompt: 'prompt', completion: 'completion' } }
+    const options = { maxLength: 64, trainOn: 'completion' as const, evalFraction: 0, seed: 1, batchSize: 4 }
+    const { findings } = await audit(rows, mapping, options)
+    expect(findings.filter(({ kind }) => kind === 'licence').map(({ row }) => row)).toEqual([0, 1, 2, 3, 4, 5])
+  })
+
   it('that differ only in a number are not nearly the same', () => {
     const index = new NearIndex()
     expect(index.add('What is the sum of the numbers 12 and 7? It is 19.')).toBeUndefined()

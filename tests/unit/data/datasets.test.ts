@@ -6,7 +6,7 @@ import { openAsBlob, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { relative, resolve } from 'node:path'
 import { format as prettify } from 'prettier'
 import { describe, expect, it } from 'vitest'
-import { asSupervised, importFile, mapRow, type ImportedData } from '../../../src/data'
+import { asSupervised, audit, importFile, mapRow, type FindingKind, type ImportedData } from '../../../src/data'
 import { CodedError, toReport, type ErrorReport } from '../../../src/shared/errors'
 import { sharedData } from './support'
 
@@ -75,6 +75,22 @@ interface Outcome {
   refusal?: ErrorReport
   /** Rows that the mapping cannot use, by reason. */
   unusable: Map<string, number>
+  /** What the audit finds without a model, by kind. */
+  found: Partial<Record<FindingKind, number>>
+}
+
+const AUDIT = { maxLength: 512, trainOn: 'completion', evalFraction: 0, seed: 1, batchSize: 4 } as const
+/** Kinds in the words of the table. */
+const WORDS: Partial<Record<FindingKind, string>> = {
+  'exact-duplicate': 'repeat another',
+  'near-duplicate': 'nearly repeat another',
+  conflict: 'contradict another',
+  personal: 'with personal data',
+  placeholder: 'with a placeholder',
+  refusal: 'decline to answer',
+  licence: 'with a licence note',
+  boilerplate: 'with a stock phrase',
+  language: 'in another language',
 }
 
 async function outcomeOf(file: string, path: string): Promise<Outcome> {
@@ -82,7 +98,7 @@ async function outcomeOf(file: string, path: string): Promise<Outcome> {
   try {
     const blob = await openAsBlob(path)
     const data = await importFile({ name: file.split('/').at(-1) as string, stream: blob.stream(), size: blob.size })
-    if (data.mapping.format === 'unknown') return { file, data, unusable }
+    if (data.mapping.format === 'unknown') return { file, data, unusable, found: {} }
     const mapping = asSupervised(data.mapping)
     for (const row of data.rows) {
       try {
@@ -93,10 +109,10 @@ async function outcomeOf(file: string, path: string): Promise<Outcome> {
         unusable.set(reason, (unusable.get(reason) ?? 0) + 1)
       }
     }
-    return { file, data, unusable }
+    return { file, data, unusable, found: (await audit(data.rows, mapping, AUDIT)).counts }
   } catch (error) {
     if (!(error instanceof CodedError)) throw error
-    return { file, refusal: toReport(error), unusable }
+    return { file, refusal: toReport(error), unusable, found: {} }
   }
 }
 
@@ -104,16 +120,22 @@ const DOC = resolve(import.meta.dirname, '../../../docs/datasets.md')
 
 function document(outcomes: readonly Outcome[]): Promise<string> {
   const cell = (text: string) => text.replaceAll('|', '\\|').replaceAll('<', '&lt;')
-  const lines = outcomes.map(({ file, data, refusal, unusable }) => {
-    if (refusal) return `| ${file} | refused: \`${refusal.code}\` | | ${cell(`${refusal.what} (${refusal.where})`)} |`
+  const lines = outcomes.map(({ file, data, refusal, unusable, found }) => {
+    if (refusal) return `| ${file} | refused: \`${refusal.code}\` | | ${cell(`${refusal.what} (${refusal.where})`)} | |`
+    const kinds = Object.entries(WORDS).flatMap(([kind, words]) => {
+      const count = found[kind as FindingKind] ?? 0
+      return count > 0 ? [`${count.toLocaleString('en')} ${words}`] : []
+    })
     const aside = data?.problems.length ? [`${data.problems.length} set aside`] : []
     const reasons = [...unusable].map(([reason, count]) => `${count}: ${reason}`)
     const format = data?.mapping.format === 'unknown' ? `not recognised: ${data.why}` : (data?.mapping.format ?? '')
-    return `| ${file} | ${cell(format)} | ${data?.count.toLocaleString('en')} | ${cell([...aside, ...reasons].join('<br>') || 'none').replaceAll('&lt;br>', '<br>')} |`
+    return `| ${file} | ${cell(format)} | ${data?.count.toLocaleString('en')} | ${cell([...aside, ...reasons].join('<br>') || 'none').replaceAll('&lt;br>', '<br>')} | ${kinds.join('<br>') || 'nothing'} |`
   })
   const text =
     INTRODUCTION +
-    ['| file | recognised as | rows | problems |', '| --- | --- | --: | --- |', ...lines].join('\n') +
+    ['| file | recognised as | rows | problems | the audit finds |', '| --- | --- | --: | --- | --- |', ...lines].join(
+      '\n',
+    ) +
     '\n'
   return prettify(text, { parser: 'markdown', printWidth: 120 })
 }
@@ -141,7 +163,8 @@ puts after an end token is not learnt. Rows are cut at the end when they are lon
 
 ## Public datasets
 
-These files are not part of the repository. Each was read as a person would drop it on the page.
+These files are not part of the repository. Each was read as a person would drop it on the page. The audit ran without a model, so
+nothing that depends on tokens is in the table.
 
 `
 
