@@ -44,14 +44,15 @@ def cycles(log):
     parts, start = [], 0
     for i, entry in enumerate(log):
         if i and entry["lr"] > log[i - 1]["lr"] + 0.05 and entry["step"] > 100:
-            parts.append((log[start:i]))
+            parts.append(log[start:i])
             start = i
     parts.append(log[start:])
     said = []
     for part in parts:
         top = max(e["lr"] for e in part)
-        fall = next((e["step"] for e in part if e["lr"] < top and e["step"] > 100), part[-1]["step"])
-        said.append(f"up to step {number(part[-1]['step'])} with {top:.0%} of the rate, falling in a straight line from step {number(fall)} on")
+        fall = next((e["step"] for e in part if e["lr"] < top - 0.02 and e["step"] > 100), None)
+        where = f"up to step {number(part[-1]['step'])} with {top:.0%} of the rate"
+        said.append(where + (f", falling to {part[-1]['lr']:.0%} from step {number(fall)} on" if fall else ""))
     return "Cycles of the learning rate: " + "; then ".join(said) + "."
 
 
@@ -120,6 +121,10 @@ def main():
               if finished else f"**An early checkpoint**: {number(end['step'])} steps, {end['tokens'] / 1e6:.1f} million tokens; the training goes on. ")
     recipe += (f"{options['rows']} rows of {options['length']} tokens a step (in the decay half as many rows, twice as long); Muon at {options['muon_lr']} for the matrices of the layers, "
                f"AdamW at {options['lr']} for the embedding and the norms; warm-up of {options['warmup']} steps, clip at 1, bf16 autocast, seed {options['seed']}.")
+    if "average" in saved:
+        recipe += (f" The last part was trained with dropout {options['dropout']} and weight decay {options['weight_decay']} on the matrices, because each story had been "
+                   "read several times by then. What is published is the mean of five sets of weights along the last cycles (`run.sh` names them), with the last norm scaled so "
+                   "that the loss on the held-out storybooks is least.")
     sampled = "\n\n".join(f"{i}. **{s['start']}**{s['text'].rstrip()}".replace("\n", "\n   ") for i, s in enumerate(drawn["stories"], 1))
     chats = "\n".join(f"| {t['user'].strip()} | {t['assistant'].strip()} |".replace("\n", "<br>") for t in drawn["turns"])
     card = f"""---

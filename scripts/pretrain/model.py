@@ -17,6 +17,8 @@ class Shape:
     max_position_embeddings: int = 512
     rope_theta: float = 10000.0
     rms_norm_eps: float = 1e-5
+    # Of what each block adds, in training only.
+    dropout: float = 0.0
 
     @property
     def head_dim(self):
@@ -75,14 +77,15 @@ class Mlp(nn.Module):
 class Layer(nn.Module):
     def __init__(self, s):
         super().__init__()
+        self.dropout = s.dropout
         self.input_layernorm = Norm(s.hidden_size, s.rms_norm_eps)
         self.self_attn = Attention(s)
         self.post_attention_layernorm = Norm(s.hidden_size, s.rms_norm_eps)
         self.mlp = Mlp(s)
 
     def forward(self, x, cos, sin):
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        x = x + F.dropout(self.self_attn(self.input_layernorm(x), cos, sin), self.dropout, self.training)
+        return x + F.dropout(self.mlp(self.post_attention_layernorm(x)), self.dropout, self.training)
 
 
 class Body(nn.Module):
@@ -113,7 +116,7 @@ class Llama(nn.Module):
                 nn.init.normal_(weight, std=0.02 / (2 * s.num_hidden_layers) ** 0.5)
 
     def forward(self, ids):
-        x = self.model.embed_tokens(ids)
+        x = F.dropout(self.model.embed_tokens(ids), self.shape.dropout, self.training)
         cos, sin = self.cos[:ids.shape[1]], self.sin[:ids.shape[1]]
         for layer in self.model.layers:
             x = layer(x, cos, sin)

@@ -22,7 +22,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 
-from model import Llama, parameter_count
+from model import Llama, Shape, parameter_count
 
 # Share of the tokens by source: more and more plain stories, fewer and fewer older books.
 MIX = {
@@ -179,6 +179,9 @@ def main():
     parser.add_argument("--length", type=int, default=256)
     parser.add_argument("--lr", type=float, default=4e-3, help="AdamW, for embeddings and norms")
     parser.add_argument("--muon-lr", type=float, default=5e-3)
+    parser.add_argument("--weight-decay", type=float, default=0.1, help="Muon's, for matrices")
+    parser.add_argument("--dropout", type=float, default=0.0)
+    parser.add_argument("--average", type=float, default=0.0, help="share of the running average of the weights that each step keeps; it is what is published")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--save-every", type=int, default=200)
@@ -190,11 +193,12 @@ def main():
     rank = join_workers(o.workers)
     first = rank == 0
     torch.manual_seed(o.seed)
-    model = Llama()
+    model = Llama(Shape(dropout=o.dropout))
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim == 1 or "embed" in n]
-    muon, adam = Muon(matrices), torch.optim.AdamW(others, lr=o.lr, betas=(0.9, 0.95), weight_decay=0.01)
+    muon, adam = Muon(matrices, decay=o.weight_decay), torch.optim.AdamW(others, lr=o.lr, betas=(0.9, 0.95), weight_decay=0.01)
     packer, step, log, spent = Packer(o.data, o.seed), 0, [], 0.0
+    average = {n: w.clone() for n, w in model.state_dict().items()} if o.average else None
     latest = o.from_checkpoint or o.out / "checkpoint.pt"
     if latest.exists():
         saved = torch.load(latest, weights_only=False)
@@ -202,6 +206,8 @@ def main():
         muon.buffers, step, log, spent = saved["muon"], saved["step"], saved["log"], saved["seconds"]
         adam.load_state_dict(saved["adam"])
         packer.load(saved["packer"])
+        if o.average:
+            average = saved.get("average") or {n: w.clone() for n, w in saved["model"].items()}
     if first:
         print(f"{parameter_count(model):,} parameters, at step {step}", flush=True)
     held = torch.load(o.data / "valid.pt")
@@ -219,7 +225,7 @@ def main():
 
     def save():
         state = {"model": model.state_dict(), "muon": muon.buffers, "adam": adam.state_dict(), "packer": packer.state(),
-                 "step": step, "log": log, "seconds": spent, "options": {k: str(v) for k, v in vars(o).items()}}
+                 "step": step, "log": log, "seconds": spent, **({"average": average} if average else {}), "options": {k: str(v) for k, v in vars(o).items()}}
         torch.save(state, o.out / "checkpoint.tmp")
         os.replace(o.out / "checkpoint.tmp", o.out / "checkpoint.pt")
         (o.out / "curve.json").write_text(json.dumps({"parameters": parameter_count(model), "log": log}))
@@ -232,6 +238,7 @@ def main():
         else:
             batch = packer.batch(o.rows, o.length, MIX["early" if step < o.early else "steady"])
         share = len(batch) // o.workers
+        torch.manual_seed(o.seed + step * o.workers + rank)  # so that dropout is the same after a stop
         loss = run(batch[rank * share:(rank + 1) * share].contiguous())
         loss.backward()
         value = loss.item()
@@ -240,16 +247,22 @@ def main():
             muon.step(o.muon_lr * scale)
             adam.param_groups[0]["lr"] = o.lr * scale
             adam.step()
+        if average:
+            now = model.state_dict()
+            torch._foreach_lerp_([average[n] for n in now], list(now.values()), 1 - o.average)
         gradients.flat.zero_()
         step += 1
         mean = value if mean is None else 0.98 * mean + 0.02 * value
-        now = time.time()
-        spent, began = spent + now - began, now
+        clock = time.time()
+        spent, began = spent + clock - began, clock
         if first and (step % 20 == 0 or step == o.steps):
             entry = {"step": step, "tokens": step * o.rows * o.length, "seconds": round(spent), "lr": round(scale, 4), "train_loss": round(mean, 4)}
             if step % o.evaluate_every == 0 or step == o.steps:
+                current = {n: w.clone() for n, w in model.state_dict().items()}
+                model.eval().load_state_dict(average or current)
                 for name, (rows, size) in held.items():
                     entry[name + "_bpb"] = round(bits_per_byte(model, rows, size), 4)
+                model.train().load_state_dict(current)
             log.append(entry)
             print(json.dumps(entry), flush=True)
         if first and step % o.save_every == 0:
