@@ -16,11 +16,18 @@ import { datasets } from './datasets.svelte'
 import { device } from './device.svelte'
 import { models } from './models.svelte'
 import { readPreference, writePreference } from './preferences'
+import { hasAdapter, runs } from './runs.svelte'
 
 /** Where a value comes from. */
-export type Origin = 'yours' | 'sample' | 'advised' | 'default'
+export type Origin = 'adapter' | 'yours' | 'sample' | 'advised' | 'default'
 
 type Values = Partial<Record<SettingKey, unknown>>
+
+/** What an adapter is made with, and so brings along where a run goes on from it. */
+const ADAPTER_KEYS: readonly SettingKey[] = [
+  ...(['rank', 'alpha', 'dropout', 'targets', 'rslora', 'dora', 'rankPattern', 'alphaPattern'] as const),
+  'loraInit',
+]
 
 class Draft {
   #own = $state.raw<Values>(readPreference<Values>('draft', {}))
@@ -42,12 +49,24 @@ class Draft {
     return recommend(model, this.facts, device.report ?? undefined, new Set(given as SettingKey[]))
   })
 
+  /** Runs whose adapter a new run on the chosen model can go on from, newest first. */
+  starts = $derived(runs.list.filter((run) => run.model.id === models.chosenId && hasAdapter(run)))
+  /** The one that is chosen to go on from; null for a fresh adapter. */
+  start = $derived(this.starts.find(({ id }) => id === this.#own.initAdapter) ?? null)
+  #inherited = $derived.by<Partial<Job>>(() => {
+    const { start } = this
+    if (!start) return { initAdapter: '' }
+    const brought = ADAPTER_KEYS.map((key) => [key, start.job[key] ?? SETTINGS[key].default])
+    return { ...Object.fromEntries(brought), loraInit: SETTINGS.loraInit.default, initAdapter: start.id }
+  })
+
   /** The job as it would be started now; may still be invalid, see {@link problems}. */
   job = $derived<Job>({
     ...defaultJob(),
     ...this.advice?.change,
     ...this.#sample,
     ...(this.#own as Partial<Job>),
+    ...this.#inherited,
     model: models.chosenId,
     data: datasets.chosenId,
   })
@@ -63,6 +82,7 @@ class Draft {
   changed = $derived(Object.keys(this.#own).filter((key) => key in SETTINGS) as SettingKey[])
 
   originOf(key: SettingKey): Origin {
+    if (this.start && ADAPTER_KEYS.includes(key)) return 'adapter'
     if (key in this.#own) return 'yours'
     if (key in this.#sample) return 'sample'
     return this.advice && key in this.advice.change ? 'advised' : 'default'
@@ -113,7 +133,8 @@ class Draft {
 
   /** The person's own settings as an address. */
   toQuery(): string {
-    const own = this.changed.map((key) => [key, String(this.job[key])])
+    // Runs are of this browser alone.
+    const own = this.changed.filter((key) => key !== 'initAdapter').map((key) => [key, String(this.job[key])])
     return new URLSearchParams(own).toString()
   }
 
