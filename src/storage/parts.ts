@@ -50,6 +50,10 @@ const inDatabase: PartStore = {
 /** The write under way: a file takes one sync access handle at a time, and one disk gains nothing from two. */
 let writing: Promise<void> = Promise.resolve()
 
+/** How often a locked folder is tried, and ms between the first two tries. */
+const UNLOCK_TRIES = 6
+const UNLOCK_DELAY = 50
+
 const inFiles: PartStore = {
   async write(folder, file, part, bytes) {
     const write = async () => {
@@ -85,10 +89,18 @@ const inFiles: PartStore = {
   },
   async removeFolder(folder) {
     await guarded(async () => {
-      try {
-        await (await modelsDirectory()).removeEntry(folder, { recursive: true })
-      } catch (error) {
-        if ((error as DOMException).name !== 'NotFoundError') throw error
+      for (let tried = 1; ; tried++) {
+        try {
+          return await (await modelsDirectory()).removeEntry(folder, { recursive: true })
+        } catch (error) {
+          const { name } = error as DOMException
+          if (name === 'NotFoundError') return
+          // A handle that was closed, or whose worker ended, is let go of by the browser a moment later. What is locked for
+          // longer has no record any more, and goes at the next start.
+          if (name !== 'NoModificationAllowedError') throw error
+          if (tried === UNLOCK_TRIES) return
+          await new Promise((resolve) => setTimeout(resolve, UNLOCK_DELAY * tried))
+        }
       }
     })
   },

@@ -157,8 +157,9 @@ class HubStore {
 
   /** Deletes what came of an interrupted transfer. */
   async forget(id: string): Promise<void> {
-    await engine().deleteModel(id)
-    await this.refresh()
+    await engine()
+      .deleteModel(id)
+      .finally(() => this.refresh())
     if (this.listing?.id === id) this.listing = { ...this.listing, transferred: 0 }
     void device.measureRoom()
   }

@@ -299,6 +299,22 @@ describe('models', () => {
     await expect(storage.modelSource(id).list()).rejects.toMatchObject({ code: 'file.missing' })
   })
 
+  it('are removed though a file of theirs is still held, at the latest at the next start', async () => {
+    const id = freshId('model')
+    const { api } = otherTab()
+    await api.transfer(id, false, 1)
+    await api.hold(id, 'model.safetensors', 120)
+    await api.deleteModel(id)
+    expect(await api.folders()).not.toContain(encodeURIComponent(id))
+    await api.transfer(id, false, 1)
+    await api.hold(id, 'model.safetensors', 60_000)
+    await api.deleteModel(id)
+    expect(await api.listTransfers()).not.toContainEqual(expect.objectContaining({ id }))
+    await api.letGo()
+    await api.cleanModels()
+    expect(await api.folders()).not.toContain(encodeURIComponent(id))
+  })
+
   it.each([1, 3])('go on with a broken transfer (%i reads at once)', async (parallel) => {
     const id = freshId('model')
     const { api } = otherTab()

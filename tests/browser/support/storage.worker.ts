@@ -4,7 +4,19 @@ import { folderOf, pickedSource } from '../../../src/hub'
 import * as storage from '../../../src/storage'
 import { checkpointAt, datasetRecord, modelRecord } from './records'
 
+let held: FileSystemSyncAccessHandle | null = null
+
 const api = {
+  /** Keeps a file of a model open for so many ms, or until it is to be let go. */
+  async hold(id: string, name: string, ms: number) {
+    const models = await (await navigator.storage.getDirectory()).getDirectoryHandle('models')
+    const file = await (await models.getDirectoryHandle(encodeURIComponent(id))).getFileHandle(name)
+    const handle = (held = await file.createSyncAccessHandle())
+    setTimeout(() => handle.close(), ms)
+  },
+  async letGo() {
+    held?.close()
+  },
   /** Saves checkpoints 1, 2, 3, … for ever, telling each that is kept. */
   async saveForEver(id: string, tell: (step: number) => void) {
     for (let step = 1; ; step++) {
