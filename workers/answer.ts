@@ -2,7 +2,8 @@
  * An answer from a model, with a run's adapter or without, streamed. Refuses to know who listens.
  */
 import { asSupervised, mapRow, type Example } from '../src/data'
-import { generate, loadAdapter } from '../src/engine'
+import { generate, loadAdapter, stackAdapters } from '../src/engine'
+import type { PeftAdapter } from '../src/engine/formats/peft'
 import type { GenerateRequest, GenerateResult, OnText } from '../src/shared/protocol'
 import type { RunRecord } from '../src/shared/records'
 import * as storage from '../src/storage'
@@ -15,12 +16,13 @@ import type { Workshop } from './workshop'
 /** See EngineApi.generate. */
 export async function answer(
   workshop: Workshop,
-  { modelId, runId, checkpoint, strength, prompt, shots = 0, ...sampling }: GenerateRequest,
+  { modelId, runId, checkpoint, strength, beside, prompt, shots = 0, ...sampling }: GenerateRequest,
   onText: OnText,
   signal: AbortSignal,
 ): Promise<GenerateResult> {
   const run = runId === null ? null : await storage.getRun(runId)
-  if (run) await refuseOtherModel(workshop, run)
+  const second = beside ? await storage.getRun(beside.runId) : null
+  for (const one of [run, second]) if (one) await refuseOtherModel(workshop, one)
   const mapping = run?.dataset.mapping.format === 'unknown' ? undefined : run?.dataset.mapping
   const examples = run && mapping && shots > 0 ? await examplesOf(run, shots) : []
   const quiet = () => {}
@@ -28,9 +30,12 @@ export async function answer(
     modelId,
     quiet,
     async (model) => {
-      const peft = runId === null ? null : await adapterOf(runId, checkpoint, model.record.name)
+      const { name } = model.record
+      const own = runId === null ? null : await adapterOf(runId, checkpoint, name)
+      const other = own && beside ? await adapterOf(beside.runId, beside.checkpoint, name) : null
+      const peft = own && other && beside ? together(own, strength, other, beside.strength) : own
       const adapter = peft && (await workshop.alone(async () => loadAdapter(model, peft)))
-      adapter?.setStrength(strength)
+      adapter?.setStrength(other ? 1 : strength)
       try {
         const tokens = generate(model, adapter, promptIds(model, prompt, mapping, examples), sampling, signal)
         for (;;) {
@@ -45,6 +50,13 @@ export async function answer(
     },
     run?.job.quantization,
   )
+}
+
+function together(first: PeftAdapter, strength: number, second: PeftAdapter, weight: number): PeftAdapter {
+  return stackAdapters([
+    { adapter: first, weight: strength },
+    { adapter: second, weight },
+  ])
 }
 
 /** A few examples from the beginning of a run's dataset. */

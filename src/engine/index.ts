@@ -4,6 +4,7 @@ import type { SessionInput } from './train/session'
 import { TrainSession } from './train/session'
 
 export { openDevice, type Device, type DeviceEnvironment } from './device'
+export { stackAdapters } from './adapters/stack'
 export { inspectModel, loadModel, type Model } from './models/model'
 export { SUPPORTED_MODEL_TYPES } from './models/registry'
 export { Adapter, createAdapter, loadAdapter } from './adapters/lora'

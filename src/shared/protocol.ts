@@ -70,6 +70,8 @@ export interface GenerateRequest extends Sampling {
   checkpoint: CheckpointKind
   /** 0 is the base model, 1 the adapter as trained, up to 1.5. */
   strength: number
+  /** Another run's adapter on the same model, which acts beside it. */
+  beside?: { runId: RunId; checkpoint: CheckpointKind; strength: number }
   /** Plain text, or turns for the model's chat template. */
   prompt: string | ChatMessage[]
   /** Examples of the run's dataset that come before a single question; none where left out. */

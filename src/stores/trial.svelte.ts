@@ -47,6 +47,9 @@ class Trial {
   prompt = $state(readPreference('prompt', ''))
   sampling = $state<Sampling>({ ...DEFAULT_SAMPLING, ...readPreference<Partial<Sampling>>('sampling', {}) })
   strength = $state(1)
+  /** A second adapter on the same model, and how strongly it acts. */
+  besideId = $state<RunId | null>(null)
+  besideStrength = $state(1)
   runId = $state<RunId | null>(null)
   kind = $state<CheckpointKind>('best')
   /** Whether a prompt goes through the model's chat template. */
@@ -73,6 +76,15 @@ class Trial {
       this.choices[0] ??
       null,
   )
+  /** Runs whose adapter can act beside the first one: of the same model, without DoRA, whose changes do not add up. */
+  besides = $derived(
+    this.run === null || this.run.job.dora
+      ? []
+      : this.choices.filter(
+          ({ id, model, job }) => id !== this.run?.id && model.id === this.run?.model.id && !job.dora,
+        ),
+  )
+  beside = $derived(this.besides.find(({ id }) => id === this.besideId) ?? null)
   /** The checkpoint that is used: the wanted one, else the one there is. */
   checkpoint = $derived<CheckpointKind>(
     this.run?.checkpoints.some(({ kind }) => kind === this.kind)
@@ -106,14 +118,20 @@ class Trial {
       prompt: this.chat ? [{ role: 'user', content: prompt }] : prompt,
     }
     this.tuned.clear()
-    this.hidden = this.blind && run !== null
+    // A vote speaks of one run's adapter.
+    this.hidden = this.blind && run !== null && !this.beside
     this.order = this.hidden && crypto.getRandomValues(new Uint8Array(1))[0]! % 2 === 1 ? [...SIDES].reverse() : SIDES
     writePreference('blind', this.blind)
     await Promise.all([
       // At strength 0 an adapter is the base model; with the run, both sides get the same tokens.
       this.base.stream({ ...request, runId: run?.id ?? null, strength: 0, ...(this.shots ? { shots: SHOTS } : {}) }),
-      ...(run ? [this.tuned.stream({ ...request, runId: run.id, strength: this.strength })] : []),
+      ...(run ? [this.tuned.stream({ ...request, runId: run.id, strength: this.strength, ...this.#second() })] : []),
     ])
+  }
+
+  #second(): Pick<GenerateRequest, 'beside'> {
+    if (!this.beside) return {}
+    return { beside: { runId: this.beside.id, checkpoint: 'best', strength: this.besideStrength } }
   }
 
   /** Whether there are two whole answers whose names are hidden. */

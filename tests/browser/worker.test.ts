@@ -345,6 +345,18 @@ describe('a run', () => {
       expect(chat.ids.length).toBeGreaterThan(0)
     })
 
+    it('acts together with another adapter, each as strongly as asked', async () => {
+      const ids = async (change: Partial<GenerateRequest>) =>
+        (await engine().generate(request({ maxNewTokens: 24, ...change }), () => {})).ids
+      const other = await engine().importAdapter(model.id, await goldenAdapter())
+      const beside = { runId: whole.id, checkpoint: 'last' as const, strength: 0.5 }
+      const [own, base] = [await ids({}), await ids({ runId: null })]
+      expect(await ids({ strength: 0.5, beside })).toEqual(own)
+      expect(await ids({ runId: other.id, strength: 0, beside: { ...beside, strength: 1 } })).toEqual(own)
+      expect(await ids({ strength: 0, beside: { ...beside, strength: 0 } })).toEqual(base)
+      await storage.deleteRun(other.id)
+    })
+
     it('can be silenced', async () => {
       const talking = engine().generate(
         request({ maxNewTokens: 100, runId: null }),
