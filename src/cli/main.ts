@@ -12,6 +12,7 @@ import type { CommandContext } from './context'
 const RUN: Record<CommandName, (context: CommandContext) => Promise<number>> = {
   train: async (context) => (await import('./commands/train')).train(context),
   generate: async (context) => (await import('./commands/generate')).generate(context),
+  rehearse: async (context) => (await import('./commands/rehearse')).rehearse(context),
   evaluate: async (context) => (await import('./commands/evaluate')).evaluate(context),
   export: async (context) => (await import('./commands/export')).exportAdapter(context),
   handoff: async (context) => (await import('./commands/handoff')).handoff(context),

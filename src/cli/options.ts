@@ -11,6 +11,7 @@ import { TARGET_FORMATS } from '../shared/roles'
 export type CommandName =
   | 'train'
   | 'generate'
+  | 'rehearse'
   | 'evaluate'
   | 'export'
   | 'handoff'
@@ -72,6 +73,12 @@ export const OPTIONS = {
     fallback: 'as in the base; gguf: f32 for an f32 base, else f16',
   },
   name: { kind: 'text', value: 'TEXT', help: 'What the tuned model is called.', fallback: "the adapter's folder" },
+  kind: {
+    kind: 'text',
+    value: 'NAME',
+    help: 'time (three steps), smoke (20 steps on a twentieth of the rows) or range (up to 60 steps over learning rates).',
+    fallback: none('time'),
+  },
   answers: {
     kind: 'integer',
     value: 'N',
@@ -188,6 +195,12 @@ export const COMMANDS: Record<CommandName, Command> = {
       'json',
     ],
     settings: ['model', 'quantization', 'seed', 'backend'],
+  },
+  rehearse: {
+    summary: 'Makes a few real steps of a job that is not started: its time, its health or its learning rate.',
+    needs: ['model', 'data'],
+    options: ['kind', 'json'],
+    settings: ALL_SETTINGS,
   },
   evaluate: {
     summary: 'Measures the loss on a dataset, row by row; with an adapter, base beside tuned, with answers and scores.',

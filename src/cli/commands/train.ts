@@ -76,7 +76,7 @@ export async function train(context: CommandContext): Promise<number> {
 }
 
 /** The datasets that the job mixes in. */
-async function readMix(job: Job, { output, interrupt }: CommandContext): Promise<PrepareOptions['mix']> {
+export async function readMix(job: Job, { output, interrupt }: CommandContext): Promise<PrepareOptions['mix']> {
   const mix: { rows: ImportedData['rows']; mapping: ImportedData['mapping']; share: number }[] = []
   for (const { dataset, share } of mixOf(job)) {
     const { rows, mapping } = await readDataset(dataset, output, interrupt.signal)
@@ -86,7 +86,7 @@ async function readMix(job: Job, { output, interrupt }: CommandContext): Promise
 }
 
 /** The job from what the person gave and, for the rest, the recipe for this model and data. */
-async function chooseJob(
+export async function chooseJob(
   given: Given,
   model: Model,
   data: ImportedData,

@@ -169,6 +169,23 @@ describe('train', () => {
   })
 })
 
+describe('rehearse', () => {
+  it('makes the first steps of the very run, and keeps nothing', { timeout: LIMIT }, async () => {
+    const flags = trainFlags('rehearsed').filter((flag, i, all) => flag !== '--out' && all[i - 1] !== '--out')
+    const { code, events } = await finetab([
+      'rehearse',
+      ...flags.slice(1),
+      '--warmup-steps',
+      '0',
+      '--init-adapter',
+      ADAPTER,
+    ])
+    expect(code).toBe(0)
+    expect(column(events, 'loss')[0]).toBeCloseTo(golden.runs[0]?.steps[0]?.loss ?? 0, 4)
+    expect(only(events, 'rehearsal')).toMatchObject([{ kind: 'time', totalSteps: 20, seconds: expect.any(Number) }])
+  })
+})
+
 describe('evaluate', () => {
   it('gives the losses of single rows that PEFT gives', { timeout: LIMIT }, async () => {
     const flags = ['evaluate', '--model', MODEL, '--data', data, '--backend', 'wasm', '--json']

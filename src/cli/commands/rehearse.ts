@@ -1,0 +1,60 @@
+/** `finetab rehearse`: a few real steps before a run, for its time, its health or its learning rate. Refuses to keep an adapter. */
+import { prepare } from '../../data'
+import { readPeft } from '../../engine/formats/peft'
+import { rehearsalVerdict } from '../../insight/rehearsal'
+import { rehearse as run } from '../../judge'
+import { CodedError } from '../../shared/errors'
+import { completeJob } from '../../shared/job'
+import type { RehearsalKind } from '../../shared/judgement'
+import type { CommandContext } from '../context'
+import { readDataset } from '../dataset'
+import { requireFlags } from '../flags'
+import { folderSource } from '../folder'
+import { openModelFolder } from '../model-folder'
+import { formatBytes, formatNumber, tableRow } from '../output'
+import { loadModelFolder, openBackend } from '../runtime'
+import { chooseJob, readMix } from './train'
+
+const KINDS: readonly RehearsalKind[] = ['time', 'smoke', 'range']
+const COLUMNS = ['step', 'lr', 'loss'].map((title) => ({ title, width: 9 }))
+
+/** Runs the command; the exit code. */
+export async function rehearse(context: CommandContext): Promise<number> {
+  const { options, given, output, interrupt } = context
+  requireFlags('rehearse', new Set(Object.keys(given)))
+  const kind = KINDS.find((known) => known === (options.kind ?? 'time'))
+  if (!kind) {
+    const fix = `Use one of ${KINDS.join(', ')}.`
+    throw new CodedError('usage', 'There is no such rehearsal.', { where: `--kind ${options.kind ?? ''}`, fix })
+  }
+  const places = completeJob(given)
+  const folder = await openModelFolder(places.model)
+  const data = await readDataset(places.data, output, interrupt.signal)
+  const device = await openBackend(places.backend, context)
+  const model = await loadModelFolder(folder, context, places.quantization)
+  const job = await chooseJob(given, model, data, device, context)
+  const rows = await prepare(data.rows, data.mapping, model.tokenizer, model.chatTemplate, job, {
+    mix: await readMix(job, context),
+    total: data.rows.length,
+    signal: interrupt.signal,
+  })
+  const result = await run({
+    ...{ kind, model, job, rows },
+    initAdapter: job.initAdapter ? await readPeft(await folderSource(job.initAdapter)) : undefined,
+    turn: async (work) => {
+      await interrupt.breathe()
+      return work()
+    },
+    onStep: ({ step, loss, learningRate }) => {
+      output.event('step', { step, loss, lr: learningRate })
+      output.result(`${tableRow([step, learningRate, loss], COLUMNS)}\n`)
+    },
+    signal: interrupt.signal,
+  })
+  const { steps: _steps, ...measured } = result
+  const verdict = rehearsalVerdict(result, job.learningRate)
+  output.event('rehearsal', { ...measured, verdict: verdict.text, change: verdict.change ?? null })
+  const pace = `${formatNumber(result.stepTime / 1000)} s a step, ${formatNumber(result.tokensPerSecond)} tokens/s, ${formatBytes(result.memory)} of memory`
+  output.result(`\n${verdict.text}\n${pace}\n`)
+  return 0
+}
