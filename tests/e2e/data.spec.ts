@@ -1,0 +1,49 @@
+/** A messy file in a person's hands: see what is wrong, mend it, take a repair back, train on what is left. */
+import { expect, test } from '@playwright/test'
+import { go, set, status, writeFile } from './support'
+
+function messyCsv(): string {
+  const things = ['the sea', 'a cat', 'the moon', 'a hat', 'rain', 'bread']
+  const asks = ['What is', 'Describe', 'Where is']
+  const rows = asks.flatMap((ask) =>
+    things.map((thing) => [`${ask} ${thing}?`, `Well, ${thing} is a fine and quiet thing.`]),
+  )
+  rows.push(rows[0] as string[], rows[1] as string[])
+  rows.push(['What is rain?', 'Nobody knows.'], ['Who do I write to?', 'To anna.schmidt@example.org.'], ['Empty?', ''])
+  return `prompt,completion\n${rows.map((row) => row.map((text) => `"${text}"`).join(',')).join('\n')}\n`
+}
+
+test('a messy file is looked through, mended step by step, and trained on', async ({ page }) => {
+  await page.goto('./')
+  await go(page, 'Data')
+  await page.getByLabel('Dataset file').setInputFiles(writeFile('messy.csv', messyCsv()))
+  const findings = page.getByRole('list', { name: 'Findings' })
+  for (const says of [/repeat another word for word/, /contradicts? another/, /holds? personal data/, /cannot be used/])
+    await expect(findings.getByText(says)).toBeVisible()
+
+  await findings.getByRole('button', { name: /^Show: .*personal data/ }).click()
+  const rows = page.getByRole('region', { name: 'Rows', exact: true }).last()
+  await expect(rows.getByRole('button')).toHaveCount(1)
+  await expect(rows).toContainText('anna.schmidt')
+
+  const steps = page.getByRole('list', { name: 'Steps' })
+  const mend = async (name: RegExp, count: number) => {
+    await findings.getByRole('button', { name }).click()
+    await expect(steps.getByRole('listitem')).toHaveCount(count)
+  }
+  await mend(/^Keep one of each: .*word for word/, 1)
+  await mend(/^Mask it/, 2)
+  await mend(/^Keep the first answer/, 3)
+  await expect(findings.getByText(/word for word/)).toHaveCount(0)
+  await page.getByRole('button', { name: 'Undo', exact: true }).last().click()
+  await expect(steps.getByRole('listitem')).toHaveCount(2)
+  await expect(findings.getByText(/contradicts? another/)).toBeVisible()
+
+  await page.reload()
+  await expect(steps.getByRole('listitem')).toHaveCount(2)
+  await go(page, 'Train')
+  await page.getByText('Advanced', { exact: true }).first().click()
+  await set(page, 'Steps', '3')
+  await page.getByRole('button', { name: 'Start training' }).click()
+  await expect(status(page)).toContainText('Done', { timeout: 240_000 })
+})
