@@ -4,7 +4,7 @@
  */
 import { resolve } from 'node:path'
 import type { ImportedData } from '../../data'
-import { batchesOf, datasetStats, encodePrompt, mixOf, prepare } from '../../data'
+import { batchesOf, datasetStats, encodePrompt, mixOf, paddingShares, prepare } from '../../data'
 import type { Prepared, PrepareOptions } from '../../data'
 import type { Device, Model, TrainSession } from '../../engine'
 import { createSession, forecast, spareMemory } from '../../engine'
@@ -27,6 +27,9 @@ import { hasCheckpoint, loadCheckpoint } from '../session-folder'
 import { checkSameRows, resolvePlaces } from '../repeat'
 import { readJobFile, resumedJob, settingText } from '../settings'
 import { runSession } from '../train-run'
+
+/** Share of padding that packing must save to be worth a line. */
+const WORTH_PACKING = 0.15
 
 /** Runs the command; the exit code. */
 export async function train(context: CommandContext): Promise<number> {
@@ -162,6 +165,16 @@ function reportStart(job: Job, rows: Prepared, model: Model, device: Device, { o
     `\n${model.record.name}: ${model.record.parameters.toLocaleString('en')} parameters · ${rows.train.length} rows to train on, ` +
       `${rows.eval.length} for validation · about ${formatBytes(memory.total)} of memory`,
   )
+  const { shuffled, bucketed, packed } = paddingShares(
+    rows.train.map((row) => row.inputIds.length),
+    job,
+  )
+  const padded = job.groupByLength ? bucketed : shuffled
+  const percent = (share: number) => `${Math.round(100 * share)} %`
+  if (!job.packing && padded - packed > WORTH_PACKING)
+    output.note(
+      `${percent(padded)} of a batch is padding; with --packing it would be ${percent(packed)}, with the same result.`,
+    )
   if (rows.truncatedRows > 0)
     output.warn(`${rows.truncatedRows} rows are cut at ${job.maxLength} tokens (--max-length).`)
   if (memory.fits) return

@@ -21,11 +21,14 @@ class Sink {
   }
 }
 
+/** One for all: each listens to the process. */
+const interrupt = new Interrupt(new Output(false))
+
 /** Runs `finetab data` with arguments; what it wrote, and its events where it was asked for JSON. */
 async function data(...argv: string[]) {
   const [stdout, stderr] = [new Sink(), new Sink()]
   const output = new Output(argv.includes('--json'), { stdout, stderr } as unknown as Streams)
-  const code = await execute(['data', ...argv], output, new Interrupt(output))
+  const code = await execute(['data', ...argv], output, interrupt)
   const events = argv.includes('--json')
     ? stdout.text.split('\n').filter(Boolean).map((line) => JSON.parse(line) as Record<string, unknown>) // prettier-ignore
     : []
