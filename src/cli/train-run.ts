@@ -111,7 +111,7 @@ class TrainDisplay {
         return this.#output.note(`          “${event.sample.text.trim().replaceAll(/\s+/g, ' ').slice(0, 100)}”`)
       case 'mark':
         this.#output.event('mark', { ...event.mark })
-        if (event.mark.kind === 'skipped' || event.mark.kind === 'early-stop') this.#output.note(event.mark.text)
+        if (['skipped', 'rolled-back', 'early-stop'].includes(event.mark.kind)) this.#output.note(event.mark.text)
     }
   }
 

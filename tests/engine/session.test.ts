@@ -252,22 +252,37 @@ describe('a run', () => {
     expect((reason as CodedError).what).toContain('learningRate')
   })
 
-  it('skips steps that are not finite, and gives up after three in a row', async () => {
-    const session = await start({})
-    const { variable } = session.adapter.variables[0]!
-    await session.advance()
+  it('skips steps that are not finite, and after three in a row goes back at half the rate, three times', async () => {
+    const session = await start({ schedule: 'constant', warmupSteps: 0, warmupRatio: 0, steps: 40 })
+    const { variable, name } = session.adapter.variables[0]!
+    const { event: first } = await session.advance()
     const good = await session.checkpoint()
-    tf.tidy(() => variable.assign(tf.fill(variable.shape, Number.NaN)))
-    for (const step of [2, 3]) {
-      const { event, mark } = await session.advance()
-      expect(event.step).toBe(step)
-      expect(event.loss).toBeNaN()
-      expect(mark).toMatchObject({ step, kind: 'skipped' })
+    const spoil = (): void => tf.tidy(() => variable.assign(tf.fill(variable.shape, Number.NaN)))
+    for (let round = 1; round <= 3; round++) {
+      spoil()
+      const { step } = session
+      for (const [i, kind] of ['skipped', 'skipped', 'rolled-back'].entries()) {
+        const { event, mark } = await session.advance()
+        expect(event.loss).toBeNaN()
+        expect(mark).toMatchObject({ step: step + i + 1, kind })
+      }
+      const back = await session.checkpoint()
+      for (const key of Object.keys(good.tensors))
+        expect(back.tensors[key]!.bytes, key).toEqual(good.tensors[key]!.bytes)
+      expect(session.marks.at(-1)!.text).toContain('back to the weights of step')
     }
-    const other = session.adapter.variables[3]!.name
-    expect(floats(await session.checkpoint(), `adapter/${other}`)).toEqual(floats(good, `adapter/${other}`))
+    const resumed = await start({ schedule: 'constant', warmupSteps: 0, warmupRatio: 0, steps: 40 }, await session.checkpoint()) // prettier-ignore
+    const { event: after } = await session.advance()
+    expect(after.loss).toBeGreaterThan(0)
+    expect(after.learningRate).toBeCloseTo(first.learningRate / 8, 12)
+    expect((await resumed.advance()).event).toMatchObject({ loss: after.loss, learningRate: after.learningRate })
+    spoil()
+    await session.advance()
+    await session.advance()
+    expect(floats(await session.checkpoint(), `adapter/${name}`)[0]).toBeNaN()
     await expect(session.advance()).rejects.toMatchObject({ code: 'train.not-finite' })
     session.dispose()
+    resumed.dispose()
   })
 
   it('refuses rows without a trained token', async () => {

@@ -5,7 +5,15 @@
 import { CodedError } from '../../shared/errors'
 import { currentJob, type Job } from '../../shared/job'
 import { MetricBuffer } from '../../shared/metrics'
-import type { BatchSource, Checkpoint, CheckpointMeta, EncodedRow, RunMark, RunSample } from '../../shared/records'
+import type {
+  BatchSource,
+  Checkpoint,
+  CheckpointMeta,
+  EncodedRow,
+  RunMark,
+  RunSample,
+  TensorData,
+} from '../../shared/records'
 import type { Adapter } from '../adapters/lora'
 import { createAdapter, loadAdapter } from '../adapters/lora'
 import type { PrincipalPair } from '../adapters/pissa'
@@ -19,6 +27,7 @@ import { createOptimiser, type Optimiser } from '../optim/optimiser'
 import { learningRate } from '../optim/schedule'
 import { Recorder } from '../ops/replay'
 import { mixSeed } from '../random'
+import { floatsOf, readTensor, writeVariable } from '../tensor-data'
 import { tf } from '../tf'
 import { backprop, embeddingNoise } from './backprop'
 import { checkPositions, countLabels, packBatch, shapeKey, uploadBatch } from './batch'
@@ -50,8 +59,10 @@ export interface SessionInput {
   readonly rateAt?: (step: number) => number
 }
 
-/** Skipped steps one after the other after which a run gives up. */
+/** Skipped steps one after the other after which a run goes back to its last good weights. */
 const MOST_SKIPPED = 3
+/** How often it goes back, at half the learning rate each time, before it gives up. */
+const MOST_RETURNS = 3
 
 /** The best evaluation so far and how long ago it was. */
 export interface Progress {
@@ -94,6 +105,12 @@ export class TrainSession {
   #tokensSeen = 0
   #time = 0
   #skipped = 0
+  /** The weights and moments of the last checkpoint whose weights were all finite. */
+  #good: {
+    readonly step: number
+    readonly weights: Readonly<Record<string, TensorData>>
+    readonly moments: Readonly<Record<string, TensorData>>
+  } | null = null
 
   constructor(input: SessionInput) {
     const { model, checkpoint } = input
@@ -155,15 +172,17 @@ export class TrainSession {
   /**
    * One optimiser step over `gradAccum` batches.
    * @returns the event and, where the step was skipped, its mark.
-   * @throws CodedError `train.not-finite` after three skipped steps in a row; `device.*`.
+   * Three skipped steps in a row take the run back to the weights of its last checkpoint, at half the learning rate from then on.
+   * @throws CodedError `train.not-finite` where that did not help either; `device.*`.
    */
   async advance(): Promise<{ event: StepEvent; mark: RunMark | null }> {
     const started = performance.now()
     const { job } = this
     const step = this.#step + 1
+    if (!this.#good) await this.#remember(await this.#optimiser.save())
     const micro = Array.from({ length: job.gradAccum }, () => this.#batches.next())
     const { loss, norm, rewards } = await this.#gradients(micro, step)
-    const rate = this.#rateAt(step)
+    const rate = this.#rateAt(step) * 0.5 ** this.#returns
     const finite = Number.isFinite(loss) && Number.isFinite(norm)
     if (finite) {
       this.#optimiser.update(this.#totals.gradients, rate, clipFactor(norm, job.clip), this.recorder)
@@ -221,7 +240,16 @@ export class TrainSession {
       adapterConfig: { ...config },
       ...(this.adapter.hasStart ? { hasStart: true } : {}),
     }
+    await withGuard(() => this.#remember(moments))
     return { meta, tensors: { ...named, ...moments, ...trained, ...this.preferences?.save() } }
+  }
+
+  /** Keeps weights and moments to go back to, where the weights are all finite. */
+  async #remember(moments: Readonly<Record<string, TensorData>>): Promise<void> {
+    const weights: Record<string, TensorData> = {}
+    for (const { name, variable } of this.adapter.variables) weights[name] = await readTensor(variable)
+    const finite = Object.values(weights).every((tensor) => floatsOf(tensor).every(Number.isFinite))
+    if (finite) this.#good = { step: this.#step, weights, moments }
   }
 
   dispose(): void {
@@ -294,13 +322,29 @@ export class TrainSession {
   #skip(step: number, loss: number, norm: number): RunMark {
     const what = Number.isFinite(loss) ? `the gradient norm was ${norm}` : `the loss was ${loss}`
     const mark: RunMark = { step, kind: 'skipped', text: `Step ${step} was skipped: ${what}.` }
+    if (this.#skipped >= MOST_SKIPPED) this.#goBack(mark, what)
     this.marks.push(mark)
-    if (this.#skipped >= MOST_SKIPPED)
+    return mark
+  }
+
+  /** How often this run went back to earlier weights. */
+  get #returns(): number {
+    return this.marks.filter(({ kind }) => kind === 'rolled-back').length
+  }
+
+  /** Takes up the last weights that were good, with their moments; data and steps go on. Says so in the mark. */
+  #goBack(mark: RunMark, what: string): void {
+    const good = this.#good
+    if (!good || this.#returns >= MOST_RETURNS)
       throw new CodedError('train.not-finite', `${MOST_SKIPPED} steps in a row had no finite gradient: ${what}.`, {
-        where: `step ${step}`,
+        where: `step ${mark.step}`,
         fix: 'Start again with a third of the learning rate, or resume from the best checkpoint.',
       })
-    return mark
+    for (const { name, variable } of this.adapter.variables) writeVariable(variable, good.weights, name)
+    this.#optimiser.restore(good.moments)
+    this.#skipped = 0
+    mark.kind = 'rolled-back'
+    mark.text = `${MOST_SKIPPED} steps in a row had no finite gradient (${what}): back to the weights of step ${good.step}, at half the learning rate.`
   }
 
   #restore({ meta, tensors }: Checkpoint): void {
