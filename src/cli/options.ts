@@ -246,9 +246,9 @@ export const COMMANDS: Record<CommandName, Command> = {
     settings: ALL_SETTINGS,
   },
   inspect: {
-    summary: 'Says what a model or a dataset is, without training.',
-    needs: ['model|data'],
-    options: ['json'],
+    summary: 'Says what a model, an adapter or a dataset is, without training.',
+    needs: ['model|adapter|data'],
+    options: ['adapter', 'json'],
     settings: ['model', 'data', 'trainOn', 'maxLength', 'evalFraction', 'seed'],
   },
 }

@@ -1,26 +1,85 @@
-/** `finetab inspect`: what a model or a dataset is, without a device. Refuses to change anything. */
+/** `finetab inspect`: what a model, an adapter or a dataset is, without a device. Refuses to change anything. */
+import { basename, dirname } from 'node:path'
 import { datasetStats, previewRow } from '../../data'
 import { inspectModel } from '../../engine'
+import { readGguf } from '../../engine/formats/gguf-read'
+import { loraDeltas } from '../../engine/formats/peft'
 import { loadTokenizer } from '../../engine/tokenizer'
 import { loadChatTemplate } from '../../engine/tokenizer/chat-template'
+import { CodedError } from '../../shared/errors'
 import { completeJob } from '../../shared/job'
 import type { DatasetStats, ModelRecord } from '../../shared/records'
+import { openAdapter } from '../adapter'
 import type { CommandContext } from '../context'
 import { readDataset } from '../dataset'
 import { requireFlags } from '../flags'
+import { folderSource } from '../folder'
 import type { ModelFolder } from '../model-folder'
 import { openModelFolder } from '../model-folder'
 import { factTable as table, formatBytes } from '../output'
+import { readTraining } from '../training-record'
 
 /** Runs the command; the exit code. */
 export async function inspect(context: CommandContext): Promise<number> {
   const { given } = context
-  requireFlags('inspect', new Set(Object.keys(given)))
+  requireFlags('inspect', new Set([...Object.keys(given), ...Object.keys(context.options)]))
   const folder = given.model === undefined ? null : await openModelFolder(String(given.model))
   const record = folder && (await inspectModel(folder.source, folder.id, folder.name))
   if (record) reportModel(record, context)
+  if (context.options.adapter !== undefined) await inspectAdapter(context.options.adapter, context)
   if (given.data !== undefined) await inspectData(folder && record ? { folder, record } : null, context)
   return 0
+}
+
+/** An adapter of PEFT, of mlx-lm or in GGUF, and the run that it comes from. */
+async function inspectAdapter(path: string, { output }: CommandContext): Promise<void> {
+  const { kind, rank, alpha, layers, tensors, base } = /\.gguf$/i.test(path)
+    ? await ggufAdapterFacts(path)
+    : await adapterFacts(path)
+  const run = await readTraining(path)
+  const trained = run ? { step: run.step, total_steps: run.totalSteps, best_eval_loss: run.bestEvalLoss } : null
+  output.event('adapter', { path, kind, rank, alpha, layers, tensors, base, run: trained })
+  output.result(
+    table([
+      ['Adapter', path],
+      ['Kind', kind],
+      ['Rank', `${rank}, alpha ${alpha}`],
+      ['Tensors', `${tensors} on ${layers} layers`],
+      ['Base model', base ?? 'not named'],
+      ['Training', run ? `a run of this program, at step ${run.step} of ${run.totalSteps}` : 'not recorded'],
+    ]),
+  )
+}
+
+interface AdapterFacts {
+  kind: string
+  rank: number
+  alpha: number
+  layers: number
+  tensors: number
+  base: string | null
+}
+
+async function adapterFacts(path: string): Promise<AdapterFacts> {
+  const adapter = await openAdapter(path)
+  const { r: rank, lora_alpha: alpha, base_model_name_or_path: base, peft_type: type } = adapter.config
+  const deltas = loraDeltas(adapter)
+  const tensors = Object.keys(adapter.tensors).length
+  return { kind: `PEFT or mlx-lm, ${type}`, rank, alpha, layers: deltas.length, tensors, base }
+}
+
+async function ggufAdapterFacts(path: string): Promise<AdapterFacts> {
+  const { metadata, tensors } = await readGguf(await folderSource(dirname(path)), basename(path))
+  if (metadata.get('general.type') !== 'adapter')
+    throw new CodedError('adapter.unsupported', 'This GGUF file holds a model and no adapter.', {
+      where: path,
+      fix: 'Look at it with --model.',
+    })
+  const first = [...tensors].find(([name]) => name.endsWith('.lora_a'))?.[1]
+  const alpha = Number(metadata.get('adapter.lora.alpha'))
+  const base = metadata.get('general.architecture')
+  const layers = [...tensors.keys()].filter((name) => name.endsWith('.lora_a')).length
+  return { kind: 'GGUF LoRA', rank: first?.shape[0] ?? 0, alpha, layers, tensors: tensors.size, base: String(base) }
 }
 
 function reportModel(record: ModelRecord, { output }: CommandContext): void {

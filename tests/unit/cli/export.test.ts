@@ -64,6 +64,9 @@ describe('export', () => {
     expect(lora.tensors.size).toBe(28)
     expect((await exported('mlx', '--format', 'mlx')).code).toBe(0)
     expect(Object.keys((await readMlx(await folderSource(join(folder, 'mlx')))).tensors)).toHaveLength(28)
+    const seen = async (path: string) => (await runCli('inspect', '--adapter', path)).events[0]
+    expect(await seen(join(folder, 'lora/adapter-init-lora.gguf'))).toMatchObject({ kind: 'GGUF LoRA', rank: 4, alpha: 8, layers: 14 }) // prettier-ignore
+    expect(await seen(join(folder, 'mlx'))).toMatchObject({ event: 'adapter', rank: 4, alpha: 8, tensors: 28, run: null }) // prettier-ignore
     // What mlx-lm wrote can be exported again.
     const back = await runCli(
       ...['export', '--model', MODEL, '--adapter', join(folder, 'mlx'), '--out', join(folder, 'back')],
@@ -77,6 +80,8 @@ describe('export', () => {
     const run = join(folder, 'run')
     const places = ['--model', MODEL, '--data', data, '--out', run, '--backend', 'wasm']
     expect((await runCli('train', ...places, '--steps', '3', '--rank', '3')).code).toBe(0)
+    const looked = await runCli('inspect', '--adapter', run)
+    expect(looked.events[0]).toMatchObject({ event: 'adapter', rank: 3, run: { step: 3, total_steps: 3 } })
     const out = join(folder, 'whole')
     const { code, events } = await runCli('export', '--model', MODEL, '--adapter', run, '--out', out)
     expect(code).toBe(0)
