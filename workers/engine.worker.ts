@@ -77,8 +77,8 @@ const api: EngineApi = {
   },
 
   async forecast(job, rowLength, other) {
-    const shape = other ?? (await workshop.record(job.model)).shape
-    return forecast(shape, job, rowLength, await workshop.anyDevice())
+    const model = other ?? (await workshop.record(job.model))
+    return forecast(model, job, rowLength, await workshop.anyDevice())
   },
 
   async createRun(given, name) {

@@ -4,7 +4,7 @@
  */
 import { transfer } from '../src/client/wire'
 import { batchesOf, mixOf, prepare, type Prepared } from '../src/data'
-import { createSession, spareMemory, type Model, type TrainSession } from '../src/engine'
+import { checkFits, createSession, spareMemory, type Model, type TrainSession } from '../src/engine'
 import { CodedError, toReport } from '../src/shared/errors'
 import type { Progress } from '../src/shared/files'
 import { completeJob } from '../src/shared/job'
@@ -100,6 +100,8 @@ async function work(
     async (model) => {
       wish.signal.throwIfAborted()
       const rows = await encodeRows(run, model, onProgress, wish.signal)
+      const longest = rows.train.reduce((most, row) => Math.max(most, row.inputIds.length), 0)
+      checkFits(model.record, job, longest, await workshop.anyDevice())
       const noted: Partial<RunRecord> & RowsNote = noteRows(rows)
       const checkpoint = (await storage.loadCheckpoint(run.id, 'last')) ?? undefined
       if (checkpoint) {

@@ -1,8 +1,13 @@
 /**
  * Peak bytes of a job before it runs, part by part, and what would make it fit. Refuses to measure: the session's events do that.
  */
+import { CodedError } from '../shared/errors'
 import type { Job } from '../shared/job'
-import type { DeviceReport, MemoryForecast, ModelShape } from '../shared/records'
+import type { DeviceReport, MemoryForecast, ModelFacts, ModelShape } from '../shared/records'
+import { isPlainOnWasm, precisionOf, type MatrixRole } from './models/precision'
+import { tile } from './ops/host-weights'
+import { nf4Bytes } from './ops/nf4'
+import type { Precision } from './ops/packing'
 
 const FLOAT = 4
 
@@ -28,13 +33,31 @@ export function adapterParameters(shape: ModelShape, job: Pick<Job, 'rank' | 'ta
     .reduce((sum, { out, in: inn }) => sum + shape.layers * job.rank * (out + inn), 0)
 }
 
-/** Bytes of the frozen weights: f32, twice on wasm where both layouts are kept. */
-function weightBytes(shape: ModelShape, backend: DeviceReport['backend']): number {
-  const layer = projections(shape).reduce((sum, { out, in: inn }) => sum + out * inn, 0) + 2 * shape.hiddenSize
+/** Bytes that one matrix value takes. */
+const BYTES: { readonly [P in Precision]: number } = {
+  f32: 4,
+  f16: 2,
+  bf16: 2,
+  int8: 1 + 4 / 64,
+  nf4: nf4Bytes(2 ** 24) / 2 ** 24,
+}
+
+/**
+ * Bytes of the frozen weights. On wasm, unquantised ones of small models are kept in both layouts, which the backend's products pack
+ * once more: four times; all others are unpacked tile by tile, twice over and packed once.
+ */
+function weightBytes(
+  { shape, dtype, parameters }: ModelFacts,
+  { quantization }: Pick<Job, 'quantization'>,
+  backend: DeviceReport['backend'],
+): number {
+  const linear = shape.layers * projections(shape).reduce((sum, { out, in: inn }) => sum + out * inn, 0)
   const table = shape.vocabulary * shape.hiddenSize
-  const layouts = backend === 'webgpu' ? 1 : 2
-  const head = shape.tiedHead ? table * layouts : table * (1 + layouts)
-  return FLOAT * (shape.layers * layer * layouts + head)
+  const vectors = FLOAT * (2 * shape.layers + 1) * shape.hiddenSize
+  if (backend !== 'webgpu' && isPlainOnWasm(quantization, parameters))
+    return FLOAT * (4 * linear + (shape.tiedHead ? 4 : 5) * table) + vectors
+  const size = (role: MatrixRole): number => BYTES[precisionOf(quantization, role, dtype)]
+  return size('linear') * linear + size('table') * (shape.tiedHead ? 1 : 2) * table + vectors
 }
 
 /**
@@ -42,8 +65,8 @@ function weightBytes(shape: ModelShape, backend: DeviceReport['backend']): numbe
  * one layer recomputed under the tape with its gradients, and one chunk of logits.
  */
 function activationBytes(
-  shape: ModelShape,
-  job: Pick<Job, 'batchSize' | 'rank'>,
+  { shape, parameters }: ModelFacts,
+  job: Pick<Job, 'batchSize' | 'rank' | 'quantization'>,
   length: number,
   backend: DeviceReport['backend'],
 ): number {
@@ -56,30 +79,61 @@ function activationBytes(
   // In flight at once in the backward pass: gradients of gate, up and their product, or of attention, which on wasm holds the
   // scores of one group of heads about three times over and on webgpu never.
   const scores = backend === 'webgpu' ? 0 : 3 * (shape.heads / shape.kvHeads) * length * length
+  // The wasm backend keeps a packed copy of every right factor: inputs of projections, for the gradient of A.
+  const copies = backend === 'webgpu' ? 0 : n * (2 * h + q + f)
   const flowing = Math.max(n * (3 * f + 2 * h), n * (3 * q + 2 * kv) + scores)
   // Scores, probabilities and what turns one into the other, for one chunk of rows: 3.2 times its size as measured.
   const logits = 3.2 * Math.min(2 ** 22, n * shape.vocabulary) + 3 * n * h
-  return FLOAT * (states + Math.max(kept + flowing, logits))
+  // Where wasm unpacks weights, a tile of them and what the product makes of it.
+  const unpacks = backend !== 'webgpu' && !isPlainOnWasm(job.quantization, parameters)
+  const tiles = (size: number): number => (unpacks ? 2 * Math.min(tile.elements, size) : 0)
+  // A head of several tiles takes its chunk of scores apart.
+  const chunk = Math.min(n, 2 ** 22 / shape.vocabulary)
+  const part = unpacks && shape.vocabulary * h > tile.elements ? chunk * (tile.elements / h) : 0
+  const largest = Math.max(...projections(shape).map(({ out, in: inn }) => out * inn))
+  return (
+    FLOAT * (states + Math.max(kept + flowing + copies + tiles(largest), logits + tiles(shape.vocabulary * h) + part))
+  )
 }
 
 /**
  * What a job needs at its peak.
  * @param rowLength tokens of the longest row after cutting.
  */
-export function forecast(shape: ModelShape, job: Job, rowLength: number, device: DeviceReport): MemoryForecast {
+export function forecast(model: ModelFacts, job: Job, rowLength: number, device: DeviceReport): MemoryForecast {
   const length = Math.min(rowLength, job.maxLength)
-  const total = (change: Partial<Job>, cut = length): MemoryForecast => parts(shape, { ...job, ...change }, cut, device)
+  const total = (change: Partial<Job>, cut = length): MemoryForecast => parts(model, { ...job, ...change }, cut, device)
   const now = total({})
   return now.fits ? now : { ...now, remedies: remedies(job, length, (change, cut) => total(change, cut).fits) }
 }
 
-function parts(shape: ModelShape, job: Job, length: number, device: DeviceReport): MemoryForecast {
+/**
+ * The forecast of a job that fits.
+ * @throws CodedError `memory.budget` where it does not, naming the changes that would make it fit.
+ */
+export function checkFits(model: ModelFacts, job: Job, rowLength: number, device: DeviceReport): MemoryForecast {
+  const found = forecast(model, job, rowLength, device)
+  if (found.fits) return found
+  const mebibytes = (count: number): string => `${Math.ceil(count / 2 ** 20).toLocaleString('en')} MiB`
+  const ways = found.remedies.map(({ text }) => text.replace(/\.$/, '')).join('; or: ')
+  throw new CodedError(
+    'memory.budget',
+    `This job needs about ${mebibytes(found.total)} at its peak, and ${mebibytes(found.budget)} can be had here.`,
+    {
+      where: `${found.weights > found.activations ? 'base weights' : 'activations'} take the most`,
+      fix: ways ? `${ways}.` : 'Choose a smaller model.',
+    },
+  )
+}
+
+function parts(model: ModelFacts, job: Job, length: number, device: DeviceReport): MemoryForecast {
+  const { shape } = model
   const trainable = FLOAT * adapterParameters(shape, job)
-  const weights = weightBytes(shape, device.backend)
+  const weights = weightBytes(model, job, device.backend)
   // The adapter with its gradients (twice while micro-batches add up), and two moments.
   const adapter = trainable * (job.gradAccum > 1 ? 3 : 2)
   const optimiser = 2 * trainable
-  const activations = activationBytes(shape, job, length, device.backend)
+  const activations = activationBytes(model, job, length, device.backend)
   const total = weights + adapter + optimiser + activations
   return {
     weights,
@@ -112,6 +166,16 @@ function remedies(
     found.push({ text: `Examples cut at ${cut} tokens.`, change: { maxLength: cut } })
     break
   }
+  const precisions = ['none', 'f16', 'int8', 'nf4'] as const
+  for (const quantization of ['int8', 'nf4'] as const) {
+    if (precisions.indexOf(job.quantization) >= precisions.indexOf(quantization)) continue
+    if (!fits({ quantization }, length)) continue
+    found.push({
+      text: `Base weights in ${quantization === 'int8' ? '8' : '4'} bits (${quantization}).`,
+      change: { quantization },
+    })
+    break
+  }
   for (let rank = Math.floor(job.rank / 2); rank >= 4; rank = Math.floor(rank / 2)) {
     const change = { rank, alpha: (job.alpha * rank) / job.rank }
     if (!fits(change, length)) continue
@@ -119,9 +183,13 @@ function remedies(
     break
   }
   if (found.length > 0) return found
+  const small = { batchSize: 1, gradAccum: effective, quantization: 'nf4' as const }
+  if (fits(small, length))
+    return [{ text: 'Batches of 1, accumulated, and base weights in 4 bits (nf4).', change: small }]
   for (let cut = 2 ** Math.floor(Math.log2(Math.max(9, length - 1))); cut >= 32; cut /= 2) {
-    const change = { batchSize: 1, gradAccum: effective, maxLength: cut }
-    if (fits(change, cut)) return [{ text: `Batches of 1, accumulated, and examples cut at ${cut} tokens.`, change }]
+    const change = { ...small, maxLength: cut }
+    const text = `Batches of 1, accumulated, base weights in 4 bits (nf4), and examples cut at ${cut} tokens.`
+    if (fits(change, cut)) return [{ text, change }]
   }
   return []
 }

@@ -18,9 +18,9 @@ import type {
   DeviceReport,
   Mapping,
   MemoryForecast,
+  ModelFacts,
   ModelId,
   ModelRecord,
-  ModelShape,
   PreviewRow,
   RowProblem,
   RunId,
@@ -174,7 +174,7 @@ export interface EngineApi {
   openModel(id: ModelId, onProgress: OnProgress): Promise<ModelRecord>
   deleteModel(id: ModelId): Promise<void>
   /** Predicts the memory of a job, on its own model or on one of another shape. */
-  forecast(job: Job, rowLength: number, shape?: ModelShape): Promise<MemoryForecast>
+  forecast(job: Job, rowLength: number, model?: ModelFacts): Promise<MemoryForecast>
   /** Stores a new run with an immutable copy of the job; does not start it. */
   createRun(job: Job, name: string): Promise<RunRecord>
   /** Starts or resumes a run from its last checkpoint; settles when it ends, is paused, stopped or fails. */

@@ -38,6 +38,9 @@ export interface ModelRecord {
   fingerprint?: string | undefined
 }
 
+/** What a memory forecast needs to know of a model. */
+export type ModelFacts = Pick<ModelRecord, 'shape' | 'dtype' | 'parameters'>
+
 export interface ModelShape {
   hiddenSize: number
   intermediateSize: number

@@ -7,7 +7,7 @@ import { toReport, type ErrorReport } from '../shared/errors'
 import type { Progress } from '../shared/files'
 import { HUB_MODELS } from '../shared/hub-models'
 import { FETCHING, type HubListing, type HubRequest } from '../shared/protocol'
-import type { MemoryForecast } from '../shared/records'
+import type { MemoryForecast, ModelFacts, ModelRecord } from '../shared/records'
 import { getSetting, listTransfers, setSetting, type PendingTransfer } from '../storage'
 import { device } from './device.svelte'
 import { draft } from './draft.svelte'
@@ -18,6 +18,11 @@ import { preview } from './preview.svelte'
 const HUGGING_FACE = 'https://huggingface.co'
 /** ms over which the speed of a transfer is taken. */
 const WINDOW = 10_000
+
+/** What a forecast needs; published files tell by their size whether they are 32-bit. */
+function factsOf({ shape, parameters, bytes }: Pick<ModelRecord, 'shape' | 'parameters' | 'bytes'>): ModelFacts {
+  return { shape, parameters, dtype: bytes > 3 * parameters ? 'F32' : 'BF16' }
+}
 
 class HubStore {
   /** What the person typed. */
@@ -170,9 +175,9 @@ class HubStore {
     const job = $state.snapshot(draft.job) as typeof draft.job
     const length = preview.rowLength
     const { id = '', record } = this.listing ?? {}
-    const shown = [...HUB_MODELS, ...(record ? [{ name: id, shape: record.shape }] : [])]
+    const shown = [...HUB_MODELS, ...(record ? [{ ...record, name: id }] : [])]
     const forecasts = await Promise.all(
-      shown.map(async ({ name, shape }) => [name, await engine().forecast(job, length, shape)] as const),
+      shown.map(async (model) => [model.name, await engine().forecast(job, length, factsOf(model))] as const),
     ).catch(() => [])
     this.forecasts = new Map(forecasts)
   }

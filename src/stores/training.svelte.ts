@@ -3,9 +3,9 @@
  * stands. Refuses to compute anything that the engine did not measure.
  */
 import { engine } from '../client'
-import { describeError, toReport, type ErrorReport } from '../shared/errors'
-import { count, figure, timeLeft } from '../shared/format'
-import { completeJob } from '../shared/job'
+import { CodedError, describeError, toReport, type ErrorReport } from '../shared/errors'
+import { bytes, count, figure, timeLeft } from '../shared/format'
+import { completeJob, type Job } from '../shared/job'
 import { MetricBuffer } from '../shared/metrics'
 import type { TrainEvent } from '../shared/protocol'
 import type { RunRecord } from '../shared/records'
@@ -16,6 +16,7 @@ import { device } from './device.svelte'
 import { draft } from './draft.svelte'
 import { models } from './models.svelte'
 import { readPreference, writePreference } from './preferences'
+import { preview } from './preview.svelte'
 import { runs } from './runs.svelte'
 
 /** The live region speaks at most this often, in ms. */
@@ -115,6 +116,7 @@ class Training {
     this.stage = { stage: 'Setting up', done: 0, total: 0 }
     try {
       const job = completeJob({ ...draft.job })
+      await refuseTooLarge(job)
       const name = runs.freeName(`${datasets.chosen?.name} on ${models.chosen?.name}`)
       const run = await engine().createRun(job, name)
       this.metrics = new MetricBuffer()
@@ -264,6 +266,17 @@ const ENDINGS: Record<RunRecord['status'], string> = {
   done: 'Done',
   failed: 'Failed',
   imported: 'Imported',
+}
+
+/** @throws CodedError `memory.budget` before anything is stored or loaded; the page shows the changes that would make it fit. */
+async function refuseTooLarge(job: Job): Promise<void> {
+  const { fits, total, budget } = await engine().forecast(job, preview.rowLength)
+  if (fits) return
+  throw new CodedError(
+    'memory.budget',
+    `This job needs about ${bytes(total)} at its peak, and ${bytes(budget)} can be had here.`,
+    { fix: 'Take one of the changes under Memory, or choose a smaller model.' },
+  )
 }
 
 export const training = new Training()

@@ -37,8 +37,7 @@ describe('a model on a hub', () => {
       .map(({ range }) => /bytes=(\d+)-(\d+)/.exec(range))
     expect(spans.length).toBeGreaterThan(0)
     for (const span of spans) expect(Number(span?.[2]) - Number(span?.[1])).toBeLessThan(WEIGHTS.least)
-    const shape = listing.record?.shape
-    const own = await engine().forecast({ ...defaultJob(), model: 'nowhere' }, 64, shape)
+    const own = await engine().forecast({ ...defaultJob(), model: 'nowhere' }, 64, listing.record ?? undefined)
     expect(own.weights).toBeGreaterThan(4 * (listing.record?.parameters ?? Infinity))
   })
 

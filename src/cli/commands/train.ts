@@ -7,7 +7,7 @@ import type { ImportedData } from '../../data'
 import { batchesOf, datasetStats, encodePrompt, mixOf, paddingShares, prepare } from '../../data'
 import type { Prepared, PrepareOptions } from '../../data'
 import type { Device, Model, TrainSession } from '../../engine'
-import { createSession, forecast, spareMemory } from '../../engine'
+import { checkFits, createSession, forecast, spareMemory } from '../../engine'
 import { recommend } from '../../insight/recipe'
 import { CodedError } from '../../shared/errors'
 import type { Job, SettingKey } from '../../shared/job'
@@ -160,7 +160,9 @@ function samplePrompt(job: Job, rows: Prepared, note: RunNote, model: Model): nu
 
 function reportStart(job: Job, rows: Prepared, model: Model, device: Device, { output }: CommandContext): void {
   const longest = rows.train.reduce((most, row) => Math.max(most, row.inputIds.length), 0)
-  const memory = forecast(model.record.shape, job, longest, device.report)
+  // What wasm can hold is known; how much memory a GPU has, nobody tells.
+  const plan = device.report.backend === 'wasm' ? checkFits : forecast
+  const memory = plan(model.record, job, longest, device.report)
   output.note(
     `\n${model.record.name}: ${model.record.parameters.toLocaleString('en')} parameters · ${rows.train.length} rows to train on, ` +
       `${rows.eval.length} for validation · about ${formatBytes(memory.total)} of memory`,

@@ -49,6 +49,7 @@ export function modelCard(input: CardInput): string {
       ? [
           `## Data\n\n${dataText(training.data)}`,
           `## Results\n\n${resultText(training.results)}`,
+          ...baseText(training.job, input.kind),
           `## Settings\n\n${settingsTable(training.job)}`,
         ]
       : []),
@@ -62,6 +63,16 @@ function dataText({ name, description, trainRows, evalRows }: NonNullable<CardIn
   const kept = evalRows === undefined ? '' : `, ${evalRows.toLocaleString('en')} kept for validation`
   const about = description ? ` ${oneLine(description)}` : ''
   return `${oneLine(name)}: ${trainRows.toLocaleString('en')} examples to learn from${kept}.${about}`
+}
+
+/** What it means that the base was held in fewer bits in training. */
+function baseText({ quantization }: Job, kind: CardInput['kind']): string[] {
+  if (quantization === undefined || quantization === 'none') return []
+  const whole = kind === 'merged' || kind === 'gguf'
+  const what = whole
+    ? 'The adapter was merged into the original weights, so this model computes a little differently from what was trained.'
+    : 'Over the original weights it computes a little differently from what was trained.'
+  return [`## Base weights\n\nThe adapter was trained over the base model's weights in ${quantization}. ${what}`]
 }
 
 function frontMatter({ base, kind }: CardInput): string {

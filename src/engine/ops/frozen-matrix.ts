@@ -154,6 +154,7 @@ export class FrozenMatrix {
     this.#rowSquares?.dispose()
     this.#rowSquares = null
     if (store?.kind === 'plain') tf.dispose([store.natural, ...(store.transposed ? [store.transposed] : [])])
+    if (store?.kind === 'host') store.weights.dispose()
     if (store?.kind === 'packed')
       tf.dispose([store.packed.words, ...(store.packed.scales ? [store.packed.scales] : [])])
   }

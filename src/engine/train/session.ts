@@ -25,6 +25,7 @@ import { WeightAverage } from '../optim/average'
 import { clipFactor } from '../optim/clip'
 import { createOptimiser, type Optimiser } from '../optim/optimiser'
 import { learningRate } from '../optim/schedule'
+import { hostBytes } from '../ops/host-weights'
 import { Recorder } from '../ops/replay'
 import { mixSeed } from '../random'
 import { floatsOf, readTensor, writeVariable } from '../tensor-data'
@@ -377,10 +378,10 @@ function startAdapter({ model, initAdapter, checkpoint, starts }: SessionInput, 
   return createAdapter(model, loraSettings(job), job.seed, starts ?? null)
 }
 
-/** Bytes on the device: what the GPU really holds where that is known. */
+/** Bytes on the device: what the GPU really holds where that is known, with the packed weights that lie beside the wasm backend. */
 export function deviceBytes(): number {
   const memory = tf.memory() as tf.MemoryInfo & { numBytesAllocatedInGPU?: number }
-  return memory.numBytesAllocatedInGPU ?? memory.numBytes
+  return memory.numBytesAllocatedInGPU ?? memory.numBytes + hostBytes()
 }
 
 function metricsOf(event: StepEvent): Omit<StepEvent, 'kind'> {

@@ -9,6 +9,6 @@ const SHARE = 0.25
 
 /** Bytes for {@link SessionInput.spare}; 0 where the job fills its budget. */
 export function spareMemory(model: Pick<Model, 'record'>, job: Job, device: DeviceReport): number {
-  const { budget, total } = forecast(model.record.shape, job, job.maxLength, device)
+  const { budget, total } = forecast(model.record, job, job.maxLength, device)
   return Math.max(0, SHARE * (budget - total))
 }

@@ -1,6 +1,7 @@
 /** The forecast's shape: what grows with what, and remedies that really fit. */
 import { describe, expect, it } from 'vitest'
-import { adapterParameters, forecast } from '../../../src/engine/memory'
+import { adapterParameters, checkFits, forecast } from '../../../src/engine/memory'
+import type { CodedError } from '../../../src/shared/errors'
 import { defaultJob } from '../../../src/shared/job'
 import type { DeviceReport, ModelShape } from '../../../src/shared/records'
 
@@ -14,6 +15,7 @@ const SHAPE: ModelShape = {
   vocabulary: 49152,
   tiedHead: true,
 }
+const MODEL = { shape: SHAPE, dtype: 'F32', parameters: 134_515_008 }
 const device = (budget: number): DeviceReport => ({
   backend: 'webgpu',
   adapter: 'a GPU',
@@ -34,29 +36,53 @@ describe('forecast', () => {
   })
 
   it('knows the weights of SmolLM2-135M to 1%', () => {
-    const { weights } = forecast(SHAPE, job, 512, device(2 ** 40))
+    const { weights } = forecast(MODEL, job, 512, device(2 ** 40))
     expect(Math.abs(weights / (4 * 134.5e6) - 1)).toBeLessThan(0.01)
   })
 
   it('adds up, and grows with batch and length but not beyond the maximum length', () => {
-    const now = forecast(SHAPE, job, 512, device(2 ** 40))
+    const now = forecast(MODEL, job, 512, device(2 ** 40))
     expect(now.total).toBe(now.weights + now.adapter + now.optimiser + now.activations)
     expect(now.fits).toBe(true)
     expect(now.remedies).toEqual([])
-    expect(forecast(SHAPE, { ...job, batchSize: 16 }, 512, device(1)).activations).toBeGreaterThan(now.activations)
-    expect(forecast(SHAPE, job, 4096, device(1)).total).toBe(now.total)
-    expect(forecast(SHAPE, job, 128, device(1)).total).toBeLessThan(now.total)
+    expect(forecast(MODEL, { ...job, batchSize: 16 }, 512, device(1)).activations).toBeGreaterThan(now.activations)
+    expect(forecast(MODEL, job, 4096, device(1)).total).toBe(now.total)
+    expect(forecast(MODEL, job, 128, device(1)).total).toBeLessThan(now.total)
+  })
+
+  it('refuses what does not fit, with changes that would make it fit', () => {
+    const whole = forecast(MODEL, job, 512, device(1)).total
+    expect(checkFits(MODEL, job, 512, device(whole)).fits).toBe(true)
+    const refused = (budget: number): CodedError => {
+      try {
+        checkFits(MODEL, job, 512, device(budget))
+      } catch (error) {
+        return error as CodedError
+      }
+      throw new Error('it was not refused')
+    }
+    expect(refused(whole * 0.9).code).toBe('memory.budget')
+    expect(refused(whole * 0.9).fix).toMatch(/Batches of 4.*nf4|Batches of 4.*int8/)
+    expect(refused(300e6).fix).toMatch(/Batches of 1, accumulated, and base weights in 4 bits/)
+    expect(refused(1).fix).toBe('Choose a smaller model.')
+  })
+
+  it('holds SmolLM2-135M in 4 bits, rank 16, one row of 512, in 300 MB', () => {
+    const small = { ...job, batchSize: 1, quantization: 'nf4' as const }
+    const { total, weights } = forecast({ ...MODEL, dtype: 'BF16' }, small, 512, device(2 ** 40))
+    expect(weights).toBeLessThan(90e6)
+    expect(total).toBeLessThan(300e6)
   })
 
   it('names only changes that fit', () => {
-    const whole = forecast(SHAPE, job, 512, device(1))
+    const whole = forecast(MODEL, job, 512, device(1))
     for (const share of [0.9, 0.8, 0.75]) {
-      const { fits, remedies } = forecast(SHAPE, job, 512, device(whole.total * share))
+      const { fits, remedies } = forecast(MODEL, job, 512, device(whole.total * share))
       expect(fits).toBe(false)
       expect(remedies.length).toBeGreaterThan(0)
       for (const { change } of remedies)
-        expect(forecast(SHAPE, { ...job, ...change }, 512, device(whole.total * share)).fits).toBe(true)
+        expect(forecast(MODEL, { ...job, ...change }, 512, device(whole.total * share)).fits).toBe(true)
     }
-    expect(forecast(SHAPE, job, 512, device(1)).remedies).toEqual([])
+    expect(forecast(MODEL, job, 512, device(1)).remedies).toEqual([])
   })
 })

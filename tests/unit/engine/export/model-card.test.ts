@@ -47,6 +47,14 @@ describe('modelCard', () => {
     expect(card).toContain('| 58 | 1.5500 |')
   })
 
+  it('says over which base weights an adapter was trained', () => {
+    const over = (kind: CardInput['kind'], quantization: 'none' | 'nf4'): string =>
+      modelCard({ ...CARD, kind, training: { ...CARD.training!, job: { ...defaultJob(), quantization } } })
+    expect(over('peft', 'none')).not.toContain('## Base weights')
+    expect(over('peft', 'nf4')).toContain("trained over the base model's weights in nf4")
+    expect(over('merged', 'nf4')).toContain('merged into the original weights')
+  })
+
   it('claims nothing that was not measured', () => {
     const card = modelCard({
       ...CARD,
