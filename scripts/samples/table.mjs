@@ -92,23 +92,25 @@ async function measure(card, folder) {
   const pick = (from, to) => order.slice(from, to).map((i) => all[i])
   const [held, train] = [pick(0, count), pick(count)]
   const path = (name) => join(folder, `${card.id}-${name}.jsonl`)
-  await writeRows(path('train'), isPair ? train.map((r) => side(r, 'chosen')) : train)
-  await writeRows(path('held'), isPair ? held.map((r) => side(r, 'chosen')) : held)
-  if (isPair)
-    await writeRows(
-      path('harsh'),
-      held.map((r) => side(r, 'rejected')),
-    )
+  await writeRows(path('train'), train)
+  await writeRows(path('held'), held)
+  if (isPair) {
+    for (const name of ['chosen', 'rejected'])
+      await writeRows(
+        path(name),
+        held.map((row) => side(row, name)),
+      )
+  }
   await writeFile(join(folder, `${card.id}.json`), JSON.stringify({ ...card.suggested, earlyStop: 0 }))
 
   const score = async (adapter) => {
-    const kind = await evaluate(path('held'), adapter)
-    if (card.format === 'text') return { loss: kind.loss, score: null }
+    const found = await evaluate(path(isPair ? 'chosen' : 'held'), adapter)
+    if (card.format === 'text') return { loss: found.loss, score: null }
     if (isPair) {
-      const harsh = await evaluate(path('harsh'), adapter)
+      const rejected = await evaluate(path('rejected'), adapter)
       return {
-        loss: kind.loss,
-        score: kind.rows.filter((row, i) => row.loss < harsh.rows[i].loss).length / kind.rows.length,
+        loss: found.loss,
+        score: found.rows.filter((row, i) => row.loss < rejected.rows[i].loss).length / found.rows.length,
       }
     }
     if (card.id === 'ships-computer') {
@@ -116,9 +118,9 @@ async function measure(card, folder) {
         held.slice(0, 20).map((row) => row.messages[0].content),
         adapter,
       )
-      return { loss: kind.loss, score: spoken.share }
+      return { loss: found.loss, score: spoken.share }
     }
-    return { loss: kind.loss, score: kind.exact }
+    return { loss: found.loss, score: found.exact }
   }
   const base = await score()
   const out = join(folder, card.id)
