@@ -1,7 +1,7 @@
 /** Forms that derive from the settings table, and rows in tokens. */
 import { beforeEach, describe, expect, it } from 'vitest'
 import { show } from './support/show'
-import { SETTING_LIST } from '../../src/shared/job'
+import { applies, SETTING_LIST } from '../../src/shared/job'
 import { draft } from '../../src/stores/draft.svelte'
 import Field from '../../src/ui/components/Field.svelte'
 import SettingsPanel from '../../src/ui/components/SettingsPanel.svelte'
@@ -39,19 +39,24 @@ describe('a setting', () => {
 })
 
 describe('the settings panel', () => {
-  it('has every setting of the table that is not hidden, and no other', async () => {
-    const page = show(SettingsPanel, {})
-    document.querySelector('details.advanced')?.setAttribute('open', '')
-    const visible = SETTING_LIST.filter(([, setting]) => !setting.hidden)
-    for (const [, setting] of visible) {
-      const label =
-        setting.kind === 'list'
-          ? page.getByRole('group', { name: setting.label })
-          : page.getByLabelText(setting.label, { exact: true })
-      await expect.element(label).toBeVisible()
-    }
-    expect(document.querySelectorAll('.field')).toHaveLength(visible.length)
-  })
+  it.each(['sft', 'dpo'] as const)(
+    'has every setting of the table that applies to %s, and no other',
+    async (objective) => {
+      draft.set('objective', objective)
+      const page = show(SettingsPanel, {})
+      document.querySelector('details.advanced')?.setAttribute('open', '')
+      const visible = SETTING_LIST.filter(([key, setting]) => !setting.hidden && applies(key, draft.job))
+      expect(visible.some(([key]) => key === 'beta')).toBe(objective === 'dpo')
+      for (const [, setting] of visible) {
+        const label =
+          setting.kind === 'list'
+            ? page.getByRole('group', { name: setting.label })
+            : page.getByLabelText(setting.label, { exact: true })
+        await expect.element(label).toBeVisible()
+      }
+      expect(document.querySelectorAll('.field')).toHaveLength(visible.length)
+    },
+  )
 })
 
 describe('a row in tokens', () => {
