@@ -6,7 +6,8 @@ import { importFiles } from '../data'
 import { zipFiles } from '../engine/formats/zip'
 import { datasetFile, isAddress } from '../hub/dataset-file'
 import { CodedError } from '../shared/errors'
-import { exists, folderSource, isFolder, openStream } from './folder'
+import type { Job } from '../shared/job'
+import { exists, folderSource, isFolder, openStream, readRange } from './folder'
 import { ROOT } from './model-folder'
 import type { Output } from './output'
 
@@ -60,6 +61,14 @@ async function oneFile(path: string): Promise<DataFile> {
 function sampleFile(given: string): string | undefined {
   const name = /^sample:([\w.-]+)$/.exec(given)?.[1]
   return name && join(ROOT, 'public', 'datasets', `${name}.jsonl`)
+}
+
+/** What was measured to suit `sample:NAME` on a bundled model; nothing for other datasets and models. */
+export async function sampleSettings(given: string, modelId: string): Promise<Partial<Job>> {
+  if (!sampleFile(given) || !modelId.startsWith('bundled:')) return {}
+  const index = new TextDecoder().decode(await readRange(join(ROOT, 'public', 'datasets', 'index.json')))
+  const samples = JSON.parse(index) as { id: string; suggested?: Partial<Job> }[]
+  return samples.find(({ id }) => `sample:${id}` === given)?.suggested ?? {}
 }
 
 /** Lists rows that were left out when rows were turned into tokens. */

@@ -15,7 +15,7 @@ import { completeJob, flagOf, SETTINGS } from '../../shared/job'
 import type { Checkpoint } from '../../shared/records'
 import { openAdapter } from '../adapter'
 import type { CommandContext } from '../context'
-import { readDataset, reportSkipped } from '../dataset'
+import { readDataset, reportSkipped, sampleSettings } from '../dataset'
 import type { Given } from '../flags'
 import { requireFlags } from '../flags'
 import { prepareFolder } from '../folder'
@@ -88,14 +88,15 @@ export async function readMix(job: Job, { output, interrupt }: CommandContext): 
   return mix
 }
 
-/** The job from what the person gave and, for the rest, the recipe for this model and data. */
+/** The job from what the person gave and, for the rest, what was measured for a sample, then the recipe for this model and data. */
 export async function chooseJob(
-  given: Given,
+  asked: Given,
   model: Model,
   data: ImportedData,
   device: Device,
   { output, interrupt }: CommandContext,
 ): Promise<Job> {
+  const given: Given = { ...(await sampleSettings(String(asked.data ?? ''), model.record.id)), ...asked }
   const held = given.evalData ? { evalFraction: 0 } : {}
   const before = completeJob({ maxLength: model.record.context, ...given, ...held })
   const stats = await datasetStats(data.rows, data.mapping, model.tokenizer, model.chatTemplate, before, {
