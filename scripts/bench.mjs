@@ -106,9 +106,9 @@ Made by \`npm run bench -- --docs\` on ${new Date().toISOString().slice(0, 10)} 
   flags.has('--hardware')
     ? ''
     : '; WebGPU is SwiftShader (software) in headless Chromium, which says nothing about graphics cards but compares libraries'
-}. LoRA of rank 16 on all seven projections, f32, Adam, the same weights and batch; a step ends when the device has done its work; medians after two steps of warm-up.
+}. LoRA of rank 16 on all seven projections, f32, Adam, the same weights and batch; a step ends when the device has done its work; medians after two steps of warm-up. Bytes: on webgpu the most that was allocated, on wasm the tensors held after a step.
 
-| backend | model | library | tokens/s | Finetab is faster by | first step | peak bytes | losses differ by |
+| backend | model | library | tokens/s | Finetab is faster by | first step | bytes | losses differ by |
 | --- | --- | --- | --- | --- | --- | --- | --- |
 `
 for (const row of rows) {
