@@ -14,7 +14,7 @@ export { deviceBytes, TrainSession, type SessionInput } from './train/session'
 export type { SessionEvent, SessionOutcome, StepEvent } from './train/events'
 export { totalSteps } from './train/schedule'
 export { spareMemory } from './train/spare'
-export { evaluate, tokenLosses, type Evaluation, type RowResult } from './train/evaluate'
+export { evaluate, tokenLosses, totalOf, type Evaluation, type RowResult } from './train/evaluate'
 export { generate } from './generate'
 export { adapterParameters, checkFits, forecast } from './memory'
 

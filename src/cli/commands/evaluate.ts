@@ -2,7 +2,7 @@
  * `finetab evaluate`: the loss of each row under the same conventions as training, and with an adapter how base and tuned model do side
  * by side. Refuses to train.
  */
-import { evaluate as measure, type Adapter, type Model, type RowResult } from '../../engine'
+import { evaluate as measure, totalOf, type Adapter, type Evaluation, type Model, type RowResult } from '../../engine'
 import { scoreText, SCORES, forgettingVerdict, judgementVerdict } from '../../insight/verdict'
 import { judge, judgeRows, type ChosenRows } from '../../judge'
 import { CodedError } from '../../shared/errors'
@@ -65,7 +65,7 @@ async function alone(model: Model, chosen: ChosenRows, { output, interrupt }: Co
     output.event('row', rowEvent(row))
     output.result(`${tableRow([row.index + 1, row.loss, row.tokens, row.correct], COLUMNS)}\n`)
   })
-  tellTotal(total.rows, output)
+  tellTotal(total, output)
 }
 
 /** Base and tuned model over the same rows. */
@@ -106,20 +106,18 @@ async function beside(
     ...{ version: 1, at: 0, checkpoint: 'best', step: 0, dataset: job.data, rows, shots: options.shots ?? 0 },
     ...judged,
   }
-  tellTotal(tunedRows, output)
+  tellTotal(totalOf(tunedRows), output)
   tellScores(judgement, job, output)
 }
 
-function tellTotal(rows: readonly RowResult[], output: CommandContext['output']): void {
-  const sum = (pick: (row: RowResult) => number) => rows.reduce((total, row) => total + pick(row), 0)
-  const tokens = sum((row) => row.tokens)
-  const loss = sum((row) => row.loss * row.tokens) / tokens
-  const accuracy = sum((row) => row.correct) / tokens
-  const perplexity = Math.exp(loss)
-  output.event('total', { loss, perplexity, token_accuracy: accuracy, tokens, rows: rows.length })
+function tellTotal(
+  { loss, perplexity, tokenAccuracy, tokens, rows }: Evaluation,
+  output: CommandContext['output'],
+): void {
+  output.event('total', { loss, perplexity, token_accuracy: tokenAccuracy, tokens, rows: rows.length })
   output.result(
     `\nLoss ${formatNumber(loss)} · perplexity ${formatNumber(perplexity)} · ` +
-      `${(100 * accuracy).toFixed(1)} % of ${tokens} tokens right · ${rows.length} rows\n`,
+      `${(100 * tokenAccuracy).toFixed(1)} % of ${tokens} tokens right · ${rows.length} rows\n`,
   )
 }
 

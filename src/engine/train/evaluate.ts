@@ -143,14 +143,13 @@ export async function evaluate(
   } finally {
     if (!recorder) own.dispose()
   }
-  const total = (pick: (row: RowResult) => number): number => results.reduce((sum, row) => sum + pick(row), 0)
+  return totalOf(results)
+}
+
+/** What rows that were measured come to together. */
+export function totalOf(rows: RowResult[]): Evaluation {
+  const total = (pick: (row: RowResult) => number): number => rows.reduce((sum, row) => sum + pick(row), 0)
   const tokens = total((row) => row.tokens)
   const loss = total((row) => (row.tokens > 0 ? row.loss * row.tokens : 0)) / tokens
-  return {
-    loss,
-    perplexity: Math.exp(loss),
-    tokenAccuracy: total((row) => row.correct) / tokens,
-    tokens,
-    rows: results,
-  }
+  return { loss, perplexity: Math.exp(loss), tokenAccuracy: total((row) => row.correct) / tokens, tokens, rows }
 }
