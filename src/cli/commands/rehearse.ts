@@ -1,15 +1,14 @@
 /** `finetab rehearse`: a few real steps before a run, for its time, its health or its learning rate. Refuses to keep an adapter. */
 import { prepare } from '../../data'
-import { readPeft } from '../../engine/formats/peft'
 import { rehearsalVerdict } from '../../insight/rehearsal'
 import { rehearse as run } from '../../judge'
 import { CodedError } from '../../shared/errors'
 import { completeJob } from '../../shared/job'
 import type { RehearsalKind } from '../../shared/judgement'
+import { openAdapter } from '../adapter'
 import type { CommandContext } from '../context'
 import { readDataset } from '../dataset'
 import { requireFlags } from '../flags'
-import { folderSource } from '../folder'
 import { openModelFolder } from '../model-folder'
 import { formatBytes, formatNumber, tableRow } from '../output'
 import { loadModelFolder, openBackend } from '../runtime'
@@ -40,7 +39,7 @@ export async function rehearse(context: CommandContext): Promise<number> {
   })
   const result = await run({
     ...{ kind, model, job, rows },
-    initAdapter: job.initAdapter ? await readPeft(await folderSource(job.initAdapter)) : undefined,
+    initAdapter: job.initAdapter ? await openAdapter(job.initAdapter) : undefined,
     turn: async (work) => {
       await interrupt.breathe()
       return work()
