@@ -1,11 +1,11 @@
 /** Finetab itself as a contestant: the product's own loader, session and step, nothing special for the bench. */
 import { createSession, loadModel } from '../../src/engine'
 import { peftConfig } from '../../src/engine/adapters/settings'
-import { writeSafetensors } from '../../src/engine/formats/safetensors'
 import { tf } from '../../src/engine/tf'
 import type { FileSource } from '../../src/shared/files'
 import { completeJob } from '../../src/shared/job'
 import type { BatchSource, EncodedRow, TensorData } from '../../src/shared/records'
+import { modelFolder } from '../support/random-model'
 import {
   adapterWeights,
   baseWeights,
@@ -89,43 +89,22 @@ function sameBatch(s: BenchShape): BatchSource {
 }
 
 function folder(s: BenchShape): FileSource {
-  const text = (value: unknown) => new TextEncoder().encode(JSON.stringify(value))
-  const files = new Map<string, Uint8Array>([
-    [
-      'config.json',
-      text({
-        architectures: ['LlamaForCausalLM'],
-        model_type: 'llama',
-        hidden_size: s.hidden,
-        intermediate_size: s.feedForward,
-        num_hidden_layers: s.layers,
-        num_attention_heads: s.heads,
-        num_key_value_heads: s.kvHeads,
-        vocab_size: s.vocabulary,
-        rms_norm_eps: EPSILON,
-        rope_theta: ROPE_THETA,
-        max_position_embeddings: 2048,
-        hidden_act: 'silu',
-        tie_word_embeddings: true,
-      }),
-    ],
-    ['model.safetensors', writeSafetensors(toTensors(baseWeights(s)))],
-    [
-      'tokenizer.json',
-      text({
-        version: '1.0',
-        added_tokens: [],
-        normalizer: null,
-        pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
-        post_processor: null,
-        decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
-        model: { type: 'BPE', vocab: { a: 0, b: 1 }, merges: [] },
-      }),
-    ],
-    ['tokenizer_config.json', text({ tokenizer_class: 'PreTrainedTokenizerFast' })],
-  ])
-  return {
-    list: async () => [...files].map(([name, bytes]) => ({ name, size: bytes.length })),
-    read: async (name, start, end) => (files.get(name) as Uint8Array).slice(start, end),
-  }
+  return modelFolder(
+    {
+      architectures: ['LlamaForCausalLM'],
+      model_type: 'llama',
+      hidden_size: s.hidden,
+      intermediate_size: s.feedForward,
+      num_hidden_layers: s.layers,
+      num_attention_heads: s.heads,
+      num_key_value_heads: s.kvHeads,
+      vocab_size: s.vocabulary,
+      rms_norm_eps: EPSILON,
+      rope_theta: ROPE_THETA,
+      max_position_embeddings: 2048,
+      hidden_act: 'silu',
+      tie_word_embeddings: true,
+    },
+    toTensors(baseWeights(s)),
+  )
 }

@@ -1,9 +1,11 @@
-/** File sources for tests: a real folder, and a folder in memory. Refuses to write. */
+/** File sources for tests in Node: a real folder, and a folder in memory. Refuses to write. */
 import { existsSync } from 'node:fs'
 import { open, readdir, stat } from 'node:fs/promises'
 import { join, relative, resolve, sep } from 'node:path'
-import { CodedError } from '../../src/shared/errors'
 import type { FileSource } from '../../src/shared/files'
+import { missing } from './memory-folder'
+
+export { memoryFolder } from './memory-folder'
 
 const DATA = resolve(import.meta.dirname, '../../../shared/data')
 
@@ -39,26 +41,4 @@ export function diskFolder(root: string): FileSource {
       }
     },
   }
-}
-
-/** A folder in memory; strings are UTF-8. */
-export function memoryFolder(files: Record<string, string | Uint8Array>): FileSource {
-  const all = new Map(
-    Object.entries(files).map(([name, content]) => [
-      name,
-      typeof content === 'string' ? new TextEncoder().encode(content) : content,
-    ]),
-  )
-  return {
-    list: async () => [...all].map(([name, bytes]) => ({ name, size: bytes.length })),
-    read: async (name, start, end) => {
-      const bytes = all.get(name)
-      if (!bytes) throw missing(name)
-      return bytes.slice(start, end)
-    },
-  }
-}
-
-function missing(name: string): CodedError {
-  return new CodedError('file.missing', `There is no file ${name}.`, { where: name, fix: 'Pick the whole folder.' })
 }

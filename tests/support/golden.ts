@@ -5,7 +5,7 @@ import { completeJob, type Job } from '../../src/shared/job'
 import { readSafetensorsHeader, readTensor, toFloat32 } from '../../src/engine/formats/safetensors'
 import { readPeft, type PeftAdapter } from '../../src/engine/formats/peft'
 import { loadModel, type Model } from '../../src/engine'
-import { CodedError } from '../../src/shared/errors'
+import { memoryFolder } from './memory-folder'
 
 // In two steps: Vite rewrites `new URL(text, import.meta.url)` into an asset, and a folder is none.
 const HERE = import.meta.url
@@ -25,17 +25,8 @@ export async function bytesOf(path: string): Promise<Uint8Array> {
 
 /** Some files of a golden folder as a source. */
 export async function goldenFolder(folder: string, names: readonly string[]): Promise<FileSource> {
-  const files = new Map(
-    await Promise.all(names.map(async (name) => [name, await bytesOf(`${folder}/${name}`)] as const)),
-  )
-  return {
-    list: async () => [...files].map(([name, bytes]) => ({ name, size: bytes.length })),
-    read: async (name, start, end) => {
-      const bytes = files.get(name)
-      if (!bytes) throw new CodedError('file.missing', `There is no file ${name}.`, { where: name, fix: '' })
-      return bytes.slice(start, end)
-    },
-  }
+  const files = await Promise.all(names.map(async (name) => [name, await bytesOf(`${folder}/${name}`)] as const))
+  return memoryFolder(Object.fromEntries(files))
 }
 
 const MODEL_FILES = ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json'] as const

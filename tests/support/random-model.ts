@@ -3,9 +3,9 @@ import { count } from '../../src/engine/models/weights'
 import { readConfig } from '../../src/engine/models/registry'
 import { floatsToBfloats, floatsToHalves } from '../../src/engine/formats/float16'
 import { writeSafetensors } from '../../src/engine/formats/safetensors'
-import { CodedError } from '../../src/shared/errors'
 import type { FileSource } from '../../src/shared/files'
 import type { TensorData } from '../../src/shared/records'
+import { memoryFolder } from './memory-folder'
 
 const TOKENIZER = {
   version: '1.0',
@@ -49,19 +49,15 @@ export function randomModel(config: Record<string, unknown>, dtype: 'F32' | 'F16
     const stored = { F32: values, F16: floatsToHalves(values), BF16: floatsToBfloats(values) }[dtype]
     tensors[name] = { dtype, shape: [...shape], bytes: new Uint8Array(stored.buffer) }
   }
-  const text = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value))
-  const files = new Map<string, Uint8Array>([
-    ['config.json', text(config)],
-    ['model.safetensors', writeSafetensors(tensors)],
-    ['tokenizer.json', text(TOKENIZER)],
-    ['tokenizer_config.json', text({ tokenizer_class: 'PreTrainedTokenizerFast' })],
-  ])
-  return {
-    list: async () => [...files].map(([name, bytes]) => ({ name, size: bytes.length })),
-    read: async (name, start, end) => {
-      const bytes = files.get(name)
-      if (!bytes) throw new CodedError('file.missing', `There is no file ${name}.`, { where: name, fix: '' })
-      return bytes.slice(start, end)
-    },
-  }
+  return modelFolder(config, tensors)
+}
+
+/** A Hugging Face folder in memory, with a tokenizer of two letters. */
+export function modelFolder(config: Record<string, unknown>, tensors: Record<string, TensorData>): FileSource {
+  return memoryFolder({
+    'config.json': JSON.stringify(config),
+    'model.safetensors': writeSafetensors(tensors),
+    'tokenizer.json': JSON.stringify(TOKENIZER),
+    'tokenizer_config.json': JSON.stringify({ tokenizer_class: 'PreTrainedTokenizerFast' }),
+  })
 }

@@ -1,4 +1,5 @@
 /** What the data tests share: streams from text, and a small byte-level tokenizer with a chat template. Refuses to be a mock. */
+import { memoryFolder } from '../../support/memory-folder'
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { importFile } from '../../../src/data'
@@ -40,17 +41,8 @@ export async function refusal(promise: Promise<unknown>): Promise<ErrorReport> {
 
 /** A folder in memory. */
 export function folder(files: Record<string, unknown>): FileSource {
-  const bytes = new Map(
-    Object.entries(files).map(([name, value]) => [name, new TextEncoder().encode(JSON.stringify(value))]),
-  )
-  return {
-    list: async () => [...bytes].map(([name, content]) => ({ name, size: content.length })),
-    read: async (name, start = 0, end) => {
-      const content = bytes.get(name)
-      if (!content) throw new CodedError('file.missing', `There is no ${name}.`)
-      return content.slice(start, end)
-    },
-  }
+  const texts = Object.entries(files).map(([name, value]) => [name, JSON.stringify(value)] as const)
+  return memoryFolder(Object.fromEntries(texts))
 }
 
 const SPECIAL = ['<s>', '</s>', '<|im_start|>', '<|im_end|>']
