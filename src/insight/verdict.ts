@@ -1,5 +1,5 @@
 /** What a judgement comes to, in one strong sentence first, and what to do next. Refuses to call a difference that may be chance. */
-import { figure, percent } from '../shared/format'
+import { counted, figure, percent } from '../shared/format'
 import type { Job } from '../shared/job'
 import type { Forgetting, Interval, Judgement, JudgementVerdict, Score, ScoreKey, Vote } from '../shared/judgement'
 import { wilson } from './metrics/interval'
@@ -211,8 +211,8 @@ export function votesSentence(votes: readonly Vote[]): string {
   const { value, low, high, votes: total } = winRate(votes)
   if (total === 0) return 'No votes yet.'
   const range = `${percent(low)} to ${percent(high)}`
-  const counted = `${total} ${total === 1 ? 'vote' : 'votes'}`
-  if (low > 0.5) return `You like the tuned model better: ${percent(value)} of ${counted} (${range}).`
-  if (high < 0.5) return `You like the base better: the tuned model has ${percent(value)} of ${counted} (${range}).`
-  return `No clear winner yet: the tuned model has ${percent(value)} of ${counted} (${range}).`
+  const all = counted(total, 'vote')
+  if (low > 0.5) return `You like the tuned model better: ${percent(value)} of ${all} (${range}).`
+  if (high < 0.5) return `You like the base better: the tuned model has ${percent(value)} of ${all} (${range}).`
+  return `No clear winner yet: the tuned model has ${percent(value)} of ${all} (${range}).`
 }
