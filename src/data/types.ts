@@ -79,7 +79,7 @@ export interface TokensExample {
 export interface EncodeOptions {
   /** Longest row in tokens; what is beyond it is cut off at the end. */
   maxLength: number
-  /** `completion`: answers only; `all`: every token. Pre-tokenised rows keep their labels. */
+  /** `completion`: answers only; `last`: of them the last of a chat; `all`: every token. Pre-tokenised rows keep their labels. */
   trainOn: Job['trainOn']
 }
 

@@ -152,9 +152,9 @@ export const SETTINGS = {
   trainOn: choice({
     group: 'data',
     label: 'Train on',
-    help: 'Whether the loss counts only the answers or the prompts too; answers only is right for instructions and chat.',
+    help: 'Which tokens the loss counts: those of every answer, of the last answer in a chat, or the prompts too; all answers is right for instructions and chat.',
     default: 'completion',
-    choices: { completion: 'answers only', all: 'every token' },
+    choices: { completion: 'answers only', last: 'the last answer only', all: 'every token' },
   }),
   maxLength: integer({
     group: 'data',

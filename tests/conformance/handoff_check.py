@@ -18,7 +18,7 @@ from checks import check, require
 
 FACTORY = set(
     """model_name_or_path adapter_name_or_path quantization_method quantization_bit quantization_type template dataset eval_dataset dataset_dir
-    cutoff_len train_on_prompt val_size packing neat_packing lora_alpha lora_dropout lora_rank lora_target loraplus_lr_ratio use_rslora use_dora
+    cutoff_len train_on_prompt mask_history val_size packing neat_packing lora_alpha lora_dropout lora_rank lora_target loraplus_lr_ratio use_rslora use_dora
     pissa_init stage finetuning_type disable_shuffling early_stopping_steps plot_loss use_muon pref_beta pref_loss warmup_ratio""".split()
 )
 MLX = set(

@@ -14,12 +14,18 @@ export interface LabelledIds {
 /**
  * A chat in tokens: the rendered text is tokenised as a whole and without further special tokens, as transformers does.
  * Learnt are the answers' tokens with their end token; white space that the template puts after an end token is not.
+ * @param lastOnly of the answers that may be learnt, only the last is.
  * @throws whatever the template throws; Error where an answer cannot be found exactly.
  */
-export function encodeChat(example: ChatExample, tokenizer: Tokenizer, template: ChatTemplate): LabelledIds {
+export function encodeChat(
+  example: ChatExample,
+  tokenizer: Tokenizer,
+  template: ChatTemplate,
+  lastOnly = false,
+): LabelledIds {
   const messages = adapt(example.messages, template)
   const answers = messages.flatMap((message, i) => (isLearnt(example, message, i) ? [i] : []))
-  const rendered = render(template, messages, answers, example.tools)
+  const rendered = render(template, messages, lastOnly ? answers.slice(-1) : answers, example.tools)
   return labelTokens(rendered, tokenizer, template)
 }
 

@@ -6,7 +6,8 @@
  * - text: tokenizer(text, special tokens added) + [eos] unless it ends in one; all learnt.
  * - chat: through the chat template (see chat.ts); the answers with their end token are learnt.
  * - tokens: as they stand.
- * With `trainOn: 'all'` every token is learnt, except in pre-tokenised rows. Rows are cut at the end.
+ * With `trainOn: 'last'` only the last of a chat's answers is learnt; with `all` every token, except in pre-tokenised rows. Rows are
+ * cut at the end.
  */
 import type { Tokenizer } from '../../engine/tokenizer'
 import type { ChatTemplate } from '../../engine/tokenizer/chat-template'
@@ -33,7 +34,7 @@ export function encodeExample(
   }
   let labelled: LabelledIds
   try {
-    labelled = encodeLabelled(example, tokenizer, template)
+    labelled = encodeLabelled(example, tokenizer, template, options.trainOn === 'last')
   } catch (error) {
     return finish([], [], options.maxLength, `The chat template cannot write this row: ${toReport(error).what}`)
   }
@@ -46,6 +47,7 @@ function encodeLabelled(
   example: Exclude<Example, { kind: 'tokens' }>,
   tokenizer: Tokenizer,
   template: ChatTemplate,
+  lastOnly: boolean,
 ): LabelledIds {
   switch (example.kind) {
     case 'text': {
@@ -65,7 +67,7 @@ function encodeLabelled(
       return { ids, learnt: ids.map((_, i) => i >= prompt) }
     }
     case 'chat':
-      return encodeChat(example, tokenizer, template)
+      return encodeChat(example, tokenizer, template, lastOnly)
   }
 }
 

@@ -105,6 +105,35 @@ describe('chats', () => {
     expect(learnt(without, tokenizer)).toEqual(['first<|im_end|>'])
   })
 
+  it('learns only the last answer where asked to, of those that may be learnt', async () => {
+    const { tokenizer, template } = await byteModel(CHATML)
+    const last = { ...options, trainOn: 'last' } as const
+    const long = chat('a', 'first', 'b', 'second', 'c', 'third')
+    const every = encodeExample(long, tokenizer, template, options)
+    const one = encodeExample(long, tokenizer, template, last)
+    expect(learnt(one, tokenizer)).toEqual(['third<|im_end|>'])
+    expect(one.inputIds).toEqual(every.inputIds)
+    expect(one.trainedTokens).toBe(6)
+    const unlearnt = encodeExample({ ...long, unlearnt: [5] }, tokenizer, template, last)
+    expect(learnt(unlearnt, tokenizer)).toEqual(['second<|im_end|>'])
+    const question = encodeExample(chat('a', 'first', 'b'), tokenizer, template, last)
+    expect(learnt(question, tokenizer)).toEqual(['first<|im_end|>'])
+    const cut = encodeExample(long, tokenizer, template, { ...last, maxLength: one.inputIds.length - 8 })
+    expect(cut.problem).toContain('cuts the whole answer off')
+    const pair: Example = { kind: 'pair', prompt: 'Hi', completion: 'Yo' }
+    expect(encodeExample(pair, tokenizer, template, last)).toEqual(encodeExample(pair, tokenizer, template, options))
+  })
+
+  it('learns the last answer through templates that hide earlier ones', async () => {
+    const { tokenizer, template } = await byteModel(
+      "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['role'] == 'assistant' and not loop.last %}{{ m['content'].split('</think>')[-1] | trim }}{% else %}{{ m['content'] }}{% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
+    )
+    const hidden = chat('a', '<think>x</think>first', 'b', '<think>y</think>second')
+    expect(encodeExample(hidden, tokenizer, template, options).problem).toContain('does not show')
+    const one = encodeExample(hidden, tokenizer, template, { ...options, trainOn: 'last' })
+    expect(learnt(one, tokenizer)).toEqual(['<think>y</think>second<|im_end|>'])
+  })
+
   it('learns the token that an answer shares with what stands before it', async () => {
     const { tokenizer, template } = await byteModel(CHATML, [['\n', '\n']])
     const encoded = encodeExample(chat('a', '\nline'), tokenizer, template, options)

@@ -31,7 +31,7 @@ export interface HandoffInput {
 
 /** Every file of the hand-off. */
 export function handoffFiles(input: HandoffInput): OutFile[] {
-  const { model, valid } = input
+  const { model, valid, kind } = input
   const job = { ...input.job, model }
   const steps = stepsOf(job, input.trainRows)
   const factory = translate(job, 'llama-factory', steps)
@@ -45,7 +45,7 @@ export function handoffFiles(input: HandoffInput): OutFile[] {
     bytesFile('README.md', readme(input, { 'LLaMA-Factory': factory.fates, 'TRL and PEFT': together(trl, peft), 'mlx-lm': mlx.fates })), // prettier-ignore
     jsonFile('job.json', input.job),
     bytesFile('llama_factory.yaml', toYaml(withoutEvaluation(factoryConfig(input, factory.options), valid))),
-    bytesFile('train_trl.py', trlScript({ model, sft, lora, job, hasValid: valid !== null })),
+    bytesFile('train_trl.py', trlScript({ model, sft, lora, job, kind, hasValid: valid !== null })),
     bytesFile('mlx_lora.yaml', toYaml({ train: true, fine_tune_type: 'lora', num_layers: -1, adapter_path: 'out-mlx', ...forRows(mlx.options, input) })), // prettier-ignore
     bytesFile('ray_tune.py', rayScript(job)),
     jsonFile('data/dataset_info.json', datasetInfo(input)),
@@ -82,10 +82,11 @@ function factoryConfig(input: HandoffInput, options: Record<string, unknown>): R
 /** What is learnt of a row is asked for in other words for chats, and not at all for running text. */
 function forRows(options: Options, { kind, job }: HandoffInput): Options {
   const { completion_only_loss: ofPairs, mask_prompt: mask, ...rest } = options
-  const answers = job.trainOn === 'completion'
+  const answers = job.trainOn !== 'all'
   if (mask !== undefined) return { ...rest, mask_prompt: kind !== 'text' && answers }
   if (ofPairs === undefined) return options
-  if (kind === 'chat') return { ...rest, assistant_only_loss: answers }
+  // For the last answer only, the script makes prompt and completion of each chat.
+  if (kind === 'chat' && job.trainOn !== 'last') return { ...rest, assistant_only_loss: answers }
   return kind === 'text' ? rest : options
 }
 

@@ -25,15 +25,26 @@ const LOADING: Record<Job['quantization'], string> = {
   nf4: 'dict(quantization_config=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16))',
 }
 
+/** Makes a row of prompt and completion from a chat, so that only its last answer is learnt. */
+const LAST_ANSWER = `def last_answer(row):
+    messages = row["messages"]
+    at = max(i for i, message in enumerate(messages) if message["role"] == "assistant")
+    return {"prompt": messages[:at], "completion": messages[at : at + 1]}
+
+
+`
+
 /** A script for `accelerate launch`. */
 export function trlScript(input: {
   model: string
   sft: Readonly<Record<string, unknown>>
   lora: Readonly<Record<string, unknown>>
   job: Job
+  kind: 'pair' | 'chat' | 'text'
   hasValid: boolean
 }): string {
-  const { model, sft, lora, job, hasValid } = input
+  const { model, sft, lora, job, kind, hasValid } = input
+  const splits = kind === 'chat' && job.trainOn === 'last'
   const patience = hasValid ? job.earlyStop : 0
   return `"""Fine-tunes with TRL and PEFT: accelerate launch train_trl.py. With --check it only builds the configurations."""
 
@@ -64,14 +75,14 @@ def loading():
     return ${LOADING[job.quantization]}
 
 
-def main(sft=None, lora=None, callbacks=()):
+${splits ? LAST_ANSWER : ''}def main(sft=None, lora=None, callbacks=()):
     from datasets import load_dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer, EarlyStoppingCallback
     from trl import SFTTrainer
 
     args, peft_config = configs(sft, lora)
     files = {"train": "data/train.jsonl"${hasValid ? ', "valid": "data/valid.jsonl"' : ''}}
-    data = load_dataset("json", data_files=files)
+    data = load_dataset("json", data_files=files)${splits ? '.map(last_answer, remove_columns=["messages"])' : ''}
     stop = [EarlyStoppingCallback(early_stopping_patience=PATIENCE)] if PATIENCE else []
     trainer = SFTTrainer(
         model=AutoModelForCausalLM.from_pretrained(MODEL, **loading()),

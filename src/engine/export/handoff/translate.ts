@@ -132,7 +132,10 @@ const LLAMA_FACTORY: Rules = {
   ...TRAINER,
   model: ({ model }) => ({ model_name_or_path: model }),
   initAdapter: ({ initAdapter }) => (initAdapter ? { adapter_name_or_path: initAdapter } : {}),
-  trainOn: ({ trainOn }) => ({ train_on_prompt: trainOn === 'all' }),
+  trainOn: ({ trainOn }) => ({
+    train_on_prompt: trainOn === 'all',
+    ...(trainOn === 'last' ? { mask_history: true } : {}),
+  }),
   maxLength: ({ maxLength }) => ({ cutoff_len: maxLength }),
   shuffle: ({ shuffle }) => ({ disable_shuffling: !shuffle }),
   packing: ({ packing }) => (packing ? { packing: true, neat_packing: true } : {}),
@@ -158,7 +161,7 @@ const LLAMA_FACTORY: Rules = {
 const TRL: Rules = {
   ...TRAINER,
   model: placed('in the script: MODEL'),
-  trainOn: ({ trainOn }) => ({ completion_only_loss: trainOn === 'completion' }),
+  trainOn: ({ trainOn }) => ({ completion_only_loss: trainOn !== 'all' }),
   maxLength: ({ maxLength }) => ({ max_length: maxLength }),
   shuffle: ({ shuffle }) => (shuffle ? {} : { train_sampling_strategy: 'sequential' }),
   packing: ({ packing }) => ({ packing }),
@@ -195,7 +198,7 @@ function mlxRules(steps: number): Rules {
     data: () => ({ data: 'data' }),
     evalData: placed('in data/valid.jsonl'),
     evalFraction: placed('in data/valid.jsonl'),
-    trainOn: ({ trainOn }) => ({ mask_prompt: trainOn === 'completion' }),
+    trainOn: ({ trainOn }) => ({ mask_prompt: trainOn !== 'all' }),
     maxLength: ({ maxLength }) => ({ max_seq_length: maxLength }),
     rank: ({ rank, alpha, dropout, targets }) => ({
       lora_parameters: {

@@ -64,6 +64,17 @@ describe('files', () => {
     expect(text['train_trl.py']).not.toMatch(/only_loss|eval_strategy/)
   })
 
+  it('learn only the last answer of a chat where that is asked for', async () => {
+    const job = { trainOn: 'last' } as const
+    const chat = await written(input(job, { kind: 'chat', hasChatTemplate: true }))
+    expect(chat['llama_factory.yaml']).toContain('train_on_prompt: false\nmask_history: true\n')
+    expect(chat['train_trl.py']).toContain('"completion_only_loss": True')
+    expect(chat['train_trl.py']).toContain('data_files=files).map(last_answer, remove_columns=["messages"])')
+    expect(chat['train_trl.py']).not.toContain('assistant_only_loss')
+    expect(chat['mlx_lora.yaml']).toContain('mask_prompt: true')
+    expect((await written(input(job)))['train_trl.py']).not.toContain('last_answer')
+  })
+
   it('list every setting with what became of it', async () => {
     const { 'README.md': readme } = await written(input({ ema: 0.9 }))
     for (const [, { label }] of SETTING_LIST) expect(readme).toContain(`| ${label} |`)
