@@ -42,7 +42,6 @@ test('a messy file is looked through, mended step by step, and trained on', asyn
   await page.reload()
   await expect(steps.getByRole('listitem')).toHaveCount(2)
   await go(page, 'Train')
-  await page.getByText('Advanced', { exact: true }).first().click()
   await set(page, 'Steps', '3')
   await page.getByRole('button', { name: 'Start training' }).click()
   await expect(status(page)).toContainText('Done', { timeout: 240_000 })

@@ -51,6 +51,8 @@ test('the whole path by keyboard alone', async ({ page }) => {
   await expect(page.getByRole('heading', { level: 1 })).toHaveText('Train')
   await tabTo(page, /^Advanced/)
   await page.keyboard.press('Enter')
+  await tabTo(page, /^Length and schedule/)
+  await page.keyboard.press('Enter')
   await tabTo(page, /^Steps/)
   await page.keyboard.press('Control+A')
   await page.keyboard.type('6')

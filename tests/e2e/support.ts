@@ -59,7 +59,11 @@ export async function bringData(page: Page, file = datasetFile()): Promise<void>
 /** Sets a setting under Train by its label. */
 export async function set(page: Page, label: string, value: string): Promise<void> {
   const field = page.getByLabel(label, { exact: true })
-  if (!(await field.isVisible())) await page.getByText('Advanced', { exact: true }).first().click()
+  if (!(await field.isVisible())) {
+    const find = page.getByLabel('Find a setting')
+    if (!(await find.isVisible())) await page.getByText('Advanced', { exact: true }).click()
+    await find.fill(label)
+  }
   const tag = await field.evaluate((element) => element.tagName)
   if (tag === 'SELECT') await field.selectOption(value)
   else await field.fill(value)
