@@ -1,12 +1,15 @@
-/** Device tensors to plain bytes and back. Refuses any type but f32: adapters and moments have no other. */
+/** Device tensors to plain bytes and back. Refuses any type but f32 and int32: adapters and moments have no other. */
 import { CodedError } from '../shared/errors'
 import type { TensorData } from '../shared/records'
 import { tf } from './tf'
 
-/** The values of an f32 tensor as bytes of their own; forces a sync with the device. */
+/** The safetensors name of a tensor's type. */
+const typeOf = (tensor: tf.Tensor): 'F32' | 'I32' => (tensor.dtype === 'int32' ? 'I32' : 'F32')
+
+/** The values of a tensor as bytes of their own; forces a sync with the device. */
 export async function readTensor(tensor: tf.Tensor): Promise<TensorData> {
-  const values = (await tensor.data()) as Float32Array
-  return { dtype: 'F32', shape: [...tensor.shape], bytes: new Uint8Array(values.slice().buffer) }
+  const values = (await tensor.data()) as Float32Array | Int32Array
+  return { dtype: typeOf(tensor), shape: [...tensor.shape], bytes: new Uint8Array(values.slice().buffer) }
 }
 
 /** The values of f32 bytes, which need not be aligned. */
@@ -17,7 +20,7 @@ export function floatsOf(data: TensorData): Float32Array {
 /** Puts the tensor called `name` into a variable. Throws CodedError `checkpoint.mismatch` where it is missing or misshapen. */
 export function writeVariable(variable: tf.Variable, from: Readonly<Record<string, TensorData>>, name: string): void {
   const data = from[name]
-  if (!data || data.dtype !== 'F32' || data.shape.join() !== variable.shape.join())
+  if (!data || data.dtype !== typeOf(variable) || data.shape.join() !== variable.shape.join())
     throw new CodedError(
       'checkpoint.mismatch',
       `The checkpoint does not belong to this job: ${name} is not as expected.`,
@@ -26,5 +29,9 @@ export function writeVariable(variable: tf.Variable, from: Readonly<Record<strin
         fix: 'Start the run again; its settings are kept.',
       },
     )
-  tf.tidy(() => variable.assign(tf.tensor(floatsOf(data), variable.shape)))
+  const { buffer } = data.bytes.slice()
+  tf.tidy(() => {
+    if (variable.dtype === 'int32') variable.assign(tf.tensor(new Int32Array(buffer), variable.shape, 'int32'))
+    else variable.assign(tf.tensor(new Float32Array(buffer), variable.shape))
+  })
 }

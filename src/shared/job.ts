@@ -355,7 +355,13 @@ export const SETTINGS = {
     label: 'Optimiser',
     help: 'The rule that moves the weights by their gradients; AdamW is right unless you know otherwise.',
     default: 'adamw',
-    choices: { adamw: 'AdamW', sgd: 'SGD with momentum', lion: 'Lion', muon: 'Muon' },
+    choices: {
+      adamw: 'AdamW',
+      'adamw-8bit': 'AdamW, moments in 8 bits',
+      sgd: 'SGD with momentum',
+      lion: 'Lion',
+      muon: 'Muon',
+    },
   }),
   learningRate: number({
     group: 'optimiser',
@@ -428,7 +434,7 @@ export const SETTINGS = {
     default: 0.9,
     min: 0,
     max: 0.9999,
-    when: { optimizer: ['adamw', 'muon'] },
+    when: { optimizer: ['adamw', 'adamw-8bit', 'muon'] },
   }),
   adamBeta2: number({
     group: 'optimiser',
@@ -437,7 +443,7 @@ export const SETTINGS = {
     default: 0.999,
     min: 0,
     max: 0.99999,
-    when: { optimizer: ['adamw', 'muon'] },
+    when: { optimizer: ['adamw', 'adamw-8bit', 'muon'] },
   }),
   adamEpsilon: number({
     group: 'optimiser',
@@ -447,7 +453,7 @@ export const SETTINGS = {
     min: 1e-12,
     max: 1e-2,
     log: true,
-    when: { optimizer: ['adamw', 'muon'] },
+    when: { optimizer: ['adamw', 'adamw-8bit', 'muon'] },
   }),
 
   ema: number({

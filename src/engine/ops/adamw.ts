@@ -94,23 +94,42 @@ function adamwHeap(param: tf.Variable, grad: tf.Tensor, m: tf.Variable, v: tf.Va
   assign(param, next)
 }
 
+/** Numbers of an update that may lie on the device. */
+type Changing = Readonly<Record<string, number | tf.Scalar>>
+
+/** A number for a uniform; 0 where it lies on the device instead. */
+export const plain = (value: number | tf.Scalar): number => (typeof value === 'number' ? value : 0)
+
+/** Bindings `NAME_on_device` of those that lie there. */
+export function scalarBindings(changing: Changing): Record<string, Binding> {
+  const bindings: Record<string, Binding> = {}
+  for (const [name, value] of Object.entries(changing))
+    if (typeof value !== 'number') bindings[`${name}_on_device`] = { tensor: value, type: 'f32' }
+  return bindings
+}
+
+/** WGSL that reads one of them, from its binding or from the uniform of its name. */
+export function readNumber(changing: Changing): (name: string) => string {
+  return (name) => (typeof changing[name] === 'number' ? `u.${name}` : `${name}_on_device[0]`)
+}
+
+/** WGSL `correction(x)`: 1 − eˣ without cancellation near 0. */
+export const CORRECTION = `fn correction(x: f32) -> f32 {
+  return select(1.0 - exp(x), -x * (1.0 + x * (0.5 + x * (1.0 / 6.0 + x * (1.0 / 24.0 + x / 120.0)))), x > -0.1);
+}`
+
 /** The webgpu form: parameter and moments are overwritten in their own buffers, in one pass. */
 function adamwProgram(param: tf.Variable, grad: tf.Tensor, m: tf.Variable, v: tf.Variable, h: AdamHyper): void {
   const { learningRate, step, clip } = h
   const changing = { rate: learningRate, step, clip }
-  const onDevice = Object.entries(changing).filter(
-    (entry): entry is [string, tf.Scalar] => typeof entry[1] !== 'number',
-  )
-  const plain = (value: number | tf.Scalar): number => (typeof value === 'number' ? value : 0)
-  const read = (name: string): string =>
-    onDevice.some(([other]) => other === name) ? `${name}_on_device[0]` : `u.${name}`
+  const read = readNumber(changing)
   const bindings: Record<string, Binding> = {
     p: { tensor: param, type: 'f32', write: true },
     m: { tensor: m, type: 'f32', write: true },
     v: { tensor: v, type: 'f32', write: true },
     g: { tensor: grad, type: 'f32' },
+    ...scalarBindings(changing),
   }
-  for (const [name, tensor] of onDevice) bindings[`${name}_on_device`] = { tensor, type: 'f32' }
   dispatch({
     key: 'adamw',
     bindings,
@@ -131,10 +150,7 @@ function adamwProgram(param: tf.Variable, grad: tf.Tensor, m: tf.Variable, v: tf
     },
     floats: ['rate', 'step', 'clip', 'beta1', 'beta2', 'rest1', 'rest2', 'log1', 'log2', 'epsilon', 'decay'],
     workgroups: spread(Math.ceil(param.size / 64)),
-    code: () => `// 1 - exp(x) without cancellation near 0
-fn correction(x: f32) -> f32 {
-  return select(1.0 - exp(x), -x * (1.0 + x * (0.5 + x * (1.0 / 6.0 + x * (1.0 / 24.0 + x / 120.0)))), x > -0.1);
-}
+    code: () => `${CORRECTION}
 ${elementMain(`let grad = g[i] * ${read('clip')};
     let rate = ${read('rate')};
     let next_m = u.beta1 * m[i] + u.rest1 * grad;

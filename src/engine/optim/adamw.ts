@@ -14,7 +14,7 @@ export interface AdamSettings {
 export function adamw(settings: AdamSettings): Rule {
   return {
     name: 'adam',
-    slots: () => ['m', 'v'],
+    slots: ({ shape }) => ({ m: { shape }, v: { shape } }),
     update: (variable, gradient, slots, update) =>
       adamwUpdate(variable, gradient, slots[0] as tf.Variable, slots[1] as tf.Variable, { ...settings, ...update }),
   }

@@ -12,7 +12,7 @@ const KEPT = 0.99
 export function lion({ momentum, weightDecay }: MomentumSettings): Rule {
   return {
     name: 'lion',
-    slots: () => ['m'],
+    slots: ({ shape }) => ({ m: { shape } }),
     update: (variable, gradient, slots, { learningRate, clip }) => {
       const mean = slots[0] as tf.Variable
       tf.tidy(() => {

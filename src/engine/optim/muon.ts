@@ -36,7 +36,7 @@ export function muon({ momentum, weightDecay }: MomentumSettings, others: Rule):
   const isMatrix = ({ shape }: tf.Variable): boolean => shape.length === 2 && Math.min(...shape) > 1
   return {
     name: 'muon',
-    slots: (variable) => (isMatrix(variable) ? ['momentum'] : others.slots(variable)),
+    slots: (variable) => (isMatrix(variable) ? { momentum: { shape: variable.shape } } : others.slots(variable)),
     update: (variable, gradient, slots, update) => {
       if (!isMatrix(variable)) return others.update(variable, gradient, slots, update)
       const buffer = slots[0] as tf.Variable

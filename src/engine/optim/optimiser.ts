@@ -1,5 +1,5 @@
 /**
- * What moves trained tensors: a rule (AdamW, SGD, Lion, Muon) over a fixed list of variables, with its running tensors and its own count
+ * What moves trained tensors: a rule (AdamW, with moments in 32 or 8 bits, SGD, Lion, Muon) over a fixed list of variables, with its running tensors and its own count
  * of updates, all of it readable and restorable. Refuses to know about schedules and clipping: both come as numbers.
  */
 import type { Job } from '../../shared/job'
@@ -8,6 +8,7 @@ import type { Recorder } from '../ops/replay'
 import { readTensor, writeVariable } from '../tensor-data'
 import { tf } from '../tf'
 import { adamw } from './adamw'
+import { adamw8bit } from './adamw-8bit'
 import { lion } from './lion'
 import { muon } from './muon'
 import { sgd } from './sgd'
@@ -29,14 +30,23 @@ export interface Update {
   readonly step: number | tf.Scalar
 }
 
+/** A running tensor that a rule keeps for a variable; zero at first. */
+export interface Slot {
+  readonly shape: readonly number[]
+  /** float32 where left out. */
+  readonly dtype?: 'int32'
+}
+
 /** How one tensor is moved by its gradient. */
 export interface Rule {
   /** First part of the names of its tensors in a checkpoint. */
   readonly name: string
-  /** Its running tensors for a variable, each of the variable's shape and zero at first. */
-  slots(variable: tf.Variable): readonly string[]
+  /** Its running tensors for a variable, by name. */
+  slots(variable: tf.Variable): Readonly<Record<string, Slot>>
   /** Changes the variable and its slots, which come in the order of their names. The gradient stays the caller's. */
   update(variable: tf.Variable, gradient: tf.Tensor, slots: readonly tf.Variable[], update: Update): void
+  /** Frees what it keeps beside them. */
+  dispose?(): void
 }
 
 export interface Optimiser {
@@ -64,10 +74,13 @@ export function createOptimiser(job: OptimiserSettings, variables: readonly Name
 
 function ruleOf(job: OptimiserSettings): Rule {
   const { weightDecay, momentum } = job
-  const adam = adamw({ beta1: job.adamBeta1, beta2: job.adamBeta2, epsilon: job.adamEpsilon, weightDecay })
+  const settings = { beta1: job.adamBeta1, beta2: job.adamBeta2, epsilon: job.adamEpsilon, weightDecay }
+  const adam = adamw(settings)
   switch (job.optimizer) {
     case 'adamw':
       return adam
+    case 'adamw-8bit':
+      return adamw8bit(settings, adam)
     case 'sgd':
       return sgd({ momentum, weightDecay })
     case 'lion':
@@ -77,7 +90,7 @@ function ruleOf(job: OptimiserSettings): Rule {
   }
 }
 
-/** A rule over variables, its slots kept in f32. */
+/** A rule over variables. */
 class RuleOptimiser implements Optimiser {
   readonly #rule: Rule
   readonly #variables: readonly NamedVariable[]
@@ -88,10 +101,12 @@ class RuleOptimiser implements Optimiser {
     this.#rule = rule
     this.#variables = variables
     this.#slots = variables.map(({ name, variable }) => {
-      const slots = rule.slots(variable)
+      const slots = Object.entries(rule.slots(variable))
       return {
-        names: slots.map((slot) => `${rule.name}/${slot}/${name}`),
-        tensors: slots.map(() => tf.tidy(() => tf.variable(tf.fill(variable.shape, 0), false))),
+        names: slots.map(([slot]) => `${rule.name}/${slot}/${name}`),
+        tensors: slots.map(([, { shape, dtype }]) =>
+          tf.tidy(() => tf.variable(tf.fill([...shape], 0, dtype ?? 'float32'), false)),
+        ),
       }
     })
   }
@@ -133,6 +148,7 @@ class RuleOptimiser implements Optimiser {
 
   dispose(): void {
     for (const { tensor } of this.#all()) tensor.dispose()
+    this.#rule.dispose?.()
   }
 
   #all(): { name: string; tensor: tf.Variable }[] {

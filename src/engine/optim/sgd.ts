@@ -12,7 +12,7 @@ export interface MomentumSettings {
 export function sgd({ momentum, weightDecay }: MomentumSettings): Rule {
   return {
     name: 'sgd',
-    slots: () => ['momentum'],
+    slots: ({ shape }) => ({ momentum: { shape } }),
     update: (variable, gradient, slots, { learningRate, clip }) => {
       const buffer = slots[0] as tf.Variable
       tf.tidy(() => {

@@ -80,7 +80,12 @@ const only = (used: (job: Job) => boolean, rule: Rule): Rule => {
   return (job) => (used(job) ? rule(job) : {})
 }
 
-const OPTIMISERS: Partial<Record<Job['optimizer'], string>> = { adamw: 'adamw_torch', sgd: 'sgd', lion: 'lion_32bit' }
+const OPTIMISERS: Partial<Record<Job['optimizer'], string>> = {
+  adamw: 'adamw_torch',
+  'adamw-8bit': 'adamw_bnb_8bit',
+  sgd: 'sgd',
+  lion: 'lion_32bit',
+}
 
 /** What all trainers that are built on transformers' Trainer call alike. */
 const TRAINER: Rules = {
