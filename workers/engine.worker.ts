@@ -2,7 +2,7 @@
  * The engine worker: joins engine, data, storage and hub behind EngineApi. Refuses to decide: the page does.
  */
 import { serve } from '../src/client/wire'
-import { forecast, tokenLosses } from '../src/engine'
+import { batchShares, forecast, tokenLosses } from '../src/engine'
 import { asModelFolder, findGguf } from '../src/engine/formats/gguf-source'
 import { folderOf, onlyFile, onlyModelFiles, pickedSource } from '../src/hub'
 import { CodedError } from '../src/shared/errors'
@@ -79,6 +79,10 @@ const api: EngineApi = {
   async forecast(job, rowLength, other) {
     const model = other ?? (await workshop.record(job.model))
     return forecast(model, job, rowLength, await workshop.anyDevice())
+  },
+
+  async batchShares(job, rowLength) {
+    return batchShares(await workshop.record(job.model), job, rowLength, await workshop.anyDevice())
   },
 
   async createRun(given, name) {

@@ -108,6 +108,17 @@ export function forecast(model: ModelFacts, job: Job, rowLength: number, device:
 }
 
 /**
+ * The share of the budget that a job is predicted to take at its peak in batches of 1, 2, … rows, which may be added up.
+ * @param rowLength tokens of the longest row after cutting.
+ */
+export function batchShares(model: ModelFacts, job: Job, rowLength: number, device: DeviceReport, most = 16): number[] {
+  return Array.from({ length: most }, (_, i) => {
+    const { total, budget } = parts(model, { ...job, batchSize: i + 1, gradAccum: 2 }, rowLength, device)
+    return total / budget
+  })
+}
+
+/**
  * The forecast of a job that fits.
  * @throws CodedError `memory.budget` where it does not, naming the changes that would make it fit.
  */

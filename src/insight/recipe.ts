@@ -1,9 +1,10 @@
 /**
- * Settings that suit a model and a dataset, each with one sentence of reason and its source. Refuses to touch what a person has
- * set, and what has no reason to differ from the default.
+ * Settings that suit a model, a dataset and a device's memory, each with one sentence of reason and its source. Refuses to touch what
+ * is given.
  */
+import { percent } from '../shared/format'
 import { defaultJob, type Job, type SettingKey } from '../shared/job'
-import type { DatasetStats, DeviceReport, ModelRecord, ModelShape } from '../shared/records'
+import type { DatasetStats, ModelRecord, ModelShape } from '../shared/records'
 
 export interface Reason {
   key: SettingKey
@@ -21,16 +22,33 @@ export interface Recipe {
 /** What is known about the rows. */
 export type RowFacts = Pick<DatasetStats, 'rows' | 'trainRows' | 'tokens' | 'trainedTokens' | 'lengths' | 'format'>
 
+export interface Known {
+  /** What stays as it is: set by the person, or measured for a sample. */
+  given?: Partial<Job>
+  /** The share of the memory budget that batches of 1, 2, 3 … rows are predicted to take; empty where nobody can tell. */
+  memory?: readonly number[]
+}
+
 /** The recipe while it is written: what it rests on, and what it says so far. */
 interface Draft extends Recipe {
   readonly model: ModelRecord
   readonly facts: RowFacts
-  readonly device: DeviceReport | undefined
-  readonly given: ReadonlySet<SettingKey>
+  readonly given: Partial<Job>
+  readonly memory: readonly number[]
 }
+
+/** Every setting that a recipe may say. */
+export const RECOMMENDED: readonly SettingKey[] = [
+  ...(['objective', 'sftWeight', 'learningRate', 'batchSize', 'gradAccum', 'epochs', 'rank', 'alpha'] as const),
+  ...(['dropout', 'maxLength', 'schedule', 'warmupRatio'] as const),
+]
 
 /** Tokens to learn that a step should rest on: with fewer its gradient is mostly chance. Measured on 91 short rows. */
 const LEARNT_A_STEP = 256
+/** Most of the memory budget that a batch is recommended to take: forecasts are not exact, and other tabs want some too. */
+export const MEMORY_SHARE = 0.8
+/** Most rows a step that are recommended: from 32 on LoRA learns less from the same rows. */
+export const MOST_ROWS = 16
 
 /**
  * Learning rates by size. Small models want far more than the usual 2e-4: those below ten million parameters are
@@ -44,37 +62,29 @@ const RATES: readonly { below: number; rate: number; source: string }[] = [
   { below: Infinity, rate: 2e-4, source: 'TRL and Unsloth, LoRA guides' },
 ]
 
-/**
- * The settings to fill in.
- * @param given settings that the person has set: they, and what hangs on them, are left alone.
- */
-export function recommend(
-  model: ModelRecord,
-  facts: RowFacts,
-  device?: DeviceReport,
-  given: ReadonlySet<SettingKey> = new Set(),
-): Recipe {
-  const draft: Draft = { model, facts, device, given, change: {}, reasons: [] }
+/** The settings to fill in: all that have a reason, also where it speaks for the default. */
+export function recommend(model: ModelRecord, facts: RowFacts, { given = {}, memory = [] }: Known = {}): Recipe {
+  const draft: Draft = { model, facts, given, memory, change: {}, reasons: [] }
   recommendObjective(draft)
   recommendRate(draft)
-  recommendLength(draft)
   recommendBatch(draft)
   recommendEpochs(draft)
-  recommendWarmup(draft)
   recommendRank(draft)
   recommendDropout(draft)
+  recommendLength(draft)
+  recommendSchedule(draft)
   return { change: draft.change, reasons: draft.reasons }
 }
 
 function set<K extends SettingKey>(draft: Draft, key: K, value: Job[K], text: string, source: string): void {
-  if (draft.given.has(key) || value === defaultJob()[key]) return
+  if (key in draft.given) return
   draft.change = { ...draft.change, [key]: value }
   draft.reasons.push({ key, text, source })
 }
 
-/** A setting as it stands: recommended, or the default; undefined where the person has set it. */
-function current<K extends SettingKey>(draft: Draft, key: K): Job[K] | undefined {
-  return draft.given.has(key) ? undefined : ((draft.change[key] as Job[K] | undefined) ?? defaultJob()[key])
+/** A setting as it stands: given, recommended, or the default. */
+function current<K extends SettingKey>({ given, change }: Draft, key: K): Job[K] {
+  return (given[key] ?? change[key] ?? defaultJob()[key]) as Job[K]
 }
 
 /** Pairs and ratings say which answer is better: they are learnt as such. */
@@ -82,18 +92,14 @@ function recommendObjective(draft: Draft): void {
   const { format } = draft.facts
   if (format === 'preference') {
     set(draft, 'objective', 'dpo', 'The rows hold a better and a worse answer each.', 'Rafailov et al. 2023; TRL')
-    if (draft.change.objective !== 'dpo') return
+    if (current(draft, 'objective') !== 'dpo') return
     const text = 'The better answers are learnt along with the preference, so that they do not become unlikely too.'
     set(draft, 'sftWeight', 1, text, 'Pang et al. 2024; TRL (rpo_alpha)')
   }
-  if (format === 'kto')
-    set(
-      draft,
-      'objective',
-      'kto',
-      'The rows hold answers that were rated as good or bad.',
-      'Ethayarajh et al. 2024; TRL',
-    )
+  if (format === 'kto') {
+    const text = 'The rows hold answers that were rated as good or bad.'
+    set(draft, 'objective', 'kto', text, 'Ethayarajh et al. 2024; TRL')
+  }
 }
 
 /** Preferences move a model that answers already, and want far lower rates than answers: 5e-6 against 2e-4 in TRL. */
@@ -102,8 +108,8 @@ const PREFERENCE_SHARE = 1 / 10
 function recommendRate(draft: Draft): void {
   const { parameters } = draft.model
   const row = RATES.find(({ below }) => parameters < below)
-  if (!row || draft.given.has('objective')) return
-  if (draft.change.objective !== undefined) {
+  if (!row) return
+  if (current(draft, 'objective') !== 'sft') {
     const rate = Number((row.rate * PREFERENCE_SHARE).toPrecision(2))
     const text = 'Preferences want about a tenth of the rate at which a model of this size learns answers.'
     return set(draft, 'learningRate', rate, text, 'TRL, DPO guides; measured on Kinder answers')
@@ -128,36 +134,41 @@ function recommendLength(draft: Draft): void {
   set(draft, 'maxLength', length, text, 'token lengths of this dataset')
 }
 
-/** An effective batch of 4 to 16: more when rows hold few tokens to learn or are many. In pieces that fit the memory. */
+/**
+ * Rows a step: 4 to 16, more when rows hold few tokens to learn or are many. As many of them at once as stay within the share of the
+ * memory, and the rest one after the other.
+ */
 function recommendBatch(draft: Draft): void {
-  if (draft.given.has('batchSize') || draft.given.has('gradAccum')) return
-  const { rows, trainRows, lengths, trainedTokens } = draft.facts
+  if ('batchSize' in draft.given || 'gradAccum' in draft.given) return
+  const { memory } = draft
+  const { rows, trainRows, trainedTokens } = draft.facts
   const perRow = trainedTokens / Math.max(1, rows)
-  const effective = Math.max(
-    trainRows < 200 ? 4 : trainRows < 1000 ? 8 : 16,
-    Math.min(16, nextPower(LEARNT_A_STEP / Math.max(1, perRow))),
+  const wanted = Math.max(
+    trainRows < 200 ? 4 : trainRows < 1000 ? 8 : MOST_ROWS,
+    Math.min(MOST_ROWS, nextPower(LEARNT_A_STEP / Math.max(1, perRow))),
   )
-  const tokens = draft.device?.software === false && draft.device.backend === 'webgpu' ? 8192 : 4096
-  const fits = Math.max(1, Math.floor(tokens / Math.max(1, lengths.p95)))
-  const batch = largestPower(Math.min(effective, fits))
-  const source = 'LoRA Without Regret; guides for small data (batches of 4 to 16)'
-  set(
-    draft,
-    'batchSize',
-    batch,
-    `About ${Math.round(perRow)} tokens to learn a row, ${count(trainRows, 'row')}: ${effective} rows a step are steady and still give enough steps.`,
-    source,
-  )
-  const text = `Together with the batch this makes ${effective} rows a step in the memory of ${batch}.`
-  set(draft, 'gradAccum', effective / batch, text, source)
+  const fit = memory.findLastIndex((share) => share <= MEMORY_SHARE) + 1
+  const batch = memory.length === 0 ? wanted : Math.max(1, Math.min(wanted, fit))
+  const times = Math.max(1, Math.round(wanted / batch))
+  const share = memory[batch - 1]
+  const takes = share === undefined ? '' : ` and take about ${percent(share)} of the memory at hand`
+  const text =
+    batch < wanted
+      ? `${count(batch, 'row')} at once${takes.replace(' and', '')}; more would pass ${percent(MEMORY_SHARE)} of it.`
+      : `About ${Math.round(perRow)} tokens to learn a row, ${count(trainRows, 'row')}: ${wanted} rows a step are steady, still give enough steps${takes}.`
+  set(draft, 'batchSize', batch, text, 'LoRA Without Regret; guides for small data (4 to 16 rows); memory forecast')
+  const why =
+    times > 1
+      ? `Together with the batch this makes ${batch * times} rows a step in the memory of ${batch}.`
+      : 'The whole batch fits at once: nothing needs to be added up.'
+  set(draft, 'gradAccum', times, why, 'the same gradient as of one large batch')
 }
 
 /** More passes over few rows, fewer over many; early stopping ends them in time. */
 function recommendEpochs(draft: Draft): void {
-  if (draft.given.has('steps') || draft.given.has('batchSize') || draft.given.has('gradAccum')) return
   const { trainRows } = draft.facts
-  if (trainRows === 0) return
-  const perStep = (current(draft, 'batchSize') ?? 1) * (current(draft, 'gradAccum') ?? 1)
+  if (trainRows === 0 || (draft.given.steps ?? 0) > 0) return
+  const perStep = current(draft, 'batchSize') * current(draft, 'gradAccum')
   const wanted = Math.ceil((150 * perStep) / trainRows)
   const epochs = Math.max(trainRows >= 5000 ? 1 : 3, Math.min(trainRows < 200 ? 20 : 10, wanted))
   const text =
@@ -167,34 +178,37 @@ function recommendEpochs(draft: Draft): void {
   set(draft, 'epochs', epochs, text, 'Unsloth (1 to 3), guides for small data (10 and more with early stop)')
 }
 
-/** A share rather than a number of steps, so that it holds however long the run is. */
-function recommendWarmup(draft: Draft): void {
+/** The warm-up is a share rather than a number of steps, so that it holds however long the run is. */
+function recommendSchedule(draft: Draft): void {
   const { given } = draft
-  if (given.has('learningRate') || given.has('schedule') || given.has('warmupSteps')) return
-  set(
-    draft,
-    'warmupRatio',
-    0.06,
-    'About a sixteenth of the steps, so that the first gradients do no damage.',
-    'LLaMA-Factory, axolotl (5 to 10%)',
-  )
+  const text = 'The rate goes down to nothing along a cosine, so that the loss settles by the end.'
+  set(draft, 'schedule', 'cosine', text, 'LLaMA-Factory, axolotl')
+  if ((given.warmupSteps ?? 0) > 0) return
+  const why = 'About a sixteenth of the steps, so that the first gradients do no damage.'
+  set(draft, 'warmupRatio', 0.06, why, 'LLaMA-Factory, axolotl (5 to 10%)')
 }
 
 /** Room for what is to be learnt: about two bits a parameter against one bit a token (LoRA Without Regret). */
 function recommendRank(draft: Draft): void {
-  if (draft.given.has('targets') || draft.given.has('alpha')) return
+  if ('targets' in draft.given) return
   const perRank = parametersPerRank(draft.model.shape)
   const wanted = draft.facts.trainedTokens / 2 / Math.max(1, perRank)
   const rank = wanted <= 16 ? 16 : wanted <= 32 ? 32 : 64
-  const text = `${describeCount(draft.facts.trainedTokens)} tokens to learn want an adapter of at least half as many parameters.`
+  const tokens = describeCount(draft.facts.trainedTokens)
+  const text =
+    wanted <= rank
+      ? `${tokens} tokens to learn fit into the ${describeCount(rank * perRank)} parameters of this adapter.`
+      : `${tokens} tokens to learn want a large adapter.`
   set(draft, 'rank', rank, text, 'LoRA Without Regret')
-  if (!draft.given.has('rank')) set(draft, 'alpha', 2 * rank, 'Twice the rank.', 'TRL, axolotl')
+  set(draft, 'alpha', 2 * current(draft, 'rank'), 'Twice the rank.', 'TRL, axolotl')
 }
 
 function recommendDropout(draft: Draft): void {
-  if (draft.facts.trainRows >= 200 || draft.given.has('learningRate')) return
-  const text = `${count(draft.facts.trainRows, 'row')}: a little dropout against learning them by heart.`
-  set(draft, 'dropout', 0.05, text, 'guides for small data')
+  const { trainRows } = draft.facts
+  const source = 'guides for small data'
+  if (trainRows >= 200)
+    return set(draft, 'dropout', 0, `${count(trainRows, 'row')} are not soon known by heart: no dropout.`, source)
+  set(draft, 'dropout', 0.05, `${count(trainRows, 'row')}: a little dropout against learning them by heart.`, source)
 }
 
 /** Parameters that one unit of rank adds when every linear layer has an adapter: in + out of each. */
@@ -212,10 +226,6 @@ function roundUp(value: number, unit: number): number {
 
 function nextPower(value: number): number {
   return 2 ** Math.ceil(Math.log2(Math.max(1, value)))
-}
-
-function largestPower(limit: number): number {
-  return 2 ** Math.floor(Math.log2(Math.max(1, limit)))
 }
 
 function count(value: number, word: string): string {

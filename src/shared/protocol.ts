@@ -175,6 +175,8 @@ export interface EngineApi {
   deleteModel(id: ModelId): Promise<void>
   /** Predicts the memory of a job, on its own model or on one of another shape. */
   forecast(job: Job, rowLength: number, model?: ModelFacts): Promise<MemoryForecast>
+  /** The share of the memory that batches of 1 to 16 rows of this length would take in this job. */
+  batchShares(job: Job, rowLength: number): Promise<number[]>
   /** Stores a new run with an immutable copy of the job; does not start it. */
   createRun(job: Job, name: string): Promise<RunRecord>
   /** Starts or resumes a run from its last checkpoint; settles when it ends, is paused, stopped or fails. */

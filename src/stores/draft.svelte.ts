@@ -3,6 +3,7 @@
  * starting one takes a copy.
  */
 import {
+  applies,
   checkSetting,
   defaultJob,
   parseSetting,
@@ -11,15 +12,24 @@ import {
   type Job,
   type SettingKey,
 } from '../shared/job'
-import { recommend, type RowFacts } from '../insight/recipe'
+import { recommend, RECOMMENDED, type Reason, type RowFacts } from '../insight/recipe'
 import { datasets } from './datasets.svelte'
-import { device } from './device.svelte'
 import { models } from './models.svelte'
 import { readPreference, writePreference } from './preferences'
 import { hasAdapter, runs } from './runs.svelte'
 
 /** Where a value comes from. */
 export type Origin = 'adapter' | 'yours' | 'sample' | 'advised' | 'default'
+
+export interface Recommendation extends Reason {
+  value: unknown
+  /** Whether the draft has it. */
+  taken: boolean
+}
+const MEASURED = {
+  text: 'Measured to suit these rows on the bundled model.',
+  source: 'docs/samples.md, which has the results',
+}
 
 type Values = Partial<Record<SettingKey, unknown>>
 
@@ -33,6 +43,8 @@ class Draft {
   #own = $state.raw<Values>(readPreference<Values>('draft', {}))
   /** What is known about the chosen rows; the preview says it when it has counted them. */
   facts = $state.raw<RowFacts | null>(null)
+  /** The share of the memory that batches of 1, 2, 3 … rows would take; the preview asks for it. */
+  memory = $state.raw<readonly number[]>([])
 
   /** What the sample's maker measured on the bundled model; says nothing about others. */
   #sample = $derived.by<Partial<Job>>(() => {
@@ -45,8 +57,25 @@ class Draft {
   advice = $derived.by(() => {
     const model = models.chosen
     if (!model || !this.facts) return null
-    const given = [...Object.keys(this.#own), ...Object.keys(this.#sample)]
-    return recommend(model, this.facts, device.report ?? undefined, new Set(given as SettingKey[]))
+    const given = { ...this.#sample, ...this.#own } as Partial<Job>
+    return recommend(model, this.facts, { given, memory: this.memory })
+  })
+
+  /** What is recommended for each setting, whether or not the person has set another value; what the adapter brings is left out. */
+  recommendations = $derived.by<Recommendation[]>(() => {
+    const model = models.chosen
+    if (!model || !this.facts) return []
+    const others = Object.entries(this.#own).filter(([key]) => !RECOMMENDED.includes(key as SettingKey))
+    const given = { ...Object.fromEntries(others), ...this.#sample } as Partial<Job>
+    const { change, reasons } = recommend(model, this.facts, { given, memory: this.memory })
+    const sample = (Object.keys(this.#sample) as SettingKey[]).filter((key) => key !== 'samplePrompt')
+    const all: [Reason, unknown][] = [
+      ...sample.map((key): [Reason, unknown] => [{ key, ...MEASURED }, this.#sample[key]]),
+      ...reasons.map((reason): [Reason, unknown] => [reason, change[reason.key]]),
+    ]
+    return all
+      .filter(([{ key }]) => applies(key, this.job) && this.originOf(key) !== 'adapter')
+      .map(([reason, value]) => ({ ...reason, value, taken: this.job[reason.key] === value }))
   })
 
   /** Runs whose adapter a new run on the chosen model can go on from, newest first. */
@@ -102,6 +131,17 @@ class Draft {
     const before = this.#own
     const { model: _model, data: _data, ...rest } = change
     this.#keep({ ...before, ...rest })
+    return () => this.#keep(before)
+  }
+
+  /** Takes recommendations over what the person has set; returns what puts that back. */
+  follow(recommendations: readonly Recommendation[]): () => void {
+    const before = this.#own
+    const keys = new Set<string>(recommendations.map(({ key }) => key))
+    this.#keep(Object.fromEntries(Object.entries(before).filter(([key]) => !keys.has(key))))
+    // Where another own value leads to another advice, the recommended value becomes an own one.
+    const rest = recommendations.filter(({ key, value }) => this.job[key] !== value)
+    if (rest.length > 0) this.#keep({ ...this.#own, ...Object.fromEntries(rest.map(({ key, value }) => [key, value])) })
     return () => this.#keep(before)
   }
 

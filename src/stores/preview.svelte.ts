@@ -120,7 +120,7 @@ class Preview {
     )
   }
 
-  /** Predicts the memory of the draft job on the open device. */
+  /** Predicts the memory of the draft job on the open device, and of the batches that may be advised. */
   async plan(): Promise<void> {
     const { job } = draft
     if (!models.chosen || !device.report || Object.keys(draft.problems).length > 0) {
@@ -128,7 +128,11 @@ class Preview {
       return
     }
     try {
-      this.forecast = await engine().forecast($state.snapshot(job) as typeof job, this.rowLength)
+      const plain = $state.snapshot(job) as typeof job
+      this.forecast = await engine().forecast(plain, this.rowLength)
+      const memory = await engine().batchShares(plain, this.rowLength)
+      // Advice follows from it, and a new job from that: only what is new may set it off.
+      if (memory.join() !== draft.memory.join()) draft.memory = memory
     } catch {
       this.forecast = null
     }

@@ -7,7 +7,7 @@ import type { ImportedData } from '../../data'
 import { batchesOf, datasetStats, encodePrompt, mixOf, paddingShares, prepare } from '../../data'
 import type { Prepared, PrepareOptions } from '../../data'
 import type { Device, Model, TrainSession } from '../../engine'
-import { checkFits, createSession, forecast, spareMemory } from '../../engine'
+import { batchShares, checkFits, createSession, forecast, spareMemory } from '../../engine'
 import { recommend } from '../../insight/recipe'
 import { CodedError } from '../../shared/errors'
 import type { Job, SettingKey } from '../../shared/job'
@@ -102,7 +102,9 @@ export async function chooseJob(
   const stats = await datasetStats(data.rows, data.mapping, model.tokenizer, model.chatTemplate, before, {
     signal: interrupt.signal,
   })
-  const { change, reasons } = recommend(model.record, stats, device.report, new Set(Object.keys(given) as SettingKey[]))
+  const rowLength = Math.min(stats.lengths.max, before.maxLength)
+  const memory = batchShares(model.record, before, rowLength, device.report)
+  const { change, reasons } = recommend(model.record, stats, { given: given as Partial<Job>, memory })
   const job = completeJob({ ...change, ...given })
   output.event('start', { job, reasons, resumed_at: 0 })
   output.note(`\n${stats.verdict}\n`)

@@ -1,7 +1,8 @@
 import { describe, expect, it, vi } from 'vitest'
-import { parametersPerRank, recommend, type RowFacts } from '../../../src/insight/recipe'
-import { completeJob, SETTINGS, type SettingKey } from '../../../src/shared/job'
-import type { DeviceReport, ModelRecord } from '../../../src/shared/records'
+import { batchShares, forecast } from '../../../src/engine/memory'
+import { parametersPerRank, recommend, RECOMMENDED, type RowFacts } from '../../../src/insight/recipe'
+import { completeJob, defaultJob } from '../../../src/shared/job'
+import type { DeviceReport, ModelRecord, ModelShape } from '../../../src/shared/records'
 
 vi.setConfig({ testTimeout: 60_000 })
 
@@ -37,7 +38,13 @@ const facts = (rows: number, p95 = 60, max = 80, trainedTokens = rows * 20): Row
   trainedTokens,
   lengths: { min: 5, median: p95 / 2, p95, max, histogram: [] },
 })
-const device = { backend: 'webgpu', software: false } as DeviceReport
+
+/** Shares of the memory that 1 to 16 rows take. */
+const MEMORY = Array.from({ length: 16 }, (_, i) => 0.05 * (i + 1))
+const SMOLLM: ModelShape = {
+  ...{ hiddenSize: 576, intermediateSize: 1536, layers: 30, heads: 9, kvHeads: 3, headDim: 64 },
+  ...{ vocabulary: 49152, tiedHead: true },
+}
 
 describe('recommend', () => {
   it.each([
@@ -57,14 +64,20 @@ describe('recommend', () => {
       learningRate: 2e-5,
     })
     expect(recommend(model(1e9), { ...facts(500), format: 'chat' }).change.objective).toBeUndefined()
-    const own = new Set<SettingKey>(['objective'])
-    expect(
-      recommend(model(1e9), { ...facts(500), format: 'preference' }, undefined, own).change.objective,
-    ).toBeUndefined()
   })
 
-  it('leaves the default rate to large models', () => {
-    expect(recommend(model(1.1e9), facts(500)).change.learningRate).toBeUndefined()
+  it('follows an objective that is given', () => {
+    const answers = { given: { objective: 'sft' } } as const
+    const pairs = recommend(model(1e9), { ...facts(500), format: 'preference' }, answers).change
+    expect(pairs).toMatchObject({ learningRate: 2e-4 })
+    expect([pairs.objective, pairs.sftWeight]).toEqual([undefined, undefined])
+    expect(recommend(model(1e9), facts(500), { given: { objective: 'orpo' } }).change.learningRate).toBe(2e-5)
+  })
+
+  it('gives large models the usual rate, and says so', () => {
+    const { change, reasons } = recommend(model(1.1e9), facts(500))
+    expect(change.learningRate).toBe(defaultJob().learningRate)
+    expect(reasons.find(({ key }) => key === 'learningRate')?.source).toContain('TRL')
   })
 
   it('has one reason with a source for every change, and only valid values', () => {
@@ -75,11 +88,12 @@ describe('recommend', () => {
           [300, 4000],
           [3000, 3100],
         ] as const) {
-          const { change, reasons } = recommend(model(parameters), facts(rows, p95, max), device)
+          const { change, reasons } = recommend(model(parameters), facts(rows, p95, max), { memory: MEMORY })
           expect(reasons.map((reason) => reason.key).sort()).toEqual(Object.keys(change).sort())
           for (const reason of reasons)
             expect([reason.text.length > 10, reason.source.length > 3]).toEqual([true, true])
           expect(() => completeJob(change)).not.toThrow()
+          expect(RECOMMENDED).toEqual(expect.arrayContaining(Object.keys(change)))
           expect(change.warmupRatio).toBeLessThanOrEqual(0.1)
         }
       }
@@ -92,12 +106,34 @@ describe('recommend', () => {
     expect(recommend(model(1e6, 256), facts(500, 900, 1000)).change.maxLength).toBe(256)
   })
 
-  it('keeps the effective batch when rows are long', () => {
-    const short = recommend(model(1e6), facts(5000, 60)).change
-    const long = recommend(model(1e6), facts(5000, 1000, 1200)).change
-    expect((short.batchSize ?? 4) * (short.gradAccum ?? 1)).toBe(16)
-    expect((long.batchSize ?? 4) * (long.gradAccum ?? 1)).toBe(16)
-    expect((long.batchSize ?? 4) * 1000).toBeLessThanOrEqual(4096)
+  it('fills 70 to 80% of the memory where that is what limits the batch, and adds up to the same rows a step', () => {
+    const rowsOf = ({ batchSize = 0, gradAccum = 0 }) => batchSize * gradAccum
+    const roomy = recommend(model(1e6), facts(5000), { memory: MEMORY.map((share) => share / 10) }).change
+    expect([roomy.batchSize, roomy.gradAccum]).toEqual([16, 1])
+    for (let row = 0.03; row < 0.2; row += 0.01) {
+      const memory = Array.from({ length: 16 }, (_, i) => 0.2 + row * (i + 1))
+      const { change, reasons } = recommend(model(1e6), facts(5000), { memory })
+      const { batchSize = 0 } = change
+      const share = memory[batchSize - 1] ?? Number.NaN
+      expect(share).toBeLessThanOrEqual(0.8)
+      if (batchSize < 16) expect(share + row).toBeGreaterThan(0.8)
+      expect(Math.abs(rowsOf(change) - 16)).toBeLessThanOrEqual(batchSize / 2)
+      expect(reasons.find(({ key }) => key === 'batchSize')?.text).toMatch(/of the memory at hand/)
+    }
+    // Not even one row fits: one is what can be tried, and the forecast says the rest.
+    expect(recommend(model(1e6), facts(5000), { memory: [3, 4] }).change).toMatchObject({ batchSize: 1, gradAccum: 16 })
+  })
+
+  it('holds on a real forecast', () => {
+    const record = { ...model(134_515_008), shape: SMOLLM }
+    const report = { backend: 'webgpu', budget: 2 ** 31 } as DeviceReport
+    const job = { ...defaultJob(), maxLength: 1024 }
+    const memory = batchShares(record, job, 1000, report)
+    expect(memory).toEqual(memory.toSorted((a, b) => a - b))
+    const { change } = recommend(record, facts(5000, 900, 1000), { memory })
+    const { total } = forecast(record, { ...job, ...change } as typeof job, 1000, report)
+    expect(total / report.budget).toBeGreaterThan(0.65)
+    expect(total / report.budget).toBeLessThanOrEqual(0.8)
   })
 
   it('rests a step on enough tokens to learn, and a small set on enough steps', () => {
@@ -116,13 +152,16 @@ describe('recommend', () => {
     const perRank = parametersPerRank(model(1e6).shape)
     expect(perRank).toBe(2 * (2 * (128 + 128) + 2 * (128 + 64) + 3 * (128 + 384)))
     expect(recommend(model(1e6), facts(5000, 60, 80, 2 * 20 * perRank)).change).toMatchObject({ rank: 32, alpha: 64 })
-    expect(recommend(model(1e6), facts(5000, 60, 80, 1000)).change.rank).toBeUndefined()
+    expect(recommend(model(1e6), facts(5000, 60, 80, 1000)).change).toMatchObject({ rank: 16, alpha: 32 })
+    expect(recommend(model(1e6), facts(500), { given: { rank: 4 } }).change.alpha).toBe(8)
   })
 
-  it('leaves alone what a person has set, and what hangs on it', () => {
-    const all = new Set(Object.keys(SETTINGS) as SettingKey[])
-    expect(recommend(model(1e6), facts(91), device, all)).toEqual({ change: {}, reasons: [] })
-    const { change } = recommend(model(1e6), facts(91), device, new Set(['learningRate', 'steps', 'batchSize', 'rank']))
-    expect(Object.keys(change).sort()).toEqual(['maxLength'])
+  it('leaves alone what is given, and counts on it', () => {
+    expect(recommend(model(1e6), facts(91), { given: defaultJob() })).toEqual({ change: {}, reasons: [] })
+    const { change } = recommend(model(1e6), facts(91), { given: { learningRate: 1, steps: 10, batchSize: 4 } })
+    expect(Object.keys(change).sort()).toEqual(['alpha', 'dropout', 'maxLength', 'rank', 'schedule', 'warmupRatio'])
+    const epochs = (batchSize: number) =>
+      recommend(model(1e6), facts(600), { given: { batchSize, gradAccum: 1 } }).change.epochs
+    expect([epochs(1), epochs(32)]).toEqual([3, 8])
   })
 })
