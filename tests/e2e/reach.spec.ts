@@ -69,21 +69,19 @@ test('the whole path by keyboard alone', async ({ page }) => {
   await expect(page.getByRole('region', { name: 'Tuned model' })).toContainText('tokens/s', { timeout: 120_000 })
 })
 
-test('nothing is asked of any other server', async ({ page, baseURL }) => {
+test('a first visit from the welcome to a tuned model asks nothing of any other server', async ({ page, baseURL }) => {
   const elsewhere: string[] = []
   page.on('request', (request) => {
     if (!request.url().startsWith(baseURL as string) && !/^(data|blob):/.test(request.url()))
       elsewhere.push(request.url())
   })
   await page.goto('./')
-  await go(page, 'Data')
-  await page
-    .getByRole('button', { name: /^Use this/ })
-    .first()
-    .click()
-  await go(page, 'Train')
+  await page.getByRole('button', { name: 'Try the sample' }).click()
+  await expect(page.getByRole('heading', { level: 1 })).toHaveText('Train')
   await set(page, 'Steps', '2')
   await page.getByRole('button', { name: 'Start training' }).click()
   await expect(status(page)).toContainText('Done', { timeout: 240_000 })
+  await go(page, 'Model')
+  await expect(page.getByRole('button', { name: 'Try the sample' })).toHaveCount(0)
   expect(elsewhere).toEqual([])
 })
