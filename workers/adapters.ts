@@ -2,9 +2,9 @@
  * Adapters of runs: from a checkpoint, or from elsewhere (PEFT or mlx-lm, folder or zip).
  * Refuses an adapter that does not fit its model.
  */
-import { checkpointAdapter, loadAdapter } from '../src/engine'
+import { checkpointAdapter, loadTrainable } from '../src/engine'
 import { readAdapter } from '../src/engine/formats/adapter-folder'
-import type { PeftAdapter } from '../src/engine/formats/peft'
+import type { LoraPeft, PeftAdapter } from '../src/engine/formats/peft'
 import { readZip } from '../src/engine/formats/zip'
 import { folderOf, pickedSource, type PickedFile } from '../src/hub'
 import { CodedError } from '../src/shared/errors'
@@ -44,7 +44,7 @@ export async function importPeft(
     modelId,
     () => {},
     async (loaded) => {
-      await workshop.alone(async () => loadAdapter(loaded, adapter).dispose())
+      await workshop.alone(async () => loadTrainable(loaded, adapter).dispose())
       return loaded.record
     },
   )
@@ -53,7 +53,7 @@ export async function importPeft(
   return run
 }
 
-function importedRun(model: RunRecord['model'], { config, tensors }: PeftAdapter, name: string): RunRecord {
+function importedRun(model: RunRecord['model'], { config, tensors }: LoraPeft, name: string): RunRecord {
   const targets = Array.isArray(config.target_modules) ? config.target_modules : defaultJob().targets
   const dataset: DatasetRecord = {
     ...{ id: '', name: 'not known', file: '', bytes: 0, rows: 0, problems: 0, why: '', columns: [], addedAt: 0 },

@@ -2,7 +2,7 @@
  * An answer from a model, with a run's adapter or without, streamed. Refuses to know who listens.
  */
 import { asSupervised, mapRow, type Example } from '../src/data'
-import { generate, loadAdapter, stackAdapters } from '../src/engine'
+import { generate, loadTrainable, stackAdapters } from '../src/engine'
 import type { PeftAdapter } from '../src/engine/formats/peft'
 import type { GenerateRequest, GenerateResult, OnText } from '../src/shared/protocol'
 import type { RunRecord } from '../src/shared/records'
@@ -34,7 +34,7 @@ export async function answer(
       const own = runId === null ? null : await adapterOf(runId, checkpoint, name)
       const other = own && beside ? await adapterOf(beside.runId, beside.checkpoint, name) : null
       const peft = own && other && beside ? together(own, strength, other, beside.strength) : own
-      const adapter = peft && (await workshop.alone(async () => loadAdapter(model, peft)))
+      const adapter = peft && (await workshop.alone(async () => loadTrainable(model, peft)))
       adapter?.setStrength(other ? 1 : strength)
       try {
         const tokens = generate(model, adapter, promptIds(model, prompt, mapping, examples), sampling, signal)

@@ -3,7 +3,7 @@
  * Refuses to offer a file that does not hold what the run holds.
  */
 import { downloadZip } from 'client-zip'
-import { loadAdapter, loadModel, type Model } from '../src/engine'
+import { loadTrainable, loadModel, type Model } from '../src/engine'
 import { statedLicence } from '../src/engine/export/licence'
 import { planExport, type ExportMaterial, type ExportPlan } from '../src/engine/export/plan'
 import { compareScores, probeIds, scoresOf } from '../src/engine/export/scores'
@@ -131,7 +131,7 @@ async function compareComputed(
 }
 
 async function adaptedScores(model: Model, peft: ExportMaterial['adapter']): Promise<Float32Array> {
-  const adapter = loadAdapter(model, peft)
+  const adapter = loadTrainable(model, peft)
   try {
     return await scoresOf(model, adapter, probeIds(model))
   } finally {

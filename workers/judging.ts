@@ -2,7 +2,7 @@
  * Judging in the page's worker: a run beside its base, its change layer by layer, and rehearsals of a job; what is found about a run
  * is kept on it. Refuses to train while a run does.
  */
-import { loadAdapter, type Model } from '../src/engine'
+import { loadTrainable, type Model } from '../src/engine'
 import { adapterChange } from '../src/engine/formats/change'
 import { openWeights } from '../src/engine/formats/checkpoint-index'
 import { judge, judgeRows, rehearse, type JudgeData, type Turn } from '../src/judge'
@@ -58,7 +58,7 @@ export async function judgeRun(
     const peft = await adapterOf(run.id, request.checkpoint, model.record.name)
     const choice = { heldBack: own && !job.evalData, limit: request.rows, shots: request.shots }
     const chosen = await judgeRows(data, model, job, choice, signal)
-    const adapter = await turn(async () => loadAdapter(model, peft))
+    const adapter = await turn(async () => loadTrainable(model, peft))
     try {
       const { answers, pattern } = request
       const input = { model, adapter, rows: chosen.rows, format: data.mapping.format, answers, pattern, probe: true }

@@ -1,6 +1,6 @@
 /** Device, model and adapter for the commands. Refuses to choose silently: what runs where is said. */
-import type { Adapter, Device, Model } from '../engine'
-import { loadAdapter, loadModel, openDevice } from '../engine'
+import type { Trainable, Device, Model } from '../engine'
+import { loadTrainable, loadModel, openDevice } from '../engine'
 import type { Job } from '../shared/job'
 import { completeJob } from '../shared/job'
 import { openAdapter } from './adapter'
@@ -44,6 +44,6 @@ export async function quantizationFor({ given, options, output }: CommandContext
 }
 
 /** Reads an adapter's folder or zip onto a model; null without one. */
-export async function loadAdapterFolder(model: Model, folder: string | undefined): Promise<Adapter | null> {
-  return folder === undefined ? null : loadAdapter(model, await openAdapter(folder))
+export async function loadAdapterFolder(model: Model, folder: string | undefined): Promise<Trainable | null> {
+  return folder === undefined ? null : loadTrainable(model, await openAdapter(folder))
 }

@@ -4,7 +4,7 @@
  */
 import { CodedError } from '../shared/errors'
 import type { GenerateResult, Sampling } from '../shared/protocol'
-import type { Adapter } from './adapters/lora'
+import type { Trainable } from './adapters/trainable'
 import { withGuard } from './device-guard'
 import type { Model } from './models/model'
 import { LayerCache } from './nn/cache'
@@ -23,11 +23,11 @@ const PREFILL = 32
 /** One decoding: caches and where it stands. */
 class Decoding {
   readonly #model: Model
-  readonly #adapter: Adapter | null
+  readonly #adapter: Trainable | null
   readonly #caches: LayerCache[]
   #past = 0
 
-  constructor(model: Model, adapter: Adapter | null) {
+  constructor(model: Model, adapter: Trainable | null) {
     this.#model = model
     this.#adapter = adapter
     this.#caches = Array.from({ length: model.network.layers }, () => new LayerCache())
@@ -45,7 +45,7 @@ class Decoding {
       seq: padded,
       past: this.#past,
       count: ids.length,
-      lora: adapter && ((module) => adapter.pair(module)),
+      overlay: adapter && adapter.overlay(),
       caches: this.#caches,
     }
     const scores = tf.tidy(() => {
@@ -56,7 +56,7 @@ class Decoding {
         input.dispose()
       }
       const last = tf.slice(x, [ids.length - 1, 0], [1, network.hidden])
-      return logits(network.finish(last), network.head, network.logitCap)
+      return logits(network.finish(last, pass), network.head(pass), network.logitCap)
     })
     this.#past += ids.length
     const values = (await scores.data()) as Float32Array
@@ -91,7 +91,7 @@ function findStop(text: string, stops: readonly string[]): { at: number; held: n
  */
 export async function* generate(
   model: Model,
-  adapter: Adapter | null,
+  adapter: Trainable | null,
   promptIds: readonly number[],
   sampling: Sampling,
   signal?: AbortSignal,

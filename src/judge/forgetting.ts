@@ -1,5 +1,5 @@
 /** How much of general text a tuning has cost: a fixed probe, scored before and after. Refuses to be trained on. */
-import { evaluate, type Adapter, type Model } from '../engine'
+import { evaluate, type Trainable, type Model } from '../engine'
 import { bootstrap, meanOf } from '../insight/metrics/interval'
 import type { OnProgress } from '../shared/files'
 import type { Forgetting } from '../shared/judgement'
@@ -15,7 +15,7 @@ const STRIDE = 4
 /** Scores the probe with both models. Each passage counts once, whatever its length. */
 export async function measureForgetting(
   model: Model,
-  adapter: Adapter,
+  adapter: Trainable,
   turn: Turn,
   onProgress?: OnProgress,
   signal?: AbortSignal,

@@ -2,7 +2,7 @@
  * Base beside tuned on the same rows: losses, greedy answers, general text; one piece of device work at a time, so that others get
  * their turn. Refuses to know where runs are kept.
  */
-import { evaluate, generate, type Adapter, type Model, type RowResult } from '../engine'
+import { evaluate, generate, type Trainable, type Model, type RowResult } from '../engine'
 import { scoreRows, taskOf, type MeasuredRow, type Scored } from '../insight/score'
 import type { OnProgress } from '../shared/files'
 import type { Forgetting, JudgedTask } from '../shared/judgement'
@@ -15,7 +15,7 @@ export type Turn = <T>(work: () => Promise<T>) => Promise<T>
 
 export interface JudgeInput {
   model: Model
-  adapter: Adapter
+  adapter: Trainable
   rows: readonly JudgeRow[]
   format: RowFormat
   /** Most rows that both models answer; 0 for losses alone. */
@@ -121,7 +121,7 @@ async function answerAll(
     const known = measured.get(row.encoded.index)
     if (!known || !row.ask) continue
     const length = Math.min(MOST_TOKENS, Math.ceil(LONGER * row.wantedTokens) + MORE)
-    const ask = async (ids: readonly number[], by: Adapter | null) => {
+    const ask = async (ids: readonly number[], by: Trainable | null) => {
       const text = await answer(input, ids, by, length)
       signal?.throwIfAborted()
       return text
@@ -140,7 +140,7 @@ async function answerAll(
 async function answer(
   { model, turn, signal }: JudgeInput,
   ids: readonly number[],
-  adapter: Adapter | null,
+  adapter: Trainable | null,
   length: number,
 ): Promise<string> {
   if (ids.length >= model.network.positions) return ''

@@ -187,6 +187,14 @@ export const SETTINGS = {
     default: false,
   }),
 
+  method: choice({
+    group: 'method',
+    label: 'Method',
+    help: 'What is trained: a small adapter beside the model, which stays as it is.',
+    default: 'lora',
+    choices: { lora: 'LoRA adapter' },
+    hidden: true,
+  }),
   quantization: choice({
     group: 'method',
     label: 'Base weights',
@@ -252,6 +260,7 @@ export const SETTINGS = {
     min: 1,
     max: 256,
     first: true,
+    when: { method: ['lora'] },
   }),
   alpha: number({
     group: 'method',
@@ -262,6 +271,7 @@ export const SETTINGS = {
     default: 32,
     min: 0.1,
     max: 1024,
+    when: { method: ['lora'] },
   }),
   dropout: number({
     group: 'method',
@@ -271,6 +281,7 @@ export const SETTINGS = {
     default: 0,
     min: 0,
     max: 0.9,
+    when: { method: ['lora'] },
   }),
   targets: list({
     group: 'method',
@@ -278,18 +289,21 @@ export const SETTINGS = {
     help: 'The linear layers that get an adapter; all of them learns best for its size.',
     default: LORA_TARGETS,
     choices: LORA_TARGETS,
+    when: { method: ['lora'] },
   }),
   rslora: toggle({
     group: 'method',
     label: 'Rank-stabilised scale',
     help: "Multiplies the adapter's change by alpha over the root of the rank (rsLoRA), so that high ranks still learn.",
     default: false,
+    when: { method: ['lora'] },
   }),
   dora: toggle({
     group: 'method',
     label: 'DoRA',
     help: 'Learns the direction and the length of each change apart: a little better at low ranks, and slower.',
     default: false,
+    when: { method: ['lora'] },
   }),
   loraInit: choice({
     group: 'method',
@@ -297,6 +311,7 @@ export const SETTINGS = {
     help: 'Whether the adapter starts from nothing, or from the main directions of the weights it changes, which learns faster.',
     default: 'zero',
     choices: { zero: 'no change', pissa: 'main directions (PiSSA)' },
+    when: { method: ['lora'] },
   }),
   loraPlus: number({
     group: 'method',
@@ -306,6 +321,7 @@ export const SETTINGS = {
     default: 1,
     min: 1,
     max: 1024,
+    when: { method: ['lora'] },
   }),
   rankPattern: text({
     group: 'method',
@@ -313,6 +329,7 @@ export const SETTINGS = {
     help: 'Ranks of layers that need another than the rest, by the end of their name: q_proj=8, layers.0.mlp.up_proj=32.',
     default: '',
     form: BY_NAME,
+    when: { method: ['lora'] },
   }),
   alphaPattern: text({
     group: 'method',
@@ -320,6 +337,7 @@ export const SETTINGS = {
     help: 'Alphas of layers that need another than the rest, by the end of their name: q_proj=16.',
     default: '',
     form: BY_NAME,
+    when: { method: ['lora'] },
   }),
   neftune: number({
     group: 'method',

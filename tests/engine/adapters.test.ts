@@ -1,13 +1,14 @@
 /** LoRA adapters: fresh, from PEFT, back to PEFT, and refused. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createAdapter, evaluate, loadAdapter, type Model } from '../../src/engine'
-import type { PeftAdapter } from '../../src/engine/formats/peft'
+import { evaluate, loadTrainable, type Model } from '../../src/engine'
+import { createLora } from '../../src/engine/adapters/lora'
+import type { LoraPeft } from '../../src/engine/formats/peft'
 import type { CodedError } from '../../src/shared/errors'
 import { LORA_TARGETS } from '../../src/shared/job'
 import { encodedRows, goldenAdapter, goldenModel, readGolden } from '../support/golden'
 
 let model: Model
-let stored: PeftAdapter
+let stored: LoraPeft
 let rows: ReturnType<typeof encodedRows>
 
 beforeAll(async () => {
@@ -20,11 +21,11 @@ afterAll(() => model?.dispose())
 const loss = async (adapter: Parameters<typeof evaluate>[1]): Promise<number> =>
   (await evaluate(model, adapter, rows)).loss
 
-function refusal(change: (adapter: PeftAdapter) => void): CodedError {
+function refusal(change: (adapter: LoraPeft) => void): CodedError {
   const copy = structuredClone(stored)
   change(copy)
   try {
-    loadAdapter(model, copy).dispose()
+    loadTrainable(model, copy).dispose()
   } catch (error) {
     return error as CodedError
   }
@@ -37,7 +38,7 @@ describe('a fresh adapter', () => {
   const settings = { rank: 4, alpha: 8, dropout: 0, targets: LORA_TARGETS }
 
   it('changes nothing, has Kaiming-uniform A and zero B', async () => {
-    const adapter = createAdapter(model, settings, 1)
+    const adapter = createLora(model, settings, 1)
     expect(await loss(adapter)).toBe(await loss(null))
     const { tensors } = await adapter.toPeft('base')
     const a = new Float32Array(tensors[KEY]!.bytes.buffer)
@@ -52,7 +53,7 @@ describe('a fresh adapter', () => {
 
   it('follows from its seed', async () => {
     const bytes = async (seed: number): Promise<Uint8Array> => {
-      const adapter = createAdapter(model, settings, seed)
+      const adapter = createLora(model, settings, seed)
       const { tensors } = await adapter.toPeft('base')
       adapter.dispose()
       return tensors[KEY]!.bytes
@@ -62,13 +63,13 @@ describe('a fresh adapter', () => {
   })
 
   it('is refused where the model has none of the targets', () => {
-    expect(() => createAdapter(model, { ...settings, targets: ['c_attn'] }, 1)).toThrow(/none of the layers c_attn/)
+    expect(() => createLora(model, { ...settings, targets: ['c_attn'] }, 1)).toThrow(/none of the layers c_attn/)
   })
 })
 
 describe('a PEFT adapter', () => {
   it('comes back as it was', async () => {
-    const adapter = loadAdapter(model, stored)
+    const adapter = loadTrainable(model, stored)
     const { tensors, config } = await adapter.toPeft(stored.config.base_model_name_or_path ?? '')
     expect(Object.keys(tensors).sort()).toEqual(Object.keys(stored.tensors).sort())
     for (const [key, tensor] of Object.entries(stored.tensors)) expect(tensors[key]!.bytes).toEqual(tensor.bytes)
@@ -77,7 +78,7 @@ describe('a PEFT adapter', () => {
   })
 
   it('is the base model at strength 0 and something between at a half', async () => {
-    const adapter = loadAdapter(model, stored)
+    const adapter = loadTrainable(model, stored)
     const [base, tuned] = [await loss(null), await loss(adapter)]
     adapter.setStrength(0)
     expect(await loss(adapter)).toBe(base)
@@ -89,8 +90,8 @@ describe('a PEFT adapter', () => {
   })
 
   it('scales by alpha/√r for rsLoRA and by alpha_pattern', async () => {
-    const with_ = async (change: Partial<PeftAdapter['config']>): Promise<number> => {
-      const adapter = loadAdapter(model, { ...stored, config: { ...stored.config, ...change } })
+    const with_ = async (change: Partial<LoraPeft['config']>): Promise<number> => {
+      const adapter = loadTrainable(model, { ...stored, config: { ...stored.config, ...change } })
       const value = await loss(adapter)
       adapter.dispose()
       return value

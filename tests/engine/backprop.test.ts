@@ -1,6 +1,7 @@
 /** Layer-by-layer gradients against the whole model on one tape, and what becomes of batches on the way. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createAdapter, type Adapter, type Model } from '../../src/engine'
+import type { Model, Trainable } from '../../src/engine'
+import { createLora } from '../../src/engine/adapters/lora'
 import { logits } from '../../src/engine/ops'
 import { Recorder } from '../../src/engine/ops/replay'
 import { tf } from '../../src/engine/tf'
@@ -23,8 +24,8 @@ afterAll(() => model?.dispose())
 function livelyAdapter(
   dropout = 0,
   targets = ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'],
-): Adapter {
-  const adapter = createAdapter(model, { rank: 3, alpha: 6, dropout, targets }, 11)
+): Trainable {
+  const adapter = createLora(model, { rank: 3, alpha: 6, dropout, targets }, 11)
   adapter.variables.forEach(({ variable }, i) =>
     tf.tidy(() => variable.assign(tf.tensor(values(variable.size, i, 0.3), variable.shape))),
   )
@@ -32,7 +33,12 @@ function livelyAdapter(
 }
 
 /** The same loss and gradients with every layer on one tape and plain cross-entropy: what the product never does. */
-function oracle(adapter: Adapter, batch: Batch, scale: number, seed: number): { loss: tf.Tensor; grads: tf.Tensor[] } {
+function oracle(
+  adapter: Trainable,
+  batch: Batch,
+  scale: number,
+  seed: number,
+): { loss: tf.Tensor; grads: tf.Tensor[] } {
   return tf.tidy(() => {
     const { network } = model
     const recorder = new Recorder({ enabled: false })
@@ -42,7 +48,7 @@ function oracle(adapter: Adapter, batch: Batch, scale: number, seed: number): { 
     const { value, grads } = tf.engine().gradients(() => {
       let x = network.embed(tf.tensor1d(batch.ids, 'int32'), pass)
       for (let i = 0; i < network.layers; i++) x = network.layer(i, x, pass)
-      const all = tf.logSoftmax(logits(network.finish(x), network.head))
+      const all = tf.logSoftmax(logits(network.finish(x, pass), network.head(pass)))
       const chosen = new Float32Array(all.size)
       batch.targets.forEach((target, i) => {
         if (target !== IGNORED) chosen[batch.positions[i]! * network.vocabulary + target] = -scale

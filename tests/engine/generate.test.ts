@@ -1,16 +1,16 @@
 /** Generation: the cache against no cache, stops, seeds, aborts, and a real model's documented greedy story. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { generate, loadAdapter, loadModel, type Adapter, type Model } from '../../src/engine'
+import { generate, loadTrainable, loadModel, type Trainable, type Model } from '../../src/engine'
 import { tf } from '../../src/engine/tf'
 import { DEFAULT_SAMPLING, type GenerateResult, type Sampling } from '../../src/shared/protocol'
 import { goldenAdapter, goldenModel } from '../support/golden'
 
 let model: Model
-let adapter: Adapter
+let adapter: Trainable
 
 beforeAll(async () => {
   model = await goldenModel('llama-gqa-tied')
-  adapter = loadAdapter(model, await goldenAdapter('llama-gqa-tied', 'adapter_init'))
+  adapter = loadTrainable(model, await goldenAdapter('llama-gqa-tied', 'adapter_init'))
 })
 afterAll(() => {
   adapter?.dispose()

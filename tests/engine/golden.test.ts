@@ -1,6 +1,6 @@
 /** Every family against numbers recorded from PyTorch, transformers and PEFT: logits, losses, gradients, training, greedy text. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createSession, evaluate, generate, loadAdapter, tokenLosses, type Model } from '../../src/engine'
+import { createSession, evaluate, generate, loadTrainable, tokenLosses, type Model } from '../../src/engine'
 import type { StepEvent } from '../../src/engine'
 import { logits } from '../../src/engine/ops'
 import { Recorder } from '../../src/engine/ops/replay'
@@ -67,7 +67,7 @@ describe.each(CASES)('%s', (name) => {
   afterAll(() => model?.dispose())
 
   const loaded = async (run = 0) =>
-    loadAdapter(model, await goldenAdapter(name, golden.runs[run]?.adapter ?? 'adapter_init'))
+    loadTrainable(model, await goldenAdapter(name, golden.runs[run]?.adapter ?? 'adapter_init'))
 
   async function scores(adapter: Awaited<ReturnType<typeof loaded>> | null): Promise<Float32Array> {
     const row = encodedRows(golden)[golden.logits_row]!
@@ -75,8 +75,10 @@ describe.each(CASES)('%s', (name) => {
     const batch = packBatch([{ ...whole, inputIds: Int32Array.from([...row.inputIds, 0]), labels: Int32Array.from([...row.inputIds, 0]) }], true) // prettier-ignore
     const recorder = new Recorder({ enabled: false })
     const on = uploadBatch(batch, recorder)
-    const states = forward(model.network, on, trainingPass(adapter, batch, on))
-    const out = tf.tidy(() => logits(model.network.finish(states.at(-1)!), model.network.head, model.network.logitCap))
+    const { network } = model
+    const pass = trainingPass(adapter, batch, on)
+    const states = forward(network, on, pass)
+    const out = tf.tidy(() => logits(network.finish(states.at(-1)!, pass), network.head(pass), network.logitCap))
     const values = (await out.data()) as Float32Array
     for (const tensor of [...states, out]) tensor.dispose()
     recorder.dispose()

@@ -3,7 +3,7 @@
  * The tolerances are those of plain weights: rounding happens once, before anything is computed.
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createSession, evaluate, loadAdapter, loadModel, type Model } from '../../src/engine'
+import { createSession, evaluate, loadTrainable, loadModel, type Model } from '../../src/engine'
 import { tf } from '../../src/engine/tf'
 import { onWebGPU } from '../support/backends'
 import { gradientsOf } from '../support/gradients'
@@ -42,7 +42,7 @@ describe.each(runs.map((run) => [run.case, run.mode, run] as const))(
     })
 
     it('gives the gradients of the adapter', async () => {
-      const adapter = loadAdapter(model, await goldenAdapter(name, 'adapter_init'))
+      const adapter = loadTrainable(model, await goldenAdapter(name, 'adapter_init'))
       const rows = encodedRows(golden).slice(0, golden.settings.batch_size * golden.settings.grad_accum)
       const labels = rows.reduce((sum, row) => sum + countLabels(row), 0)
       const { gradients, lossSum } = gradientsOf(model, adapter, packBatch(rows, false), 1 / labels, 0)

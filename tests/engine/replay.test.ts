@@ -1,6 +1,6 @@
 /** Recorded steps against the same steps through the ops: equal to the last bit, no more memory, and dropped when they must be. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createSession, evaluate, loadAdapter, type Model, type TrainSession } from '../../src/engine'
+import { createSession, evaluate, loadTrainable, type Model, type TrainSession } from '../../src/engine'
 import { Recorder } from '../../src/engine/ops/replay'
 import { store } from '../../src/engine/ops/store'
 import { tf } from '../../src/engine/tf'
@@ -104,7 +104,7 @@ describe.skipIf(!onWebGPU())('recorded steps', () => {
     const losses = async (replay: boolean): Promise<number[]> => {
       const session = await start(replay, { learningRate: 1e-8, dropout: 0 })
       const numbers: number[] = []
-      const other = loadAdapter(model, await goldenAdapter('llama-gqa-tied', golden.runs[0]!.adapter))
+      const other = loadTrainable(model, await goldenAdapter('llama-gqa-tied', golden.runs[0]!.adapter))
       for (let i = 0; i < 16; i++) {
         if (i === 8) {
           session.adapter.variables.forEach(({ variable }, n) => {

@@ -1,6 +1,6 @@
 /** LoRA's variants against numbers recorded with PEFT: losses, gradients, training, and that a run goes on exactly. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createSession, evaluate, loadAdapter, loadModel, type Model, type TrainSession } from '../../src/engine'
+import { createSession, evaluate, loadTrainable, loadModel, type Model, type TrainSession } from '../../src/engine'
 import { rowNorms, FrozenMatrix } from '../../src/engine/ops'
 import type { Weights } from '../../src/engine/formats/checkpoint-index'
 import { openWeights } from '../../src/engine/formats/checkpoint-index'
@@ -80,7 +80,7 @@ describe.each(NAMES)('%s', (name) => {
   }
 
   it.skipIf(name === 'pissa')('gives the losses and gradients of PEFT', async () => {
-    const loaded = loadAdapter(model, adapter!)
+    const loaded = loadTrainable(model, adapter!)
     const rows = encodedRows(golden)
     const { rows: results } = await evaluate(model, loaded, rows)
     variant.row_losses.forEach(({ loss }, i) => expect(off(results[i]!.loss, loss), `row ${i}`).toBeLessThan(1e-4))
@@ -147,7 +147,7 @@ describe.each(NAMES)('%s', (name) => {
       read: async (file, from, to) => files.find((one) => one.name === file)!.bytes.slice(from, to),
     })
     expect(read).toEqual(stored)
-    const again = loadAdapter(model, read)
+    const again = loadTrainable(model, read)
     expect(off((await evaluate(model, again, rows)).loss, loss)).toBeLessThan(1e-5)
     again.setStrength(0)
     const base = (await evaluate(model, null, rows)).loss

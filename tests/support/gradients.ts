@@ -1,5 +1,5 @@
 /** Gradients of one batch as a list, for suites that look at them; refuses to replay. */
-import type { Adapter, Model } from '../../src/engine'
+import type { Trainable, Model } from '../../src/engine'
 import { Recorder } from '../../src/engine/ops/replay'
 import type { tf } from '../../src/engine/tf'
 import { backprop } from '../../src/engine/train/backprop'
@@ -8,7 +8,7 @@ import { uploadBatch, type Batch } from '../../src/engine/train/batch'
 /** Sum of token losses and, in the order of `adapter.variables`, the gradient of `scale` times it; all owned by the caller. */
 export function gradientsOf(
   { network }: Model,
-  adapter: Adapter,
+  adapter: Trainable,
   batch: Batch,
   scale: number,
   dropoutSeed: number,

@@ -2,7 +2,7 @@
  * `finetab evaluate`: the loss of each row under the same conventions as training, and with an adapter how base and tuned model do side
  * by side. Refuses to train.
  */
-import { evaluate as measure, totalOf, type Adapter, type Evaluation, type Model, type RowResult } from '../../engine'
+import { evaluate as measure, totalOf, type Trainable, type Evaluation, type Model, type RowResult } from '../../engine'
 import { scoreText, SCORES, forgettingVerdict, judgementVerdict } from '../../insight/verdict'
 import { judge, judgeRows, type ChosenRows } from '../../judge'
 import { CodedError } from '../../shared/errors'
@@ -71,7 +71,7 @@ async function alone(model: Model, chosen: ChosenRows, { output, interrupt }: Co
 /** Base and tuned model over the same rows. */
 async function beside(
   model: Model,
-  adapter: Adapter,
+  adapter: Trainable,
   chosen: ChosenRows,
   mapping: Mapping,
   job: Job,

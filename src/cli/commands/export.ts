@@ -3,7 +3,7 @@
  * that failed the comparison.
  */
 import { basename, resolve } from 'node:path'
-import { loadAdapter, loadModel } from '../../engine'
+import { loadTrainable, loadModel } from '../../engine'
 import type { Model } from '../../engine'
 import { statedLicence } from '../../engine/export/licence'
 import { planExport, type ExportMaterial } from '../../engine/export/plan'
@@ -67,7 +67,7 @@ async function gather(
   const model = await loadModelFolder(folder, context)
   try {
     // Loading names every tensor that does not fit this model.
-    const adapter = loadAdapter(model, stored)
+    const adapter = loadTrainable(model, stored)
     const material: ExportMaterial = {
       adapter: { ...stored, config: { ...stored.config, base_model_name_or_path: nameForPeft(folder) } },
       base: folder.source,

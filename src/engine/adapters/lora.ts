@@ -5,17 +5,17 @@
 import { CodedError } from '../../shared/errors'
 import { LORA_TARGETS } from '../../shared/job'
 import type { TensorData } from '../../shared/records'
-import type { PeftAdapter, PeftConfig } from '../formats/peft'
+import type { LoraConfig, LoraPeft } from '../formats/peft'
 import { toFloat32 } from '../formats/safetensors'
 import type { Model } from '../models/model'
-import type { LinearSpec } from '../nn/network'
+import type { LinearSpec, Overlay } from '../nn/network'
 import type { LoraPair } from '../ops'
-import type { NamedVariable } from '../optim/optimiser'
 import { mixSeed, seedOf, uniform } from '../random'
 import { readTensor } from '../tensor-data'
 import { tf } from '../tf'
 import type { PrincipalPair } from './pissa'
 import { doubled, halved, peftConfig, scaleOf, type LoraSettings } from './settings'
+import type { Trainable, TrainedVariable } from './trainable'
 
 interface Adapted {
   readonly spec: LinearSpec
@@ -40,33 +40,27 @@ function keysOf(spec: LinearSpec): { a: string; b: string; lengths: string } {
   return { a: `${at}.lora_A.weight`, b: `${at}.lora_B.weight`, lengths: `${at}.lora_magnitude_vector` }
 }
 
-/** An adapter on the device. */
-export class Adapter {
-  /** As it is written into adapter_config.json. */
-  readonly config: PeftConfig
-  /** Number of trainable values. */
+/** An adapter on the device; its tensors go by their PEFT keys. */
+export class LoraAdapter implements Trainable {
+  readonly config: LoraConfig
   readonly parameters: number
-  /** Every trainable tensor under its PEFT key, by layer. */
-  readonly variables: readonly NamedVariable[]
+  readonly variables: readonly TrainedVariable[]
   readonly #modules: ReadonlyMap<string, Adapted>
-  readonly #layers: readonly number[]
   #strength = 1
 
   /** @param ratio learning rate of B over that of A. */
-  constructor(config: PeftConfig, modules: readonly Adapted[], ratio = 1) {
+  constructor(config: LoraConfig, modules: readonly Adapted[], ratio = 1) {
     this.config = config
     this.#modules = new Map(modules.map((module) => [module.spec.module, module]))
-    const variables = modules.flatMap(({ spec, a, b, lengths }) => {
+    this.variables = modules.flatMap(({ spec, a, b, lengths }) => {
       const keys = keysOf(spec)
       const pair = [
-        { name: keys.a, variable: a, layer: spec.layer },
-        { name: keys.b, variable: b, layer: spec.layer, ...(ratio === 1 ? {} : { rate: ratio }) },
+        { name: keys.a, variable: a, place: spec.layer },
+        { name: keys.b, variable: b, place: spec.layer, ...(ratio === 1 ? {} : { rate: ratio }) },
       ]
-      return lengths ? [...pair, { name: keys.lengths, variable: lengths, layer: spec.layer }] : pair
+      return lengths ? [...pair, { name: keys.lengths, variable: lengths, place: spec.layer }] : pair
     })
-    this.variables = variables
-    this.#layers = variables.map(({ layer }) => layer)
-    this.parameters = variables.reduce((sum, { variable }) => sum + variable.size, 0)
+    this.parameters = this.variables.reduce((sum, { variable }) => sum + variable.size, 0)
   }
 
   /** Share of inputs dropped in training. */
@@ -79,13 +73,15 @@ export class Adapter {
     return [...this.#modules.values()].some(({ start }) => start !== undefined)
   }
 
-  /** 0 is the base model, 1 the adapter as trained. */
   setStrength(strength: number): void {
     this.#strength = strength
   }
 
-  /** The matrices for a linear layer; with `dropoutSeed`, for training. Call it inside tf.tidy or under the tape. */
-  pair(module: string, dropoutSeed?: number | tf.Scalar): LoraPair | null {
+  overlay(dropoutSeed?: number | tf.Scalar): Overlay {
+    return { lora: (module) => this.#pair(module, dropoutSeed) }
+  }
+
+  #pair(module: string, dropoutSeed?: number | tf.Scalar): LoraPair | null {
     const adapted = this.#modules.get(module)
     if (!adapted || this.#strength === 0) return null
     const { a, b, start, lengths } = adapted
@@ -101,16 +97,11 @@ export class Adapter {
     return pair
   }
 
-  /** Positions in {@link Adapter.variables} of the tensors of one layer. */
-  indicesOf(layer: number): number[] {
-    return this.#layers.flatMap((own, at) => (own === layer ? [at] : []))
-  }
-
   /**
    * The adapter as PEFT stores it; forces a sync with the device. Strength is not part of it. With a start that is taken off it is a
    * plain adapter of twice the rank, [A; A₀] and [B, −B₀].
    */
-  async toPeft(baseName: string): Promise<PeftAdapter> {
+  async toPeft(baseName: string): Promise<LoraPeft> {
     const tensors: Record<string, TensorData> = {}
     for (const { spec, a, b, lengths, start } of this.#modules.values()) {
       const keys = keysOf(spec)
@@ -174,12 +165,12 @@ export function adaptedLayers(model: Model, settings: LoraSettings): { specs: Li
  * module, taken off again in the pass.
  * @throws CodedError `job.invalid` where the model has none of the targets.
  */
-export function createAdapter(
+export function createLora(
   model: Model,
   settings: LoraSettings,
   seed: number,
   starts: ReadonlyMap<string, PrincipalPair> | null = null,
-): Adapter {
+): LoraAdapter {
   const { specs, targets } = adaptedLayers(model, settings)
   const config = peftConfig({ ...settings, targets }, model.record.name, model.fanInFanOut)
   const modules = specs.map((spec, index): Adapted => {
@@ -195,7 +186,7 @@ export function createAdapter(
       ...(starts ? { start: kept(first, rank, spec) } : {}),
     }
   })
-  return new Adapter(config, modules, settings.ratio)
+  return new LoraAdapter(config, modules, settings.ratio)
 }
 
 function freshPair(spec: LinearSpec, rank: number, seed: number): PrincipalPair {
@@ -215,9 +206,7 @@ function variable(values: Float32Array, shape: number[]): tf.Variable {
   return tf.tidy(() => tf.variable(tf.tensor(values, shape), false))
 }
 
-function refuseUnsupported(config: PeftConfig): void {
-  if (config.peft_type !== 'LORA')
-    throw unsupported(`Adapters of type ${config.peft_type} are not supported.`, 'peft_type')
+function refuseUnsupported(config: LoraConfig): void {
   if ((config.modules_to_save?.length ?? 0) > 0)
     throw unsupported(`The adapter also replaces ${config.modules_to_save?.join(', ')}.`, 'modules_to_save')
   if (config.bias !== undefined && config.bias !== 'none') throw unsupported('The adapter also trained biases.', 'bias')
@@ -234,7 +223,7 @@ export interface LoadOptions {
  * A PEFT adapter on a model; rsLoRA, DoRA, rank_pattern and alpha_pattern are honoured.
  * @throws CodedError `adapter.mismatch` listing every bad tensor, `adapter.unsupported`.
  */
-export function loadAdapter(model: Model, peft: PeftAdapter, { ratio, hasStart }: LoadOptions = {}): Adapter {
+export function loadLora(model: Model, peft: LoraPeft, { ratio, hasStart }: LoadOptions = {}): LoraAdapter {
   const keys = Object.keys(peft.tensors)
   refuseUnsupported(peft.config)
   const problems: string[] = []
@@ -262,14 +251,14 @@ export function loadAdapter(model: Model, peft: PeftAdapter, { ratio, hasStart }
     })
   const config = hasStart ? halved(peft.config) : peft.config
   const modules = specs.map((spec, index) => loadModule(spec, index, peft.tensors, config, hasStart ?? false))
-  return new Adapter(config, modules, ratio)
+  return new LoraAdapter(config, modules, ratio)
 }
 
 function loadModule(
   spec: LinearSpec,
   index: number,
-  tensors: PeftAdapter['tensors'],
-  config: PeftConfig,
+  tensors: LoraPeft['tensors'],
+  config: LoraConfig,
   hasStart: boolean,
 ): Adapted {
   const keys = keysOf(spec)
@@ -298,7 +287,7 @@ function loadModule(
   }
 }
 
-function checkShapes(spec: LinearSpec, { config, tensors }: PeftAdapter): string[] {
+function checkShapes(spec: LinearSpec, { config, tensors }: LoraPeft): string[] {
   const { a, b, lengths } = keysOf(spec)
   const problems: string[] = []
   const [first, second, third] = [tensors[a], tensors[b], tensors[lengths]]

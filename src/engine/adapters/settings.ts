@@ -1,6 +1,6 @@
 /** What a LoRA adapter is made with, from a job, and as PEFT writes it. Refuses tensors. */
 import type { Job } from '../../shared/job'
-import type { PeftConfig } from '../formats/peft'
+import type { LoraConfig } from '../formats/peft'
 import { patternValue } from '../formats/peft'
 
 /** What an adapter was made with. */
@@ -45,14 +45,14 @@ export function loraSettings(job: Job): LoraSettings {
 }
 
 /** Rank, alpha and scale of a module. */
-export function scaleOf(config: PeftConfig, module: string): { rank: number; alpha: number; scale: number } {
+export function scaleOf(config: LoraConfig, module: string): { rank: number; alpha: number; scale: number } {
   const rank = patternValue(config.rank_pattern, module, config.r)
   const alpha = patternValue(config.alpha_pattern, module, config.lora_alpha)
   return { rank, alpha, scale: alpha / (config.use_rslora ? Math.sqrt(rank) : rank) }
 }
 
 /** The same adapter at twice its rank, with the same scale everywhere. */
-export function doubled(config: PeftConfig): PeftConfig {
+export function doubled(config: LoraConfig): LoraConfig {
   const grow = (values: Record<string, number>, factor: number): Record<string, number> =>
     Object.fromEntries(Object.entries(values).map(([name, value]) => [name, value * factor]))
   const factor = config.use_rslora ? Math.SQRT2 : 2
@@ -66,7 +66,7 @@ export function doubled(config: PeftConfig): PeftConfig {
 }
 
 /** What {@link doubled} was given. */
-export function halved(config: PeftConfig): PeftConfig {
+export function halved(config: LoraConfig): LoraConfig {
   const shrink = (values: Record<string, number>, factor: number): Record<string, number> =>
     Object.fromEntries(Object.entries(values).map(([name, value]) => [name, value / factor]))
   const factor = config.use_rslora ? Math.SQRT2 : 2
@@ -80,7 +80,7 @@ export function halved(config: PeftConfig): PeftConfig {
 }
 
 /** adapter_config.json of an adapter of our own. */
-export function peftConfig(settings: LoraSettings, baseName: string, fanInFanOut = false): PeftConfig {
+export function peftConfig(settings: LoraSettings, baseName: string, fanInFanOut = false): LoraConfig {
   return {
     peft_type: 'LORA',
     task_type: 'CAUSAL_LM',

@@ -4,7 +4,7 @@
  */
 import { CodedError } from '../../shared/errors'
 import type { TensorData } from '../../shared/records'
-import { loraDeltas, type LoraDelta, type PeftAdapter } from '../formats/peft'
+import { asLora, loraDeltas, type LoraDelta, type PeftAdapter } from '../formats/peft'
 import { toFloat32 } from '../formats/safetensors'
 
 export interface StackPart {
@@ -20,7 +20,7 @@ export interface StackPart {
 export function stackAdapters(parts: readonly StackPart[]): PeftAdapter {
   const modules = new Map<string, { delta: LoraDelta; weight: number }[]>()
   for (const { adapter, weight } of parts) {
-    if (adapter.config.use_dora)
+    if (asLora(adapter).config.use_dora)
       throw new CodedError('adapter.unsupported', 'A DoRA adapter cannot be added to another one.', {
         where: 'use_dora',
         fix: 'Use it alone, or add adapters that were trained without DoRA.',

@@ -2,7 +2,7 @@
  * What a model makes of a few tokens, for comparing an export with base and adapter. Needs a device. Refuses a difference that the
  * export's type does not explain.
  */
-import type { Adapter } from '../adapters/lora'
+import type { Trainable } from '../adapters/trainable'
 import { withGuard } from '../device-guard'
 import type { Model } from '../models/model'
 import { logits } from '../ops'
@@ -21,11 +21,10 @@ export function probeIds({ record }: Pick<Model, 'record'>): number[] {
 /** Scores `[ids, vocabulary]`, row by row. Forces a sync with the device. */
 export async function scoresOf(
   { network }: Pick<Model, 'network'>,
-  adapter: Adapter | null,
+  adapter: Trainable | null,
   ids: readonly number[],
 ): Promise<Float32Array> {
-  const lora = adapter && ((module: string) => adapter.pair(module))
-  const pass = { batch: 1, seq: ids.length, past: 0, lora, caches: null }
+  const pass = { batch: 1, seq: ids.length, past: 0, overlay: adapter && adapter.overlay(), caches: null }
   return withGuard(async () => {
     const scores = tf.tidy(() => {
       let x = network.embed(tf.tensor1d([...ids], 'int32'), pass)
@@ -34,7 +33,7 @@ export async function scoresOf(
         x = tf.tidy(() => network.layer(layer, input, pass))
         input.dispose()
       }
-      return logits(network.finish(x), network.head, network.logitCap)
+      return logits(network.finish(x, pass), network.head(pass), network.logitCap)
     })
     const values = (await scores.data()) as Float32Array
     scores.dispose()

@@ -7,7 +7,7 @@ import type { ModuleChange } from '../../shared/judgement'
 import type { TensorData } from '../../shared/records'
 import type { Weights } from './checkpoint-index'
 import { weightName } from './merge'
-import { loraDeltas, type LoraDelta, type PeftAdapter } from './peft'
+import { asLora, loraDeltas, type LoraDelta, type PeftAdapter } from './peft'
 import { toFloat32 } from './safetensors'
 
 /**
@@ -19,7 +19,7 @@ export async function adapterChange(
   adapter: PeftAdapter,
   onModule: (done: number, total: number) => void = () => {},
 ): Promise<ModuleChange[]> {
-  if (adapter.config.use_dora)
+  if (asLora(adapter).config.use_dora)
     throw new CodedError('adapter.unsupported', 'The change of DoRA adapters is not measured.', {
       where: 'use_dora',
       fix: 'Look at the scores instead.',

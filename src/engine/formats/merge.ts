@@ -5,7 +5,7 @@
 import { CodedError } from '../../shared/errors'
 import type { TensorData } from '../../shared/records'
 import type { Weights } from './checkpoint-index'
-import { loraDeltas, type LoraDelta, type PeftAdapter } from './peft'
+import { asLora, loraDeltas, type LoraDelta, type PeftAdapter } from './peft'
 import { fromFloat32, toFloat32 } from './safetensors'
 
 /** The name of a layer's weight in these weights: as PEFT has it, or without or with a family's outer prefix. */
@@ -20,6 +20,7 @@ export function weightName(module: string, names: ReadonlySet<string>): string |
  * Throws CodedError `adapter.mismatch` listing every layer without a place.
  */
 export function mergeWeights(base: Weights, adapter: PeftAdapter): Weights {
+  const { fan_in_fan_out: transposed } = asLora(adapter).config
   const names = new Set(base.names)
   const byWeight = new Map<string, LoraDelta>()
   const problems: string[] = []
@@ -29,7 +30,7 @@ export function mergeWeights(base: Weights, adapter: PeftAdapter): Weights {
       problems.push(`${delta.module} is not in the model`)
       continue
     }
-    const [out = 0, inn = 0] = orient(base.info(name).shape, adapter.config.fan_in_fan_out)
+    const [out = 0, inn = 0] = orient(base.info(name).shape, transposed)
     if (delta.b.shape[0] !== out || delta.a.shape[1] !== inn)
       problems.push(`${delta.module} is ${delta.b.shape[0]} × ${delta.a.shape[1]} and should be ${out} × ${inn}`)
     byWeight.set(name, delta)
@@ -45,7 +46,7 @@ export function mergeWeights(base: Weights, adapter: PeftAdapter): Weights {
     async read(name) {
       const tensor = await base.read(name)
       const delta = byWeight.get(name)
-      return delta ? addDelta(tensor, delta, adapter.config.fan_in_fan_out) : tensor
+      return delta ? addDelta(tensor, delta, transposed) : tensor
     },
   }
 }

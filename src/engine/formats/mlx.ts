@@ -6,7 +6,15 @@ import { CodedError } from '../../shared/errors'
 import type { FileSource } from '../../shared/files'
 import type { TensorData } from '../../shared/records'
 import { bytesFile, jsonFile, type OutFile } from './out-file'
-import { ADAPTER_CONFIG, loraDeltas, plainDeltas, parsePeftConfig, type PeftAdapter } from './peft'
+import {
+  ADAPTER_CONFIG,
+  loraDeltas,
+  plainDeltas,
+  parsePeftConfig,
+  asLora,
+  type LoraPeft,
+  type PeftAdapter,
+} from './peft'
 import { fromFloat32, readSafetensorsHeader, readTensor, toFloat32, writeSafetensors } from './safetensors'
 
 export const MLX_WEIGHTS = 'adapters.safetensors'
@@ -48,7 +56,7 @@ export function mlxAdapter(adapter: PeftAdapter, layers: number): OutFile[] {
     fine_tune_type: 'lora',
     model: adapter.config.base_model_name_or_path,
     num_layers: layers,
-    lora_parameters: { rank, scale, dropout: adapter.config.lora_dropout, keys: [...keys].sort() },
+    lora_parameters: { rank, scale, dropout: asLora(adapter).config.lora_dropout, keys: [...keys].sort() },
   }
   return [jsonFile(ADAPTER_CONFIG, config), bytesFile(MLX_WEIGHTS, writeSafetensors(tensors, { format: 'mlx' }))]
 }
@@ -72,7 +80,7 @@ function transposeInto(
 }
 
 /** Reads an mlx-lm adapter as PEFT has it. Throws CodedError `adapter.unsupported`, `adapter.mismatch`, `model.header`, `model.truncated`. */
-export async function readMlx(source: FileSource): Promise<PeftAdapter> {
+export async function readMlx(source: FileSource): Promise<LoraPeft> {
   const config = await readConfig(source)
   const type = config.fine_tune_type ?? 'lora'
   if (type !== 'lora') throw refused(`The adapter is of type ${String(type)}.`, `${ADAPTER_CONFIG}, fine_tune_type`)

@@ -10,9 +10,9 @@ import { readSafetensorsHeader, readTensor, writeSafetensors } from './safetenso
 export const ADAPTER_CONFIG = 'adapter_config.json'
 export const ADAPTER_WEIGHTS = 'adapter_model.safetensors'
 
-/** adapter_config.json, as far as it matters here. Names are PEFT's. */
-export interface PeftConfig {
-  peft_type: 'LORA' | (string & {})
+/** adapter_config.json of LoRA, as far as it matters here. Names are PEFT's. */
+export interface LoraConfig {
+  peft_type: 'LORA'
   task_type: string | null
   base_model_name_or_path: string | null
   r: number
@@ -34,11 +34,22 @@ export interface PeftConfig {
   modules_to_save: string[] | null
 }
 
-export interface PeftAdapter {
-  config: PeftConfig
+/** What trained whole weights are stored with: no method of PEFT's, so its folders go no further than this program. */
+export interface FullConfig {
+  peft_type: 'FULL'
+  base_model_name_or_path: string | null
+}
+
+/** What a method is stored with; `peft_type` says which. */
+export type PeftConfig = LoraConfig | FullConfig
+
+export interface PeftAdapter<C extends PeftConfig = PeftConfig> {
+  config: C
   /** By key, exactly as in adapter_model.safetensors. */
   tensors: Record<string, TensorData>
 }
+
+export type LoraPeft = PeftAdapter<LoraConfig>
 
 /** Fields that change what an adapter computes in ways that are not built here: refused unless empty. */
 const VARIANTS: Readonly<Record<string, string>> = {
@@ -69,7 +80,7 @@ function wrong(what: string, where: string, cause?: unknown): CodedError {
 }
 
 /** Parses adapter_config.json. Throws CodedError `adapter.unsupported`, `adapter.mismatch`. */
-export function parsePeftConfig(json: unknown): PeftConfig {
+export function parsePeftConfig(json: unknown): LoraConfig {
   if (!isObject(json)) throw wrong('The adapter settings are not a JSON object.', ADAPTER_CONFIG)
   const { peft_type: type } = json
   if (typeof type !== 'string')
@@ -176,9 +187,18 @@ export interface LoraDelta {
 
 const KEY = /^base_model\.model\.(.+)\.lora_(?:([AB])\.weight|magnitude_vector)$/
 
-/** Every pair of an adapter, by module. Throws CodedError `adapter.mismatch` listing every key that has no place or no partner. */
+/** An adapter that is LoRA. Throws CodedError `adapter.unsupported` where it is of another method. */
+export function asLora(adapter: PeftAdapter): LoraPeft {
+  if (adapter.config.peft_type === 'LORA') return adapter as LoraPeft
+  throw new CodedError('adapter.unsupported', 'This can be done with LoRA adapters only.', {
+    where: 'peft_type',
+    fix: 'Export the merged model, which holds what was trained whatever the method.',
+  })
+}
+
+/** Every pair of an adapter, by module. Throws CodedError `adapter.unsupported`, or `adapter.mismatch` listing every key that has no place or no partner. */
 export function loraDeltas(adapter: PeftAdapter): LoraDelta[] {
-  const { config, tensors } = adapter
+  const { config, tensors } = asLora(adapter)
   const problems: string[] = []
   const modules = new Map<string, { a?: TensorData; b?: TensorData; lengths?: TensorData }>()
   for (const [key, tensor] of Object.entries(tensors)) {
@@ -227,7 +247,7 @@ export function loraDeltas(adapter: PeftAdapter): LoraDelta[] {
  * and what {@link loraDeltas} throws.
  */
 export function plainDeltas(adapter: PeftAdapter): LoraDelta[] {
-  if (adapter.config.use_dora)
+  if (asLora(adapter).config.use_dora)
     throw new CodedError('adapter.unsupported', 'This format has no place for a DoRA adapter.', {
       where: 'use_dora',
       fix: 'Export it as a PEFT adapter, or merged into the model.',
@@ -239,7 +259,7 @@ export function plainDeltas(adapter: PeftAdapter): LoraDelta[] {
  * Reads an adapter folder. Throws CodedError `file.missing`, `adapter.unsupported`, `adapter.mismatch` (with every bad tensor),
  * `model.pickle`, `model.header`, `model.truncated`.
  */
-export async function readPeft(source: FileSource): Promise<PeftAdapter> {
+export async function readPeft(source: FileSource): Promise<LoraPeft> {
   const names = (await source.list()).map((file) => file.name)
   const config = parsePeftConfig(await readConfig(source, names))
   if (!names.includes(ADAPTER_WEIGHTS)) {

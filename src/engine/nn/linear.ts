@@ -29,7 +29,7 @@ export class Linear implements LinearSpec {
 
   /** `[n, in]` → `[n, out]`, with the adapter's share where the pass has one for this layer. */
   forward(x: tf.Tensor2D, pass: Pass): tf.Tensor2D {
-    const pair = pass.lora?.(this.module) ?? null
+    const pair = pass.overlay?.lora?.(this.module) ?? null
     if (pair?.lengths) return doraLinear(x, this.weight, this.bias, pair, pair.lengths.m, pair.lengths.strength)
     return linear(x, this.weight, this.bias, pair)
   }

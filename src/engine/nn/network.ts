@@ -29,6 +29,12 @@ export interface Packed {
   readonly longest: number
 }
 
+/** What a trainable puts into a walk through the layers; a hook that is left out changes nothing. */
+export interface Overlay {
+  /** The low-rank matrices of a linear layer, by its name, or null. */
+  lora?(module: string): LoraPair | null
+}
+
 /** What one walk through the layers carries along. Hidden states are `[batch · seq, hidden]`. */
 export interface Pass {
   readonly batch: number
@@ -37,8 +43,8 @@ export interface Pass {
   readonly past: number
   /** How many of the `seq` positions are tokens rather than padding on the right; all where left out. */
   readonly count?: number
-  /** The adapter's matrices for a linear layer, or null; null for the base model. */
-  readonly lora: ((module: string) => LoraPair | null) | null
+  /** What training has added; null for the base model. */
+  readonly overlay: Overlay | null
   /** One a layer in generation; null in training. */
   readonly caches: readonly LayerCache[] | null
   /** Left out where every row is one example; only without caches. */
@@ -54,8 +60,6 @@ export interface Network {
   readonly positions: number
   /** Linear layers in order of their layer; what an adapter may sit on. */
   readonly linears: readonly LinearSpec[]
-  /** `[vocabulary, hidden]`; the embedding table itself where the head is tied. */
-  readonly head: FrozenMatrix
   /** Final soft cap of the logits (Gemma 2); undefined for none. */
   readonly logitCap?: number
   /** Bytes of weights on the device now. */
@@ -65,6 +69,8 @@ export interface Network {
   /** One layer: `[batch · seq, hidden]` → same; differentiable in `x` and in the adapter. */
   layer(index: number, x: tf.Tensor2D, pass: Pass): tf.Tensor2D
   /** The last norm: `[n, hidden]` → what the head takes; differentiable in `x`. */
-  finish(x: tf.Tensor2D): tf.Tensor2D
+  finish(x: tf.Tensor2D, pass: Pass): tf.Tensor2D
+  /** `[vocabulary, hidden]`; the embedding table itself where the head is tied. */
+  head(pass: Pass): FrozenMatrix
   dispose(): void
 }

@@ -20,7 +20,7 @@ export interface StackParts {
   readonly head: FrozenMatrix
   readonly layers: readonly StackLayer[]
   embed(ids: tf.Tensor1D, pass: Pass): tf.Tensor2D
-  finish(x: tf.Tensor2D): tf.Tensor2D
+  finish(x: tf.Tensor2D, pass: Pass): tf.Tensor2D
   /** Where positions are learnt: how many there are. */
   readonly positions?: number
   readonly logitCap?: number
@@ -39,7 +39,6 @@ export class Stack implements Network {
   readonly vocabulary: number
   readonly positions: number
   readonly linears: readonly LinearSpec[]
-  readonly head: FrozenMatrix
   readonly logitCap?: number
   readonly #parts: StackParts
   readonly #holdings: Holdings
@@ -52,7 +51,6 @@ export class Stack implements Network {
     this.vocabulary = parts.head.out
     this.positions = parts.positions ?? Number.POSITIVE_INFINITY
     this.linears = parts.layers.flatMap((layer) => layer.linears)
-    this.head = parts.head
     if (parts.logitCap !== undefined) this.logitCap = parts.logitCap
   }
 
@@ -70,8 +68,12 @@ export class Stack implements Network {
     return layer.forward(x, pass)
   }
 
-  finish(x: tf.Tensor2D): tf.Tensor2D {
-    return this.#parts.finish(x)
+  finish(x: tf.Tensor2D, pass: Pass): tf.Tensor2D {
+    return this.#parts.finish(x, pass)
+  }
+
+  head(_pass: Pass): FrozenMatrix {
+    return this.#parts.head
   }
 
   dispose(): void {

@@ -3,7 +3,7 @@
  * again under the tape, pulls the gradient through and frees everything. Where there is memory to spare, each layer's tape is kept
  * instead, and nothing is computed twice. Refuses to put more than one layer on a tape.
  */
-import type { Adapter } from '../adapters/lora'
+import { indicesOf, lowestLayer, type Place, type Trainable } from '../adapters/trainable'
 import type { Network, Pass } from '../nn/network'
 import { takeRows } from '../nn/rows'
 import { crossEntropyWithGrad, evenNoise } from '../ops'
@@ -31,7 +31,7 @@ export type GradientTaker = (index: number, gradient: tf.Tensor) => void
 
 /** How a walk through the layers finds its adapter. */
 export function trainingPass(
-  adapter: Adapter | null,
+  adapter: Trainable | null,
   batch: Batch,
   on: DeviceBatch,
   dropoutSeed?: number | tf.Scalar,
@@ -40,15 +40,15 @@ export function trainingPass(
     batch: batch.rows,
     seq: batch.seq,
     past: 0,
-    lora: adapter && ((module) => adapter.pair(module, dropoutSeed)),
+    overlay: adapter && adapter.overlay(dropoutSeed),
     caches: null,
     packed: on.packed,
   }
 }
 
 /** What the head sees: the last norm of the looked-at positions only, `[slots, hidden]`. */
-export function lookedAt(network: Network, x: tf.Tensor2D, on: DeviceBatch): tf.Tensor2D {
-  return network.finish(takeRows(x, on.positions, false))
+export function lookedAt(network: Network, x: tf.Tensor2D, on: DeviceBatch, pass: Pass): tf.Tensor2D {
+  return network.finish(takeRows(x, on.positions, false), pass)
 }
 
 /** Salt that tells the noise from dropout masks, which count from 0. */
@@ -90,13 +90,13 @@ export function forward(
  * Memory: one hidden state a layer, and the activations of one layer.
  * @returns the sum of token losses `[]`, owned by the caller.
  */
-export function backprop(network: Network, adapter: Adapter, work: Work, take: GradientTaker): tf.Scalar {
+export function backprop(network: Network, adapter: Trainable, work: Work, take: GradientTaker): tf.Scalar {
   const pass = trainingPass(adapter, work.batch, work.on, work.dropoutSeed)
   const { states, tapes } = forwardWithTapes(network, work, pass)
   const last = states.pop() as tf.Tensor2D
-  const { lossSum, dy } = headGradient(network, last, work)
+  const { lossSum, dy } = headGradient(network, adapter, last, { work, pass, take })
   last.dispose()
-  backward(network, adapter, { states, tapes }, dy, pass, take)
+  backward(network, adapter, { states, tapes }, dy, { on: work.on, pass, take })
   return lossSum
 }
 
@@ -107,7 +107,7 @@ export function backprop(network: Network, adapter: Adapter, work: Work, take: G
  */
 export async function backpropWeighted(
   network: Network,
-  adapter: Adapter,
+  adapter: Trainable,
   work: Omit<Work, 'scale' | 'labelSmoothing' | 'spare'>,
   weigh: (losses: Float32Array) => Float32Array,
   take: GradientTaker,
@@ -118,7 +118,7 @@ export async function backpropWeighted(
   const last = states.pop() as tf.Tensor2D
   const [chosen, loss, dHidden] = tf.tidy(() => {
     const chosen = takeRows(last, on.positions, false)
-    const head = crossEntropyWithGrad(network.finish(chosen), network.head, on.targets, 1, network.logitCap)
+    const head = crossEntropyWithGrad(network.finish(chosen, pass), network.head(pass), on.targets, 1, network.logitCap)
     return [chosen, head.loss, head.dHidden] as const
   })
   last.dispose()
@@ -131,59 +131,87 @@ export async function backpropWeighted(
   }
   const dy = tf.tidy(() => {
     const weighted = tf.mul(dHidden, tf.tensor2d(weights, [batch.slots, 1])) as tf.Tensor2D
-    const [dChosen] = pullback(() => network.finish(chosen), [chosen], weighted)
-    return takeRows(dChosen as tf.Tensor2D, on.places, true)
+    return finishGradient(network, adapter, chosen, weighted, { on, pass, take })
   })
   tf.dispose([chosen, loss, dHidden])
-  backward(network, adapter, { states, tapes: [] }, dy, pass, take)
+  backward(network, adapter, { states, tapes: [] }, dy, { on, pass, take })
 }
 
-/** Pulls the gradient of the last layer's output through all layers; takes over the layers' inputs, their tapes and the gradient. */
+/** What a walk backwards needs besides the model. */
+interface Walk {
+  readonly on: DeviceBatch
+  readonly pass: Pass
+  readonly take: GradientTaker
+}
+
+/**
+ * Pulls the gradient of the last layer's output down to the lowest trained tensor; takes over the layers' inputs, their tapes and the
+ * gradient.
+ */
 function backward(
   network: Network,
-  adapter: Adapter,
+  adapter: Trainable,
   { states, tapes }: { states: tf.Tensor2D[]; tapes: Taped[] },
   fromHead: tf.Tensor2D,
-  pass: Pass,
-  take: GradientTaker,
+  { on, pass, take }: Walk,
 ): void {
+  const lowest = lowestLayer(adapter, network.layers)
   let dy = fromHead
-  for (let i = network.layers - 1; i >= 0; i--) {
-    const x = states.pop() as tf.Tensor2D
-    const indices = adapter.indicesOf(i)
+  const pullPlace = (place: Place, tape: () => Taped, x: tf.Tensor2D | null): void => {
+    const indices = indicesOf(adapter, place)
     const variables = indices.map((at) => adapter.variables[at]!.variable)
-    const pulled = pullThrough(
-      () => tapes[i] ?? taped(() => network.layer(i, x, pass)),
-      i > 0 ? [...variables, x] : variables,
-      dy,
-    )
-    tapes.length = i
-    x.dispose()
+    const pulled = pullThrough(tape, x ? [...variables, x] : variables, dy)
     dy.dispose()
     indices.forEach((at, n) => take(at, pulled[n] as tf.Tensor))
-    if (i > 0) dy = pulled[variables.length] as tf.Tensor2D
+    if (x) dy = pulled[variables.length] as tf.Tensor2D
   }
+  for (let i = network.layers - 1; i >= Math.max(0, lowest); i--) {
+    const x = states.pop() as tf.Tensor2D
+    pullPlace(i, () => tapes[i] ?? taped(() => network.layer(i, x, pass)), i > lowest ? x : null)
+    tapes.length = Math.min(tapes.length, i)
+    x.dispose()
+  }
+  if (lowest < 0) pullPlace('embedding', () => taped(() => network.embed(on.ids, pass)), null)
+  dy.dispose()
+  tapes.forEach(discard)
+  tf.dispose(states)
+}
+
+/** Pulls the gradient of what the head takes `[slots, hidden]` through the last norm, to all positions. Call it inside tf.tidy. */
+function finishGradient(
+  network: Network,
+  adapter: Trainable,
+  chosen: tf.Tensor2D,
+  dHidden: tf.Tensor2D,
+  { on, pass, take }: Walk,
+): tf.Tensor2D {
+  const indices = indicesOf(adapter, 'finish')
+  const variables = indices.map((at) => adapter.variables[at]!.variable)
+  const [dChosen, ...gradients] = pullback(() => network.finish(chosen, pass), [chosen, ...variables], dHidden)
+  indices.forEach((at, n) => take(at, tf.keep(gradients[n] as tf.Tensor)))
+  // Each position has one place at most, so scattering is gathering, with zeros where there is none.
+  return takeRows(dChosen as tf.Tensor2D, on.places, true)
 }
 
 /** Loss at the head and its gradient with respect to the last layer's output `[rows · seq, hidden]`. */
 function headGradient(
   network: Network,
+  adapter: Trainable,
   x: tf.Tensor2D,
-  { on, scale, labelSmoothing }: Work,
+  { work, pass, take }: { work: Work; pass: Pass; take: GradientTaker },
 ): { lossSum: tf.Scalar; dy: tf.Tensor2D } {
+  const { on, scale, labelSmoothing } = work
   return tf.tidy(() => {
     const chosen = takeRows(x, on.positions, false)
     const { loss, dHidden } = crossEntropyWithGrad(
-      network.finish(chosen),
-      network.head,
+      network.finish(chosen, pass),
+      network.head(pass),
       on.targets,
       scale,
       network.logitCap,
       labelSmoothing,
     )
-    const [dChosen] = pullback(() => network.finish(chosen), [chosen], dHidden)
-    // Each position has one place at most, so scattering is gathering, with zeros where there is none.
-    const dy = takeRows(dChosen as tf.Tensor2D, on.places, true)
+    const dy = finishGradient(network, adapter, chosen, dHidden, { on, pass, take })
     return { lossSum: tf.sum(loss) as tf.Scalar, dy }
   })
 }

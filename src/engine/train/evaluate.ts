@@ -1,6 +1,6 @@
 /** Loss and token accuracy over rows, reduced token by token. Refuses to hold more than one batch of rows on the device. */
 import type { EncodedRow } from '../../shared/records'
-import type { Adapter } from '../adapters/lora'
+import type { Trainable } from '../adapters/trainable'
 import { withGuard } from '../device-guard'
 import type { Model } from '../models/model'
 import { crossEntropy } from '../ops'
@@ -51,7 +51,7 @@ function* groups(rows: readonly EncodedRow[]): Generator<EncodedRow[]> {
 
 async function evaluateGroup(
   model: Model,
-  adapter: Adapter | null,
+  adapter: Trainable | null,
   rows: readonly EncodedRow[],
   recorder: Recorder,
 ): Promise<RowResult[]> {
@@ -72,7 +72,7 @@ async function evaluateGroup(
 /** Losses of the labels of all rows, one after the other, then from `slots` on whether each was the likeliest token. */
 async function measureGroup(
   model: Model,
-  adapter: Adapter | null,
+  adapter: Trainable | null,
   rows: readonly EncodedRow[],
   recorder: Recorder,
 ): Promise<{ values: Float32Array; slots: number }> {
@@ -90,7 +90,12 @@ async function measureGroup(
       x = next
     }
     tf.tidy(() => {
-      const { loss, correct } = crossEntropy(lookedAt(network, x, on), network.head, on.targets, network.logitCap)
+      const { loss, correct } = crossEntropy(
+        lookedAt(network, x, on, pass),
+        network.head(pass),
+        on.targets,
+        network.logitCap,
+      )
       store(results, loss)
       store(results, correct, { at: batch.slots })
     })
@@ -104,7 +109,7 @@ async function measureGroup(
  * @param row `labels` say which tokens; -100 for others.
  * @returns [tokens]: NaN where nothing was asked, and for the first token, which nothing predicts.
  */
-export async function tokenLosses(model: Model, adapter: Adapter | null, row: EncodedRow): Promise<Float32Array> {
+export async function tokenLosses(model: Model, adapter: Trainable | null, row: EncodedRow): Promise<Float32Array> {
   const recorder = new Recorder()
   try {
     const { values } = await withGuard(() => measureGroup(model, adapter, [row], recorder))
@@ -123,7 +128,7 @@ export async function tokenLosses(model: Model, adapter: Adapter | null, row: En
  */
 export async function evaluate(
   model: Model,
-  adapter: Adapter | null,
+  adapter: Trainable | null,
   rows: readonly EncodedRow[],
   onRow?: (result: RowResult, done: number) => void,
   signal?: AbortSignal,

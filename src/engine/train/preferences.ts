@@ -5,7 +5,7 @@
 import { CodedError } from '../../shared/errors'
 import type { Job } from '../../shared/job'
 import type { BatchSource, EncodedRow, EncodedSequence, TensorData } from '../../shared/records'
-import type { Adapter } from '../adapters/lora'
+import type { Trainable } from '../adapters/trainable'
 import { withGuard } from '../device-guard'
 import type { Model } from '../models/model'
 import { mixSeed } from '../random'
@@ -36,7 +36,7 @@ export interface PreferenceResult {
 
 export interface PreferenceParts {
   readonly model: Model
-  readonly adapter: Adapter
+  readonly adapter: Trainable
   readonly job: Job
   readonly objective: Objective
   readonly recorder: Recorder

@@ -14,12 +14,9 @@ import type {
   RunSample,
   TensorData,
 } from '../../shared/records'
-import type { Adapter } from '../adapters/lora'
-import { createAdapter, loadAdapter } from '../adapters/lora'
-import type { PrincipalPair } from '../adapters/pissa'
-import { loraSettings } from '../adapters/settings'
+import { startTrainable, type Start } from '../adapters/start'
+import type { Trainable } from '../adapters/trainable'
 import { withGuard } from '../device-guard'
-import type { PeftAdapter } from '../formats/peft'
 import type { Model } from '../models/model'
 import { WeightAverage } from '../optim/average'
 import { clipFactor } from '../optim/clip'
@@ -32,7 +29,7 @@ import { floatsOf, readTensor, writeVariable } from '../tensor-data'
 import { tf } from '../tf'
 import { backprop, embeddingNoise } from './backprop'
 import { checkPositions, countLabels, packBatch, shapeKey, uploadBatch } from './batch'
-import { ADAPTER, checkpointAdapter, checkSameJob } from './checkpoint'
+import { ADAPTER, checkSameJob } from './checkpoint'
 import type { SessionEvent, SessionOutcome, StepEvent } from './events'
 import { runLoop } from './loop'
 import { objectiveOf } from './objectives/objective'
@@ -40,18 +37,13 @@ import { Preferences, type PreferenceResult } from './preferences'
 import { totalSteps } from './schedule'
 import { Totals } from './totals'
 
-export interface SessionInput {
-  readonly model: Model
+export interface SessionInput extends Start {
   readonly job: Job
   /** The session takes it over; a checkpoint moves its cursor. */
   readonly batches: BatchSource
   readonly evalRows: readonly EncodedRow[]
   /** Ids of the prompt that is answered at each evaluation; null for none. */
   readonly samplePrompt: readonly number[] | null
-  readonly initAdapter?: PeftAdapter
-  readonly checkpoint?: Checkpoint
-  /** What a fresh adapter starts from, by module, where it is not zero (PiSSA). */
-  readonly starts?: ReadonlyMap<string, PrincipalPair> | undefined
   /** Bytes that a step may take beyond what is forecast, to compute every layer once instead of twice; 0 where left out. */
   readonly spare?: number
   /** False sends every step through the ops instead of replaying recorded ones: the same numbers, slower. */
@@ -86,7 +78,7 @@ export class TrainSession {
   readonly evalRows: readonly EncodedRow[]
   readonly samplePrompt: readonly number[] | null
   readonly totalSteps: number
-  readonly adapter: Adapter
+  readonly adapter: Trainable
   /** Null in runs that learn next tokens. */
   readonly preferences: Preferences | null
   readonly metrics: MetricBuffer
@@ -124,7 +116,7 @@ export class TrainSession {
     this.totalSteps = checkpoint?.meta.totalSteps ?? totalSteps(job, input.batches.rows)
     this.#batches = input.batches
     if (checkpoint) checkSameJob(checkpoint.meta.job, job)
-    this.adapter = startAdapter(input, job)
+    this.adapter = startTrainable(input, job)
     this.#optimiser = createOptimiser(job, this.adapter.variables)
     this.#average = job.ema > 0 ? new WeightAverage(this.adapter.variables, job.ema) : null
     this.#spare = input.spare ?? 0
@@ -366,16 +358,6 @@ export class TrainSession {
     const skipped = new Set(meta.marks.filter((mark) => mark.kind === 'skipped').map((mark) => mark.step))
     while (skipped.has(meta.step - this.#skipped)) this.#skipped++
   }
-}
-
-function startAdapter({ model, initAdapter, checkpoint, starts }: SessionInput, job: Job): Adapter {
-  const ratio = job.loraPlus
-  if (checkpoint) {
-    const stored = checkpointAdapter(checkpoint, model.record.name)
-    return loadAdapter(model, stored, { ratio, hasStart: checkpoint.meta.hasStart ?? false })
-  }
-  if (initAdapter) return loadAdapter(model, initAdapter, { ratio })
-  return createAdapter(model, loraSettings(job), job.seed, starts ?? null)
 }
 
 /** Bytes on the device: what the GPU really holds where that is known, with the packed weights that lie beside the wasm backend. */

@@ -9,7 +9,7 @@ import { mergeWeights } from '../../../../src/engine/formats/merge'
 import { mergedFolder, type MergedOptions } from '../../../../src/engine/formats/merged'
 import { mlxAdapter, readMlx } from '../../../../src/engine/formats/mlx'
 import { collect, type OutFile } from '../../../../src/engine/formats/out-file'
-import { loraDeltas, parsePeftConfig, readPeft, writePeft, type PeftAdapter } from '../../../../src/engine/formats/peft'
+import { loraDeltas, parsePeftConfig, readPeft, writePeft, type LoraPeft } from '../../../../src/engine/formats/peft'
 import { fromFloat32, toFloat32, writeSafetensors } from '../../../../src/engine/formats/safetensors'
 import type { TensorData } from '../../../../src/shared/records'
 import { dataFolder, diskFolder, memoryFolder } from '../../../support/folder'
@@ -23,7 +23,7 @@ const collected = async (files: readonly OutFile[]) =>
   )
 
 /** rank 2, alpha 4: scale 2. */
-function adapter(module: string, change: Record<string, unknown> = {}): PeftAdapter {
+function adapter(module: string, change: Record<string, unknown> = {}): LoraPeft {
   return {
     config: parsePeftConfig({ peft_type: 'LORA', r: 2, lora_alpha: 4, target_modules: ['q_proj'], ...change }),
     tensors: {
@@ -136,7 +136,7 @@ describe('mergedFolder', () => {
     const path = dataFolder('models/tinystories-656K')
     if (!path) return
     const q = 'model.layers.0.self_attn.q_proj'
-    const zero: PeftAdapter = {
+    const zero: LoraPeft = {
       config: parsePeftConfig({ peft_type: 'LORA', r: 1 }),
       tensors: {
         [`base_model.model.${q}.lora_A.weight`]: matrix(1, 128, new Array<number>(128).fill(1)),
@@ -164,7 +164,7 @@ describe('setJsonField', () => {
 })
 
 describe('mlx-lm', () => {
-  const product = (peft: PeftAdapter) =>
+  const product = (peft: LoraPeft) =>
     loraDeltas(peft).map(({ module, scale, rank, a, b }) => {
       const [x, y] = [toFloat32(a), toFloat32(b)]
       const inn = a.shape[1]!
@@ -180,7 +180,7 @@ describe('mlx-lm', () => {
 
   it('comes back as the same change, whatever the ranks and scales', async () => {
     const q = adapter('model.layers.0.self_attn.q_proj')
-    const mixed: PeftAdapter = {
+    const mixed: LoraPeft = {
       config: { ...q.config, rank_pattern: { v_proj: 1 }, alpha_pattern: { v_proj: 3 } },
       tensors: {
         ...q.tensors,
