@@ -1,4 +1,5 @@
-"""Records what numpy makes of ‖s·B·A‖ and ‖W‖ for the golden LLaMA with its adapter, for tests/golden/change.json.
+"""Records what numpy makes of ‖ΔW‖ and ‖W‖, for tests/golden/change.json: of the golden LLaMA with its adapter from ΔW = s·B·A, and of
+DoRA adapters on it and on GPT-2 from the weights that PEFT merges.
 
     .venv/bin/python scripts/golden/record_change.py
 """
@@ -7,7 +8,10 @@ import json
 from pathlib import Path
 
 import numpy as np
+import torch
+from peft import PeftModel
 from safetensors.numpy import load_file
+from transformers import AutoModelForCausalLM
 
 GOLDEN = Path(__file__).resolve().parents[2] / "tests" / "golden"
 CASE = GOLDEN / "llama-gqa-tied"
@@ -27,4 +31,21 @@ for key, a in adapter.items():
         "change": float(np.linalg.norm(scale * (b @ a.astype(np.float64)))),
         "weight": float(np.linalg.norm(weight)),
     }
-(GOLDEN / "change.json").write_text(json.dumps({"numpy": np.__version__, "modules": rows}, indent=1) + "\n")
+
+
+def merged_change(case, adapter):
+    """Module → norms of PEFT's merged weight less the base's, and of the base's."""
+    load = lambda: AutoModelForCausalLM.from_pretrained(GOLDEN / case, dtype=torch.float32)
+    base = {name: value.detach().double().numpy() for name, value in load().named_parameters()}
+    merged = PeftModel.from_pretrained(load(), GOLDEN / "methods" / adapter).merge_and_unload()
+    modules = {}
+    for name, value in merged.named_parameters():
+        change = float(np.linalg.norm(value.detach().double().numpy() - base[name]))
+        if change > 0:
+            modules[name.removesuffix(".weight")] = {"change": change, "weight": float(np.linalg.norm(base[name]))}
+    return modules
+
+
+dora = {name: {"case": case, "modules": merged_change(case, name)} for name, case in (("dora", "llama-gqa-tied"), ("dora-gpt2", "gpt2"))}
+golden = {"numpy": np.__version__, "modules": rows, "dora": dora}
+(GOLDEN / "change.json").write_text(json.dumps(golden, indent=1) + "\n")

@@ -1,5 +1,4 @@
 /** `finetab rehearse`: a few real steps before a run, for its time, its health or its learning rate. Refuses to keep an adapter. */
-import { prepare } from '../../data'
 import { rehearsalVerdict } from '../../insight/rehearsal'
 import { rehearse as run } from '../../judge'
 import { CodedError } from '../../shared/errors'
@@ -12,7 +11,7 @@ import { requireFlags } from '../flags'
 import { openModelFolder } from '../model-folder'
 import { formatBytes, formatNumber, tableRow } from '../output'
 import { loadModelFolder, openBackend } from '../runtime'
-import { chooseJob, readMix } from './train'
+import { chooseJob, encodeRows } from './train'
 
 const KINDS: readonly RehearsalKind[] = ['time', 'smoke', 'range']
 const COLUMNS = ['step', 'lr', 'loss'].map((title) => ({ title, width: 9 }))
@@ -32,11 +31,7 @@ export async function rehearse(context: CommandContext): Promise<number> {
   const device = await openBackend(places.backend, context)
   const model = await loadModelFolder(folder, context, places.quantization)
   const job = await chooseJob(given, model, data, device, context)
-  const rows = await prepare(data.rows, data.mapping, model.tokenizer, model.chatTemplate, job, {
-    mix: await readMix(job, context),
-    total: data.rows.length,
-    signal: interrupt.signal,
-  })
+  const rows = await encodeRows(job, data, model, context)
   const result = await run({
     ...{ kind, model, job, rows },
     initAdapter: job.initAdapter ? await openAdapter(job.initAdapter) : undefined,

@@ -47,7 +47,6 @@ export async function train(context: CommandContext): Promise<number> {
   const read = await readDataset(places.data, output, interrupt.signal)
   // What the columns mean was said on the page; a file alone is recognised anew.
   const data = repeated ? { ...read, mapping: repeated.dataset.mapping } : read
-  const evalData = places.evalData ? await readDataset(places.evalData, output, interrupt.signal) : null
   await prepareFolder(out)
   if (!resumed && (await hasCheckpoint(out))) {
     output.warn(`${out} holds an earlier run, which is replaced at the first checkpoint; --resume would go on with it.`)
@@ -57,14 +56,7 @@ export async function train(context: CommandContext): Promise<number> {
   const model = await loadModelFolder(folder, context, places.quantization)
   if (resumed) output.event('start', { job: stored, reasons: [], resumed_at: resumed.checkpoint.meta.step })
   const job = stored ?? (await chooseJob(given, model, data, device, context))
-  const rows = await prepare(data.rows, data.mapping, model.tokenizer, model.chatTemplate, job, {
-    evaluation: evalData ? { rows: evalData.rows, mapping: evalData.mapping } : undefined,
-    mix: await readMix(job, context),
-    total: data.rows.length,
-    onProgress: (progress) => output.progress(progress),
-    signal: interrupt.signal,
-  })
-  output.endBar()
+  const rows = await encodeRows(job, data, model, context)
   reportSkipped(job.data, rows.skipped, output)
   if (repeated) checkSameRows(repeated, rows, output)
   reportStart(job, rows, model, device, context)
@@ -78,8 +70,28 @@ export async function train(context: CommandContext): Promise<number> {
   return runSession(session, { out, note, context, resumedAt: resumed?.checkpoint.meta.step ?? 0 })
 }
 
+/** The rows of a job in tokens, with those of its validation dataset and of the datasets that it mixes in. */
+export async function encodeRows(
+  job: Job,
+  data: ImportedData,
+  model: Model,
+  context: CommandContext,
+): Promise<Prepared> {
+  const { output, interrupt } = context
+  const held = job.evalData ? await readDataset(job.evalData, output, interrupt.signal) : undefined
+  const rows = await prepare(data.rows, data.mapping, model.tokenizer, model.chatTemplate, job, {
+    evaluation: held && { rows: held.rows, mapping: held.mapping },
+    mix: await readMix(job, context),
+    total: data.rows.length,
+    onProgress: (progress) => output.progress(progress),
+    signal: interrupt.signal,
+  })
+  output.endBar()
+  return rows
+}
+
 /** The datasets that the job mixes in. */
-export async function readMix(job: Job, { output, interrupt }: CommandContext): Promise<PrepareOptions['mix']> {
+async function readMix(job: Job, { output, interrupt }: CommandContext): Promise<PrepareOptions['mix']> {
   const mix: { rows: ImportedData['rows']; mapping: ImportedData['mapping']; share: number }[] = []
   for (const { dataset, share } of mixOf(job)) {
     const { rows, mapping } = await readDataset(dataset, output, interrupt.signal)

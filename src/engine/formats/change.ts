@@ -1,12 +1,12 @@
 /**
- * How far an adapter moves each layer: ‖ΔW‖ / ‖W‖ in the Frobenius norm. ΔW is never formed: with ΔW = s·B·A its square norm is
- * s²·⟨BᵀB, AAᵀ⟩, two matrices as wide as the rank. Refuses adapters that are more than LoRA pairs.
+ * How far an adapter moves each layer: ‖ΔW‖ / ‖W‖ in the Frobenius norm. Of plain LoRA ΔW is never formed: with ΔW = s·B·A its
+ * square norm is s²·⟨BᵀB, AAᵀ⟩, two matrices as wide as the rank. DoRA also scales the rows of W, so there the merged weight is made.
+ * Refuses adapters of other kinds.
  */
-import { CodedError } from '../../shared/errors'
 import type { ModuleChange } from '../../shared/judgement'
 import type { TensorData } from '../../shared/records'
 import type { Weights } from './checkpoint-index'
-import { weightName } from './merge'
+import { addDelta, weightName } from './merge'
 import { asLora, loraDeltas, type LoraDelta, type PeftAdapter } from './peft'
 import { toFloat32 } from './safetensors'
 
@@ -19,19 +19,17 @@ export async function adapterChange(
   adapter: PeftAdapter,
   onModule: (done: number, total: number) => void = () => {},
 ): Promise<ModuleChange[]> {
-  if (asLora(adapter).config.use_dora)
-    throw new CodedError('adapter.unsupported', 'The change of DoRA adapters is not measured.', {
-      where: 'use_dora',
-      fix: 'Look at the scores instead.',
-    })
+  const { fan_in_fan_out: transposed } = asLora(adapter).config
   const names = new Set(base.names)
   const changes: ModuleChange[] = []
   const deltas = loraDeltas(adapter)
   for (const [done, delta] of deltas.entries()) {
     const name = weightName(delta.module, names)
     if (name === undefined) continue
-    const weight = norm(toFloat32(await base.read(name)))
-    const change = deltaNorm(delta)
+    const tensor = await base.read(name)
+    const values = toFloat32(tensor)
+    const weight = norm(values)
+    const change = delta.lengths ? distance(toFloat32(addDelta(tensor, delta, transposed)), values) : deltaNorm(delta)
     const parts = delta.module.split('.')
     const layer = Number(parts.find((part) => /^\d+$/.test(part)) ?? Number.NaN)
     changes.push({ layer, target: parts.at(-1) ?? '', change, weight, ratio: change / weight })
@@ -71,5 +69,12 @@ function gram(matrix: TensorData, rank: number, byRows: boolean): Float64Array {
 function norm(values: Float32Array): number {
   let squares = 0
   for (const value of values) squares += value * value
+  return Math.sqrt(squares)
+}
+
+/** ‖a − b‖ */
+function distance(a: Float32Array, b: Float32Array): number {
+  let squares = 0
+  for (let i = 0; i < a.length; i++) squares += ((a[i] as number) - (b[i] as number)) ** 2
   return Math.sqrt(squares)
 }

@@ -57,7 +57,7 @@ function orient(shape: readonly number[], transposed: boolean): readonly number[
 }
 
 /** W + scale · B·A, with its rows at the lengths that DoRA gave them; or its transpose where the weight is stored `[in, out]`. */
-function addDelta(tensor: TensorData, delta: LoraDelta, transposed: boolean): TensorData {
+export function addDelta(tensor: TensorData, delta: LoraDelta, transposed: boolean): TensorData {
   const weight = toFloat32(tensor).slice()
   const [a, b] = [toFloat32(delta.a), toFloat32(delta.b)]
   const { rank, scale } = delta

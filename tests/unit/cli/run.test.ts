@@ -186,6 +186,16 @@ describe('rehearse', () => {
   })
 })
 
+describe('rehearse with a validation dataset', () => {
+  it('times the evaluation of that dataset, and trains on all other rows', { timeout: LIMIT }, async () => {
+    const flags = ['rehearse', '--model', MODEL, '--data', data, '--eval-data', data, '--batch-size', '1', '--epochs', '1', '--backend', 'wasm', '--json'] // prettier-ignore
+    const { code, events } = await finetab(flags)
+    expect(code).toBe(0)
+    expect(only(events, 'rehearsal')).toMatchObject([{ totalSteps: golden.rows.length }])
+    expect(only(events, 'rehearsal')[0]?.evalTime).toBeGreaterThan(0)
+  })
+})
+
 describe('evaluate', () => {
   it('gives the losses of single rows that PEFT gives', { timeout: LIMIT }, async () => {
     const flags = ['evaluate', '--model', MODEL, '--data', data, '--backend', 'wasm', '--json']

@@ -23,9 +23,19 @@ test('the change of every module is numpy’s norm of the formed matrix', async 
   }
 })
 
-test('DoRA is refused rather than measured wrongly', async () => {
-  const base = await openWeights(diskFolder(CASE))
-  const adapter = await readPeft(diskFolder(resolve(CASE, 'adapter_init')))
-  const dora = { ...adapter, config: { ...adapter.config, use_dora: true } }
-  await expect(adapterChange(base, dora)).rejects.toMatchObject({ code: 'adapter.unsupported' })
-})
+test.each(Object.entries(golden.dora))(
+  '%s: the change is that of the weights that PEFT merges',
+  async (name, found) => {
+    const folder = (path: string) => diskFolder(resolve(CASE, '..', path))
+    const base = await openWeights(folder(found.case))
+    const changes = await adapterChange(base, await readPeft(folder(`methods/${name}`)))
+    const wanted = Object.entries<{ change: number; weight: number }>(found.modules)
+    expect(changes.length).toBe(wanted.length)
+    changes.forEach(({ layer, target, ratio }) => {
+      // GPT-2 has two projections of one name in a layer: the nearest of them is meant.
+      const same = wanted.filter(([module]) => module.includes(`.${layer}.`) && module.endsWith(`.${target}`))
+      const off = Math.min(...same.map(([, { change, weight }]) => Math.abs(ratio / (change / weight) - 1)))
+      expect(off, `${target} of layer ${layer}`).toBeLessThan(1e-5)
+    })
+  },
+)
