@@ -154,16 +154,20 @@ def adapter_parameters(model):
     return {name.replace(".default", ""): p for name, p in model.named_parameters() if p.requires_grad}
 
 
-def train(model, rows):
-    """Twenty steps under the conventions of the project; the gradients are those of step 1, before clipping."""
+def adam_options():
+    """The optimiser of SETTINGS, as torch.optim.AdamW takes it."""
+    s = SETTINGS
+    return dict(lr=s["lr"], betas=tuple(s["betas"]), eps=s["eps"], weight_decay=s["weight_decay"])
+
+
+def train(model, rows, optimiser=None, count=SETTINGS["steps"]):
+    """Steps under the conventions of the project, by AdamW unless told otherwise; the gradients are those of step 1, before clipping."""
     parameters = adapter_parameters(model)
     s = SETTINGS
-    optimiser = torch.optim.AdamW(
-        parameters.values(), lr=s["lr"], betas=tuple(s["betas"]), eps=s["eps"], weight_decay=s["weight_decay"]
-    )
-    schedule = transformers.get_scheduler(s["schedule"], optimiser, s["warmup_steps"], s["steps"])
+    optimiser = optimiser or torch.optim.AdamW(parameters.values(), **adam_options())
+    schedule = transformers.get_scheduler(s["schedule"], optimiser, s["warmup_steps"], count)
     steps, gradients, position = [], {}, 0
-    for step in range(1, s["steps"] + 1):
+    for step in range(1, count + 1):
         batches = []
         for _ in range(s["grad_accum"]):
             batches.append([rows[(position + i) % len(rows)] for i in range(s["batch_size"])])

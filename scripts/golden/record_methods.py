@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 
 from cases import LLAMA_TARGETS
 from record import OUT as GOLDEN
-from record import SETTINGS, adapter_parameters, randomise_adapter, row_losses, summed_loss, write_json
+from record import adam_options, adapter_parameters, randomise_adapter, row_losses, train, write_json
 
 OUT = GOLDEN / "methods"
 STEPS = 10
@@ -42,41 +42,21 @@ def load(case):
 
 
 def optimiser_of(model, ratio):
-    s = SETTINGS
-    common = dict(lr=s["lr"], betas=tuple(s["betas"]), eps=s["eps"], weight_decay=s["weight_decay"])
+    common = adam_options()
     if ratio == 1:
         return torch.optim.AdamW(adapter_parameters(model).values(), **common)
+    decay = common.pop("weight_decay")
     optimiser = create_loraplus_optimizer(
-        model, torch.optim.AdamW, loraplus_lr_ratio=ratio, loraplus_weight_decay=s["weight_decay"], **common
+        model, torch.optim.AdamW, loraplus_lr_ratio=ratio, loraplus_weight_decay=decay, weight_decay=decay, **common
     )
-    assert {s["lr"], ratio * s["lr"]} <= {group["lr"] for group in optimiser.param_groups}
+    assert {common["lr"], ratio * common["lr"]} <= {group["lr"] for group in optimiser.param_groups}
     return optimiser
 
 
-def train(model, rows, ratio):
-    """As record.train, in the optimiser of a variant."""
-    parameters = adapter_parameters(model)
-    optimiser = optimiser_of(model, ratio)
-    s = SETTINGS
-    schedule = transformers.get_scheduler(s["schedule"], optimiser, s["warmup_steps"], STEPS)
-    steps, gradients, position = [], {}, 0
-    for step in range(1, STEPS + 1):
-        batches = []
-        for _ in range(s["grad_accum"]):
-            batches.append([rows[(position + i) % len(rows)] for i in range(s["batch_size"])])
-            position += s["batch_size"]
-        optimiser.zero_grad()
-        sums = [summed_loss(model, batch) for batch in batches]
-        tokens = sum(count for _, count in sums)
-        loss = sum(value for value, _ in sums) / tokens
-        loss.backward()
-        if step == 1:
-            gradients = {key: p.grad.detach().clone() for key, p in parameters.items()}
-        norm = torch.nn.utils.clip_grad_norm_(parameters.values(), s["clip"])
-        optimiser.step()
-        schedule.step()
-        steps.append({"step": step, "loss": loss.item(), "grad_norm": norm.item()})
-    return steps, gradients
+def train_variant(model, rows, ratio):
+    """Steps and first gradients of record.train, in the optimiser of a variant."""
+    steps, gradients, _ = train(model, rows, optimiser_of(model, ratio), STEPS)
+    return [{key: step[key] for key in ("step", "loss", "grad_norm")} for step in steps], gradients
 
 
 def key_in_file(key):
@@ -113,8 +93,8 @@ def record(name):
         "row_losses": row_losses(model, rows),
     }
     double = copy.deepcopy(model).double()
-    golden["steps"], gradients = train(model, rows, ratio)
-    again, _ = train(double, rows, ratio)
+    golden["steps"], gradients = train_variant(model, rows, ratio)
+    again, _ = train_variant(double, rows, ratio)
     worst = max(abs(a["loss"] / b["loss"] - 1) for a, b in zip(golden["steps"], again))
     if worst > 1e-4:
         raise SystemExit(f"{name}: training is not stable: {worst} away from float64")
