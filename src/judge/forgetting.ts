@@ -4,7 +4,7 @@ import { bootstrap, meanOf } from '../insight/metrics/interval'
 import type { OnProgress } from '../shared/files'
 import type { Forgetting } from '../shared/judgement'
 import type { EncodedRow } from '../shared/records'
-import type { Turn } from './judge'
+import type { Turn } from './turn'
 import { PROBE } from './probe'
 
 /** Passages are cut here, so that large models are asked in bearable time. */

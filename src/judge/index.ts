@@ -1,5 +1,6 @@
 /** The judging room's door: rows to judge by, base beside tuned, what was forgotten. Refuses to store anything. */
-export { judge, type Judged, type JudgeInput, type Turn } from './judge'
+export { judge, type Judged, type JudgeInput } from './judge'
+export type { Turn } from './turn'
 export { judgeRows, type ChosenRows, type JudgeData, type JudgeRow, type RowChoice } from './rows'
 export { measureForgetting } from './forgetting'
 export { rehearse, type RehearseInput } from './rehearse'

@@ -9,9 +9,7 @@ import type { Forgetting, JudgedTask } from '../shared/judgement'
 import type { EncodedRow, RowFormat } from '../shared/records'
 import { measureForgetting } from './forgetting'
 import type { JudgeRow } from './rows'
-
-/** Runs a piece of work on the device while nothing else does. */
-export type Turn = <T>(work: () => Promise<T>) => Promise<T>
+import type { Turn } from './turn'
 
 export interface JudgeInput {
   model: Model

@@ -9,7 +9,7 @@ import { rangeIsOver, rangeRate, suggestRate } from '../insight/rehearsal'
 import type { OnProgress } from '../shared/files'
 import type { Job } from '../shared/job'
 import type { Rehearsal, RehearsalKind, RehearsalStep } from '../shared/judgement'
-import type { Turn } from './judge'
+import type { Turn } from './turn'
 
 export interface RehearseInput {
   kind: RehearsalKind

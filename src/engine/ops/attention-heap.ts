@@ -3,7 +3,7 @@
  * Refuses batched matMul, which that backend runs without its fast kernels.
  */
 import { tf } from '../tf'
-import { reach, type AttentionOptions } from './attention'
+import { reach, type AttentionOptions } from './attention-reach'
 import { free, heapTensor, multiplyWindows, runKernel, views, type Window } from './heap'
 
 const HIDDEN = -1e30

@@ -4,7 +4,7 @@
  * each query's log-sum-exp.
  */
 import type { tf } from '../tf'
-import type { AttentionOptions } from './attention'
+import type { AttentionOptions } from './attention-reach'
 import { dispatch, emptyTensor, gpuDevice, isSoftware, spread, widest, type Binding, type Program } from './gpu'
 import { elementMain, SAFE_TANH } from './reduce'
 

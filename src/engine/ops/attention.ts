@@ -5,34 +5,12 @@
 import { tf } from '../tf'
 import { attentionHeapBackward, attentionHeapForward } from './attention-heap'
 import { attentionBackward, attentionForward } from './attention-program'
+import { reach, type AttentionOptions } from './attention-reach'
 import { onGPU } from './gpu'
 import { differentiable } from './gradient'
-import { onHeap, type RowNumbers } from './heap'
-
-export interface AttentionOptions {
-  /** Factor of the scores, usually 1/sqrt(d). */
-  scale: number
-  /** Keys before the first query: query i sees keys 0 … past + i; keys from past + t on are a cache's empty slots. */
-  past: number
-  /** Query i sees only the last `window` of those keys. */
-  window?: number
-  /** Scores become softcap · tanh(score / softcap) before the mask. */
-  softcap?: number
-  /**
-   * For rows that hold several examples one after the other, `[b · t]`: the first key that each query sees, where its example
-   * begins. Never falls along a row. Only without a past.
-   */
-  starts?: RowNumbers
-}
+import { onHeap } from './heap'
 
 const HIDDEN = -1e30
-
-/** First and last key that query i of batch row `b` sees. */
-export function reach(b: number, i: number, time: number, options: AttentionOptions): [first: number, last: number] {
-  const last = options.past + i
-  const first = options.window === undefined ? 0 : Math.max(0, last - options.window + 1)
-  return [Math.max(first, options.starts?.host[b * time + i] ?? 0), last]
-}
 
 /** Additive masks `[groups·t, s]`, one a batch row or one for all: 0 where query i may look, a huge negative number elsewhere. */
 function causalMasks(q: tf.Tensor4D, k: tf.Tensor4D, options: AttentionOptions): (group: number) => tf.Tensor2D {

@@ -1,7 +1,8 @@
 /** The ops that models and training are written with; each hides its plain form and its WGSL program. */
 export { geglu, gelu, swiglu, type GeluKind } from './activation'
 export { adamwUpdate, clipFactor, sumSquares, type AdamHyper } from './adamw'
-export { attention, type AttentionOptions } from './attention'
+export { attention } from './attention'
+export type { AttentionOptions } from './attention-reach'
 export { crossEntropy, crossEntropyWithGrad } from './cross-entropy'
 export { doraLinear, rowNorms } from './dora'
 export { evenNoise, type DropoutKey } from './dropout'

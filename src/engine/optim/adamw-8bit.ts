@@ -5,7 +5,7 @@
 import type { tf } from '../tf'
 import { adamw8bitUpdate, momentMaps, momentShapes } from '../ops/adamw-8bit'
 import type { AdamSettings } from './adamw'
-import type { Rule } from './optimiser'
+import type { Rule } from './rule'
 
 /** Values of a tensor from which its moments are kept in 8 bits; bitsandbytes' `min_8bit_size`. */
 export const MIN_8BIT = 4096

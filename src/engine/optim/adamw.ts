@@ -1,7 +1,7 @@
 /** AdamW (Loshchilov & Hutter 2019) as PyTorch computes it. Refuses the plain form with decay inside the gradient. */
 import { adamwUpdate } from '../ops'
 import type { tf } from '../tf'
-import type { Rule } from './optimiser'
+import type { Rule } from './rule'
 
 export interface AdamSettings {
   readonly beta1: number

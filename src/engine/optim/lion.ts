@@ -2,7 +2,7 @@
 import { assign } from '../ops/store'
 import { tf } from '../tf'
 import { decayed } from './decay'
-import type { Rule } from './optimiser'
+import type { Rule } from './rule'
 import type { MomentumSettings } from './sgd'
 
 /** How much of the running mean is kept; the paper's value. The mean that the sign is taken of keeps `momentum`. */

@@ -5,7 +5,7 @@
 import { assign } from '../ops/store'
 import { tf } from '../tf'
 import { decayed } from './decay'
-import type { Rule } from './optimiser'
+import type { Rule } from './rule'
 import type { MomentumSettings } from './sgd'
 
 /** Newton-Schulz coefficients and rounds of torch.optim.Muon. */

@@ -1,6 +1,6 @@
 /**
- * What moves trained tensors: a rule (AdamW, with moments in 32 or 8 bits, SGD, Lion, Muon) over a fixed list of variables, with its running tensors and its own count
- * of updates, all of it readable and restorable. Refuses to know about schedules and clipping: both come as numbers.
+ * What moves trained tensors: a rule (AdamW with moments in 32 or 8 bits, SGD, Lion, Muon) over a fixed list of variables, with its
+ * running tensors and its own count of updates, all of it readable and restorable. Refuses to know about schedules and clipping: both come as numbers.
  */
 import type { Job } from '../../shared/job'
 import type { TensorData } from '../../shared/records'
@@ -11,6 +11,7 @@ import { adamw } from './adamw'
 import { adamw8bit } from './adamw-8bit'
 import { lion } from './lion'
 import { muon } from './muon'
+import type { Rule } from './rule'
 import { sgd } from './sgd'
 
 /** A trained tensor under the name that it has in files. */
@@ -19,34 +20,6 @@ export interface NamedVariable {
   readonly variable: tf.Variable
   /** Factor on the learning rate; 1 where left out (LoRA+). */
   readonly rate?: number
-}
-
-/** What changes from one update to the next; on a GPU scalars that stay where they are, so that updates can be replayed. */
-export interface Update {
-  readonly learningRate: number | tf.Scalar
-  /** Factor on the gradient (1 where it is not clipped). */
-  readonly clip: number | tf.Scalar
-  /** 1 for the first. */
-  readonly step: number | tf.Scalar
-}
-
-/** A running tensor that a rule keeps for a variable; zero at first. */
-export interface Slot {
-  readonly shape: readonly number[]
-  /** float32 where left out. */
-  readonly dtype?: 'int32'
-}
-
-/** How one tensor is moved by its gradient. */
-export interface Rule {
-  /** First part of the names of its tensors in a checkpoint. */
-  readonly name: string
-  /** Its running tensors for a variable, by name. */
-  slots(variable: tf.Variable): Readonly<Record<string, Slot>>
-  /** Changes the variable and its slots, which come in the order of their names. The gradient stays the caller's. */
-  update(variable: tf.Variable, gradient: tf.Tensor, slots: readonly tf.Variable[], update: Update): void
-  /** Frees what it keeps beside them. */
-  dispose?(): void
 }
 
 export interface Optimiser {

@@ -1,7 +1,7 @@
 /** Stochastic gradient descent with momentum as torch.optim.SGD computes it: weight decay is part of the gradient. Refuses Nesterov. */
 import { assign } from '../ops/store'
 import { tf } from '../tf'
-import type { Rule } from './optimiser'
+import type { Rule } from './rule'
 
 export interface MomentumSettings {
   readonly momentum: number

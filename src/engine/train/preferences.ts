@@ -16,8 +16,8 @@ import { backpropWeighted, embeddingNoise, type GradientTaker } from './backprop
 import { checkPositions, countLabels, packBatch, uploadBatch, type Batch } from './batch'
 import { evaluate } from './evaluate'
 import type { SessionEvent } from './events'
-import type { Judged, Objective, Verdict } from './objectives/objective'
 import { answersOf } from './objectives/objective'
+import type { Judged, Objective, Verdict } from './objectives/verdict'
 
 /** Name of the reference in a checkpoint: two numbers a row, of its answers or of its answer and the unmatched one. */
 const REFERENCE = 'reference/logps'

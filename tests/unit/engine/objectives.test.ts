@@ -1,6 +1,7 @@
 /** DPO, ORPO and KTO on numbers: losses and slopes as PyTorch differentiates TRL's formulas. */
 import { describe, expect, it } from 'vitest'
-import { objectiveOf, answersOf, type Judged } from '../../../src/engine/train/objectives/objective'
+import { objectiveOf, answersOf } from '../../../src/engine/train/objectives/objective'
+import type { Judged } from '../../../src/engine/train/objectives/verdict'
 import type { EncodedRow } from '../../../src/shared/records'
 import { goldenJson } from '../../support/golden'
 

@@ -3,7 +3,7 @@
  * 2023) and an SFT term. Refuses other divergences than the reverse KL. Source: trl dpo_trainer.py, loss types "sigmoid" and "sft".
  */
 import type { Job } from '../../../shared/job'
-import { answerLoss, logSigmoid, pairOf, sigmoid, sumUp, type Objective } from './objective'
+import { answerLoss, logSigmoid, pairOf, sigmoid, sumUp, type Objective } from './verdict'
 
 /** −(1−ε)·log σ(β·Δ) − ε·log σ(−β·Δ) + weight·(mean loss of the better answers' tokens), Δ = ratio of the better − ratio of the worse. */
 export function dpo({ beta, wrongPairs, sftWeight }: Pick<Job, 'beta' | 'wrongPairs' | 'sftWeight'>): Objective {

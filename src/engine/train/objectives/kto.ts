@@ -3,7 +3,7 @@
  * Refuses weights for good and bad ones: both count the same. Source: trl kto_trainer.py, loss type "kto".
  */
 import type { Job } from '../../../shared/job'
-import { sigmoid, type Judged, type Objective } from './objective'
+import { sigmoid, type Judged, type Objective } from './verdict'
 
 /** How far the model has moved on answers that do not belong to their prompts: the mean of the log ratios, at least 0; a constant. */
 function distance(rows: readonly Judged[]): number {

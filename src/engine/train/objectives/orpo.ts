@@ -3,7 +3,7 @@
  * reference. Refuses to train prompts: the loss of the better answer is over its labels. Source: trl orpo_trainer.py, odds_ratio_loss.
  */
 import type { Job } from '../../../shared/job'
-import { answerLoss, logSigmoid, pairOf, sigmoid, sumUp, type Objective } from './objective'
+import { answerLoss, logSigmoid, pairOf, sigmoid, sumUp, type Objective } from './verdict'
 
 /** log(1 − eˣ) for x < 0 without cancellation. */
 function log1mExp(x: number): number {
