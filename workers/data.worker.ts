@@ -4,6 +4,7 @@
 import { serve } from '../src/client/wire'
 import {
   addStep,
+  asSupervised,
   audit,
   datasetStats,
   importFiles,
@@ -12,8 +13,10 @@ import {
   readRecipe,
   redoStep,
   removeStep,
+  sidesOf,
   toRecipe,
   undoStep,
+  withSides,
   type AuditOptions,
   type AuditReport,
   type Finding,
@@ -176,6 +179,16 @@ const api: DataApi = {
     const [row] = await (await opened(id)).rows.slice(position, position + 1)
     if (!row) throw new CodedError('usage', 'This row is no longer there.')
     return row
+  },
+
+  async rowSides(id, position) {
+    const { rows } = await opened(id)
+    return sidesOf(await api.wholeRow(id, position), asSupervised(rows.mapping))
+  },
+
+  async variedRow(id, position, sides) {
+    const { rows } = await opened(id)
+    return withSides(await api.wholeRow(id, position), asSupervised(rows.mapping), sides)
   },
 
   async exportRows(id, request, onProgress) {

@@ -18,6 +18,7 @@ import { fetchModel, findModel } from './fetch-model'
 import { judgeRun, measureChange, rehearseJob } from './judging'
 import { runJob, Wish } from './run-job'
 import { isBundled, openDataset } from './sources'
+import { vary } from './vary'
 import { Workshop } from './workshop'
 
 const workshop = new Workshop()
@@ -126,6 +127,16 @@ const api: EngineApi = {
     generations.add(cancel)
     try {
       return await answer(workshop, request, onText, cancel.signal)
+    } finally {
+      generations.delete(cancel)
+    }
+  },
+
+  async vary(request, onVariation, onProgress) {
+    const cancel = new AbortController()
+    generations.add(cancel)
+    try {
+      await vary(workshop, request, onVariation, onProgress, cancel.signal)
     } finally {
       generations.delete(cancel)
     }

@@ -111,12 +111,14 @@ export async function tableRows(
   return picked.map((row, i) => {
     const position = there[i] as number
     const { prompt, answer, ...problem } = textsOf(row, rows.mapping)
+    const origin = rows.originAt(position)
     return {
       position,
       number: rows.numberAt(position),
       prompt: prompt.slice(0, SHOWN),
       answer: answer.slice(0, SHOWN),
       ...problem,
+      ...(origin ? { origin } : {}),
       findings: findings.get(position) ?? [],
     }
   })

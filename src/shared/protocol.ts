@@ -28,7 +28,7 @@ import type {
   RunRecord,
   RunSample,
 } from './records'
-import type { DataRecipe, Step } from './steps'
+import type { DataRecipe, RowOrigin, Step } from './steps'
 
 /** What training tells the page; `metrics` come about every 100 ms with all rows since the last. */
 export type TrainEvent =
@@ -156,6 +156,29 @@ export interface JudgeRequest {
   pattern: string
 }
 
+/** Which side of a row a variation has anew: its prompt, its answer, or both. */
+export type VariationKind = 'prompt' | 'answer' | 'both'
+export interface VaryRequest {
+  datasetId: DatasetId
+  /** Position of the row that is varied. */
+  position: number
+  kind: VariationKind
+  count: number
+  modelId: ModelId
+  /** A run whose adapter writes; null for the base model. */
+  runId: RunId | null
+  checkpoint: CheckpointKind
+  temperature: number
+  seed: number
+}
+/** The texts of a row; running text has no prompt. */
+export interface RowSides {
+  prompt: string | null
+  answer: string
+}
+/** A variation, or what was thrown away and why. */
+export type Variation = RowSides | { refused: string }
+
 /** The engine worker: device, models, training, generation, export. */
 export interface EngineApi {
   /** Opens the device (again, if the choice differs) and tests its gradients. */
@@ -187,6 +210,8 @@ export interface EngineApi {
   stop(): Promise<void>
   generate(request: GenerateRequest, onText: OnText): Promise<GenerateResult>
   cancelGenerate(): Promise<void>
+  /** Lets a model write variations of a row, each told as it comes; {@link EngineApi.cancelGenerate} ends it. */
+  vary(request: VaryRequest, onVariation: (variation: Variation) => void, onProgress: OnProgress): Promise<void>
   /** Scores a run beside its base and keeps what was found on the run. */
   judge(request: JudgeRequest, onProgress: OnProgress): Promise<RunRecord>
   /** Measures how far each layer was moved and keeps it on the run. */
@@ -257,6 +282,8 @@ export interface TableRow {
   /** Why the row cannot be used. */
   problem?: string
   findings: Finding[]
+  /** For a row that was not in the file: which model wrote it, or that a person did. */
+  origin?: RowOrigin | 'hand'
 }
 
 /** Steps as the page lists them. */
@@ -317,5 +344,9 @@ export interface DataApi {
   tableRows(id: DatasetId, positions: readonly number[]): Promise<TableRow[]>
   /** One row as it is, to be edited. */
   wholeRow(id: DatasetId, position: number): Promise<Record<string, unknown>>
+  /** The texts of a row that can be varied. @throws CodedError `data.row` */
+  rowSides(id: DatasetId, position: number): Promise<RowSides>
+  /** A row with other texts, its other columns as they are. */
+  variedRow(id: DatasetId, position: number, sides: RowSides): Promise<Record<string, unknown>>
   exportRows(id: DatasetId, request: RowExport, onProgress: OnProgress): Promise<RowExportResult>
 }

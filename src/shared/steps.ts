@@ -5,6 +5,12 @@ import type { Mapping } from './records'
 /** A row as it stood in its file. */
 type Row = Record<string, unknown>
 
+/** Where a row that a model wrote comes from: the model's name, and the number of the row that it varies. */
+export interface RowOrigin {
+  model: string
+  row: number
+}
+
 /**
  * One change. Rows are named by their number in the file (0-based, whatever was left out before), so that a step in the
  * middle can be taken out without the later ones meaning other rows; rows written by hand are numbered on from the file's.
@@ -30,7 +36,7 @@ export type Step =
   | { kind: 'edit-row'; row: number; value: Row }
   | { kind: 'delete-rows'; rows: number[] }
   /** `first` is the number of the first of them. */
-  | { kind: 'add-rows'; rows: Row[]; first?: number }
+  | { kind: 'add-rows'; rows: Row[]; first?: number; origin?: RowOrigin }
 
 export type StepKind = Step['kind']
 

@@ -1,5 +1,5 @@
 /** What each finding of an audit is called, how bad it is, and what can be done about it. Refuses to do it. */
-import type { AuditSummary } from '../shared/protocol'
+import type { AuditSummary, TableRow } from '../shared/protocol'
 import type { FindingKind } from '../shared/audit'
 import { counted, count } from '../shared/format'
 import type { Step } from '../shared/steps'
@@ -170,6 +170,13 @@ export function foundOf(summary: AuditSummary): { info: FindingInfo; rows: numbe
   return FINDINGS.map((info) => ({ info, rows: summary.counts[info.kind] })).filter(({ rows }) => rows > 0)
 }
 
+/** Where a row that was not in the file comes from. */
+export function originText(origin: NonNullable<TableRow['origin']>): string {
+  return origin === 'hand'
+    ? 'Written here.'
+    : `A variation of row ${count(origin.row + 1)}, written by ${origin.model}.`
+}
+
 /** One step in words, for the list. */
 export function stepText(step: Step): string {
   switch (step.kind) {
@@ -200,6 +207,8 @@ export function stepText(step: Step): string {
         ? `Deleted row ${count((step.rows[0] ?? 0) + 1)} of the file`
         : `Deleted ${counted(step.rows.length, 'row')}`
     case 'add-rows':
+      if (step.origin)
+        return `Accepted a variation of row ${count(step.origin.row + 1)} of the file, written by ${step.origin.model}`
       return `Wrote ${counted(step.rows.length, 'row')}`
   }
 }

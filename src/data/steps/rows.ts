@@ -12,13 +12,15 @@ import { CodedError } from '../../shared/errors'
 import type { Mapping } from '../../shared/records'
 import type { RawRow } from '../types'
 import { fillTemplate, mapTexts, renameColumn, renameInMapping, renameRole } from './change'
-import type { Step } from './types'
+import type { RowOrigin, Step } from './types'
 
 /** Rows where they lie. */
 export interface StoredSource {
   count: number
   slice(from: number, to: number): Promise<RawRow[]>
 }
+
+type AddRows = Extract<Step, { kind: 'add-rows' }>
 
 /** What a step does to one row, by its number in the file. */
 type Change = (row: RawRow, number: number) => RawRow
@@ -35,7 +37,7 @@ interface State {
   numbers: Uint32Array
   changes: readonly Change[]
   /** Rows written by hand, with the changes that come after them. */
-  added: ReadonlyMap<number, { row: RawRow; from: number }>
+  added: ReadonlyMap<number, { row: RawRow; from: number; origin: RowOrigin | 'hand' }>
   /** The number that the next row written by hand gets. */
   next: number
   /** Rows after each step. */
@@ -86,6 +88,11 @@ export class SteppedRows implements AsyncIterable<RawRow> {
   /** The number in the file of the row at a position. */
   numberAt(position: number): number {
     return this.#state.numbers[position] as number
+  }
+
+  /** Who wrote the row at a position; undefined for those of the file. */
+  originAt(position: number): RowOrigin | 'hand' | undefined {
+    return this.#state.added.get(this.numberAt(position))?.origin
   }
 
   /** The number that the next row written by hand gets. */
@@ -175,13 +182,13 @@ function changed(state: State, step: Step): Partial<State> {
     case 'delete-rows':
       return without(new Set(step.rows))
     case 'add-rows':
-      return withRows(state, step.rows, step.first ?? state.next)
+      return withRows(state, step)
   }
 }
 
-function withRows(state: State, rows: readonly RawRow[], first: number): Partial<State> {
+function withRows(state: State, { rows, first = state.next, origin }: AddRows): Partial<State> {
   const added = new Map(state.added)
-  rows.forEach((row, i) => added.set(first + i, { row, from: state.changes.length }))
+  rows.forEach((row, i) => added.set(first + i, { row, from: state.changes.length, origin: origin ?? 'hand' }))
   const numbers = new Uint32Array(state.numbers.length + rows.length)
   numbers.set(state.numbers)
   rows.forEach((_, i) => (numbers[state.numbers.length + i] = first + i))
