@@ -5,7 +5,7 @@
 import { CodedError } from '../shared/errors'
 import type { Setting, SettingKey } from '../shared/job'
 import { checkSetting, flagOf, parseSetting, SETTINGS } from '../shared/job'
-import { nearest } from './nearest'
+import { nearest } from '../shared/nearest'
 import type { Command, CommandName, Option, OptionName } from './options'
 import { COMMANDS, OPTIONS } from './options'
 

@@ -6,7 +6,7 @@ import { asModelFolder, ggufFolder } from '../engine/formats/gguf-source'
 import { CodedError } from '../shared/errors'
 import type { FileSource } from '../shared/files'
 import { exists, folderSource, isFolder } from './folder'
-import { nearest } from './nearest'
+import { nearest } from '../shared/nearest'
 
 /** The folder of this program. */
 export const ROOT = fileURLToPath(new URL('../../', import.meta.url))

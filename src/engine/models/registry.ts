@@ -1,5 +1,6 @@
 /** Which family reads which `model_type`. Refuses the rest by naming the nearest supported ones. */
 import { CodedError } from '../../shared/errors'
+import { edits } from '../../shared/nearest'
 import type { BaseConfig } from './config'
 import { ConfigReader } from './config'
 import type { Family } from './family'
@@ -75,20 +76,7 @@ function nearest(modelType: string): string[] {
   const score = (candidate: string): number => {
     let shared = 0
     while (shared < candidate.length && candidate[shared] === modelType[shared]) shared++
-    return distance(modelType, candidate) - 2 * shared
+    return edits(modelType, candidate) - 2 * shared
   }
   return [...SUPPORTED_MODEL_TYPES].sort((a, b) => score(a) - score(b)).slice(0, 3)
-}
-
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++) {
-      const change = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1)
-      next.push(Math.min(change, (row[j] as number) + 1, (next[j - 1] as number) + 1))
-    }
-    row = next
-  }
-  return row[b.length] as number
 }

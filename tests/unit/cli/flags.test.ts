@@ -1,6 +1,6 @@
 /** Arguments: every setting has a flag, and mistakes are named with what was probably meant. */
 import { describe, expect, it } from 'vitest'
-import { nearest } from '../../../src/cli/nearest'
+import { nearest } from '../../../src/shared/nearest'
 import { parseArguments, requireFlags } from '../../../src/cli/flags'
 import { commandHelp, overview } from '../../../src/cli/help'
 import type { CommandName } from '../../../src/cli/options'
