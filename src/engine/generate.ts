@@ -5,69 +5,10 @@
 import { CodedError } from '../shared/errors'
 import type { GenerateResult, Sampling } from '../shared/protocol'
 import type { Trainable } from './adapters/trainable'
+import { startDecoding } from './decoding'
 import { withGuard } from './device-guard'
 import type { Model } from './models/model'
-import { LayerCache } from './nn/cache'
-import type { Pass } from './nn/network'
-import { logits } from './ops'
-import { uniform } from './random'
-import { sampleToken } from './sampling'
-import { tf } from './tf'
 import { breathe } from './train/breathe'
-
-/** Caches grow by this many tokens. */
-const BLOCK = 64
-/** Prompts are padded to a multiple of this on webgpu, so that shapes are few. */
-const PREFILL = 32
-
-/** One decoding: caches and where it stands. */
-class Decoding {
-  readonly #model: Model
-  readonly #adapter: Trainable | null
-  readonly #caches: LayerCache[]
-  #past = 0
-
-  constructor(model: Model, adapter: Trainable | null) {
-    this.#model = model
-    this.#adapter = adapter
-    this.#caches = Array.from({ length: model.network.layers }, () => new LayerCache())
-  }
-
-  /** Runs tokens through the model; the scores of the token that follows, `[vocabulary]`. Forces a sync with the device. */
-  async advance(ids: readonly number[]): Promise<Float32Array> {
-    const { network } = this.#model
-    const adapter = this.#adapter
-    const padded =
-      ids.length > 1 && tf.getBackend() === 'webgpu' ? Math.ceil(ids.length / PREFILL) * PREFILL : ids.length
-    for (const cache of this.#caches) cache.reserve(this.#past + padded, BLOCK)
-    const pass: Pass = {
-      batch: 1,
-      seq: padded,
-      past: this.#past,
-      count: ids.length,
-      overlay: adapter && adapter.overlay(),
-      caches: this.#caches,
-    }
-    const scores = tf.tidy(() => {
-      let x = network.embed(tf.tensor1d(Int32Array.from({ length: padded }, (_, i) => ids[i] ?? 0), 'int32'), pass) // prettier-ignore
-      for (let i = 0; i < network.layers; i++) {
-        const input = x
-        x = tf.tidy(() => network.layer(i, input, pass))
-        input.dispose()
-      }
-      const last = tf.slice(x, [ids.length - 1, 0], [1, network.hidden])
-      return logits(network.finish(last, pass), network.head(pass), network.logitCap)
-    })
-    this.#past += ids.length
-    const values = (await scores.data()) as Float32Array
-    scores.dispose()
-    return values
-  }
-
-  dispose(): void {
-    for (const cache of this.#caches) cache.dispose()
-  }
-}
 
 /** Where the earliest stop string begins, or -1; and how much of the text's end might become one. */
 function findStop(text: string, stops: readonly string[]): { at: number; held: number } {
@@ -87,6 +28,7 @@ function findStop(text: string, stops: readonly string[]): { at: number; held: n
 /**
  * Streams `{ id, text }`: each token with the text that became certain (never half a character, never part of a stop string).
  * The generator returns the whole. The ids of the result leave out the end token; the prompt is not repeated.
+ * @param plain true goes through the ops and draws on the host: the same tokens, slower.
  * @throws CodedError `usage` where the prompt is empty or longer than the model's positions.
  */
 export async function* generate(
@@ -95,34 +37,29 @@ export async function* generate(
   promptIds: readonly number[],
   sampling: Sampling,
   signal?: AbortSignal,
+  plain = false,
 ): AsyncGenerator<{ id: number; text: string }, GenerateResult> {
   checkPrompt(model, promptIds)
-  const random = uniform(sampling.seed)
-  const seen = new Set(promptIds)
   const ids: number[] = []
   const stream = model.tokenizer.stream({ skipSpecialTokens: true })
-  const decoding = new Decoding(model, adapter)
-  const room = model.network.positions - promptIds.length
+  const room = Math.min(sampling.maxNewTokens, model.network.positions - promptIds.length)
+  const decoding = startDecoding({ model, adapter, sampling, room: promptIds.length + room }, plain)
   const started = performance.now()
   let text = ''
   let shown = 0
   let reason: GenerateResult['reason'] = 'length'
   try {
-    let next: readonly number[] = promptIds
-    while (ids.length < Math.min(sampling.maxNewTokens, room)) {
+    while (ids.length < room) {
       if (signal?.aborted) {
         reason = 'cancelled'
         break
       }
-      const scores = await withGuard(() => decoding.advance(next))
-      const id = sampleToken(scores, seen, sampling, random)
+      const id = await withGuard(() => (ids.length === 0 ? decoding.first(promptIds) : decoding.next()))
       if (model.endIds.has(id)) {
         reason = 'end'
         break
       }
       ids.push(id)
-      seen.add(id)
-      next = [id]
       text += stream.push(id)
       const { at, held } = findStop(text, sampling.stop)
       if (at >= 0) {

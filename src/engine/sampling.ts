@@ -34,48 +34,58 @@ export function sampleToken(
   }
   if (temperature <= 0) return argMax(scores)
   const top = scores[argMax(scores)] as number
-  const weightOf = (id: number): number => Math.exp(((scores[id] as number) - top) / temperature)
-  const candidates = topK > 0 && topK < scores.length ? likeliest(scores, topK) : Uint32Array.from(scores, (_, i) => i)
-  const all = Float64Array.from(candidates, weightOf)
-  return topP < 1 ? drawFromNucleus(candidates, all, topP, random) : draw(candidates, all, random)
+  const weights = Float64Array.from(scores, (score) => Math.exp((score - top) / temperature))
+  let kept: Kept = { above: Number.NEGATIVE_INFINITY, equals: 0 }
+  if (topK > 0 && topK < scores.length) kept = likeliest(scores, topK)
+  if (topP < 1) kept = nucleus(scores, weights, kept, topP)
+  return draw(scores, weights, kept, Math.fround(random()))
 }
 
-/** The ids of the k largest scores; the first of equals. */
-function likeliest(scores: Float32Array, k: number): Uint32Array {
-  const threshold = Float32Array.from(scores).sort()[scores.length - k] as number
-  let equals = k - scores.reduce((count, score) => (score > threshold ? count + 1 : count), 0)
-  const kept: number[] = []
-  scores.forEach((score, id) => {
-    if (score > threshold || (score === threshold && equals-- > 0)) kept.push(id)
+/** The tokens that may be drawn: those with scores above one, and the first few that equal it. */
+interface Kept {
+  readonly above: number
+  readonly equals: number
+}
+
+/** Their ids in order. */
+function idsOf(scores: Float32Array, { above, equals }: Kept): Uint32Array {
+  let left = equals
+  return Uint32Array.from(scores.keys()).filter((id) => {
+    const score = scores[id] as number
+    return score > above || (score === above && left-- > 0)
   })
-  return Uint32Array.from(kept)
 }
 
-function draw(ids: Uint32Array, weights: Float64Array, random: () => number): number {
-  let left = random() * weights.reduce((sum, weight) => sum + weight, 0)
-  for (let i = 0; i < ids.length; i++) {
-    left -= weights[i] as number
-    if (left < 0) return ids[i] as number
-  }
-  return ids[ids.length - 1] as number
+/** The k largest scores; the first of equals. */
+function likeliest(scores: Float32Array, k: number): Kept {
+  const above = Float32Array.from(scores).sort()[scores.length - k] as number
+  return { above, equals: k - scores.reduce((count, score) => (score > above ? count + 1 : count), 0) }
 }
 
-/** Draws from the smallest set of likeliest tokens whose share reaches `share`. */
-function drawFromNucleus(ids: Uint32Array, weights: Float64Array, share: number, random: () => number): number {
-  const total = weights.reduce((sum, weight) => sum + weight, 0)
+/** The smallest set of the likeliest among the kept whose share of their weight reaches `share`; never empty. */
+function nucleus(scores: Float32Array, weights: Float64Array, kept: Kept, share: number): Kept {
+  const ids = idsOf(scores, kept)
+  const total = ids.reduce((sum, id) => sum + (weights[id] as number), 0)
   // Tokens below this weigh less than 1 - share together, so none of them is needed; only the others are sorted.
   const floor = ((1 - share) * total) / ids.length
-  const order = Uint32Array.from(ids.keys()).filter((i) => (weights[i] as number) >= floor)
-  order.sort((a, b) => (weights[b] as number) - (weights[a] as number) || a - b)
-  let kept = 0
-  for (let sum = 0; kept < order.length && (kept === 0 || sum < share * total); kept++)
-    sum += weights[order[kept] as number] as number
-  const nucleus = order.subarray(0, kept)
-  return draw(
-    Uint32Array.from(nucleus, (i) => ids[i] as number),
-    Float64Array.from(nucleus, (i) => weights[i] as number),
-    random,
-  )
+  const order = ids.filter((id) => (weights[id] as number) >= floor)
+  order.sort((a, b) => (scores[b] as number) - (scores[a] as number))
+  let count = 0
+  for (let sum = 0; count < order.length && (count === 0 || sum < share * total); count++)
+    sum += weights[order[count] as number] as number
+  const above = scores[order[count - 1] as number] as number
+  return { above, equals: order.subarray(0, count).filter((id) => scores[id] === above).length }
+}
+
+/** One of the kept by their weights, in the order of their ids, at `at` in [0, 1) of their sum. */
+function draw(scores: Float32Array, weights: Float64Array, kept: Kept, at: number): number {
+  const ids = idsOf(scores, kept)
+  let left = at * ids.reduce((sum, id) => sum + (weights[id] as number), 0)
+  for (const id of ids) {
+    left -= weights[id] as number
+    if (left < 0) return id
+  }
+  return ids[ids.length - 1] as number
 }
 
 /** The position of the largest value; the first of equals. */

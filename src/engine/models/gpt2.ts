@@ -120,8 +120,9 @@ async function build(c: Gpt2Config, load: WeightLoader): Promise<StackParts> {
     layers,
     positions: c.maxPositions,
     finish,
-    embed(ids, { batch, seq, past, packed }) {
-      if (packed) return tf.add(embed(ids, table), embed(packed.within.device, positions))
+    embed(ids, { batch, seq, past, packed, here }) {
+      const within = packed?.within ?? here
+      if (within) return tf.add(embed(ids, table), embed(within.device, positions))
       // Padding may reach beyond the last position; what stands there is not looked at.
       const at = Int32Array.from({ length: batch * seq }, (_, i) => Math.min(past + (i % seq), c.maxPositions - 1))
       return tf.add(embed(ids, table), embed(tf.tensor1d(at, 'int32'), positions))

@@ -143,7 +143,7 @@ export class WeightLoader implements Holdings {
   readonly #weights: Weights
   readonly #names: Map<string, string>
   readonly #options: LoadOptions
-  readonly #made: (Holdings | tf.Tensor)[] = []
+  readonly #made: (Pick<Holdings, 'bytes' | 'dispose'> | tf.Tensor)[] = []
   readonly #total: number
   #done = 0
 
@@ -197,6 +197,11 @@ export class WeightLoader implements Holdings {
     const tables = new RopeTables(config)
     this.#made.push(tables)
     return tables
+  }
+
+  /** See {@link Network.prepare}. */
+  prepare(length: number, ahead: number): void {
+    for (const made of this.#made) if (made instanceof RopeTables) made.prepare(length, ahead)
   }
 
   /** Bytes of everything made so far. */

@@ -78,16 +78,19 @@ export function selfAttention(x: tf.Tensor2D, parts: SelfAttentionParts, pass: P
     k = normalise(k, norm.key, norm)
   }
   if (parts.rope) {
-    const within = pass.packed?.within
-    const { cos, sin } = pass.packed ? parts.rope.upTo(pass.packed.longest) : parts.rope.at(pass.past, pass.seq)
+    const within = pass.packed?.within ?? pass.here
+    const { cos, sin } = within
+      ? parts.rope.upTo(pass.packed?.longest ?? pass.past + pass.seq)
+      : parts.rope.at(pass.past, pass.seq)
     q = rope(q, cos, sin, within)
     k = rope(k, cos, sin, within)
   }
   const cache = pass.caches?.[parts.layer]
-  if (cache) ({ keys: k, values: v } = cache.write(k, v, pass.past, pass.count ?? pass.seq))
+  if (cache) ({ keys: k, values: v } = cache.write(k, v, pass.past, pass.count ?? pass.seq, pass.here))
   const mixed = attention(q, k, v, {
     scale: parts.scale,
     past: pass.past,
+    ...(pass.here ? { here: pass.here.device } : {}),
     ...(parts.window === undefined ? {} : { window: parts.window }),
     ...(parts.cap === undefined ? {} : { softcap: parts.cap }),
     ...(pass.packed ? { starts: pass.packed.starts } : {}),

@@ -49,6 +49,11 @@ export interface Pass {
   readonly caches: readonly LayerCache[] | null
   /** Left out where every row is one example; only without caches. */
   readonly packed?: Packed | null
+  /**
+   * Where the one token of a pass stands, `[1]`: what is computed then goes by this instead of `past`, so that the pass can be
+   * recorded and replayed for the tokens that follow. On a GPU only, after {@link Network.prepare}.
+   */
+  readonly here?: RowNumbers
 }
 
 /** A model on the device. Forward code only: no method keeps tensors beyond what it returns. */
@@ -64,6 +69,11 @@ export interface Network {
   readonly logitCap?: number
   /** Bytes of weights on the device now. */
   readonly bytes: number
+  /**
+   * Makes tables of positions for `length` tokens, and as far as `ahead` where those are the same ones. Recorded passes do not do that
+   * themselves; what was recorded with former tables is dropped.
+   */
+  prepare(length: number, ahead: number): void
   /** int32 ids `[batch · seq]` → `[batch · seq, hidden]`. */
   embed(ids: tf.Tensor1D, pass: Pass): tf.Tensor2D
   /** One layer: `[batch · seq, hidden]` → same; differentiable in `x` and in the adapter. */

@@ -148,6 +148,11 @@ export class RopeTables {
     return { cos: this.#cos as unknown as tf.Tensor2D, sin: this.#sin as unknown as tf.Tensor2D }
   }
 
+  /** Tables of `length` rows, or of `ahead` where rows are the same in those. */
+  prepare(length: number, ahead: number): void {
+    this.upTo(this.#regimeOf(ahead) === this.#regimeOf(length) ? ahead : length)
+  }
+
   dispose(): void {
     this.#forgetView()
     this.#cos?.dispose()

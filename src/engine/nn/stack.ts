@@ -29,6 +29,8 @@ export interface StackParts {
 /** What the network holds on the device. */
 export interface Holdings {
   readonly bytes: number
+  /** See {@link Network.prepare}. */
+  prepare(length: number, ahead: number): void
   dispose(): void
 }
 
@@ -56,6 +58,10 @@ export class Stack implements Network {
 
   get bytes(): number {
     return this.#holdings.bytes
+  }
+
+  prepare(length: number, ahead: number): void {
+    this.#holdings.prepare(length, ahead)
   }
 
   embed(ids: tf.Tensor1D, pass: Pass): tf.Tensor2D {

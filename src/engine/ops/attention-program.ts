@@ -44,16 +44,17 @@ function chooseTile({ d4 }: Shape, matrices: number, squares: number): number {
 }
 
 function uniformsOf({ t, s, h, kv, d, options }: Shape): Pick<Program, 'uniforms' | 'floats'> {
-  const { past, window, scale, softcap } = options
+  const { window, scale, softcap } = options
+  const past = options.here ? 0 : options.past // what changes must not be in uniforms
   const uniforms = { t, s, h, kv, d, past, window: window ?? 0x7fffffff, scale, softcap: softcap ?? 1 }
   return { uniforms, floats: ['scale', 'softcap'] }
 }
 
-/** The binding that only packed rows have, and what tells their programs apart. */
-function startsOf({ starts }: AttentionOptions): { bindings: Record<string, Binding>; key: string } {
-  return starts
-    ? { bindings: { starts: { tensor: starts.device, type: 'i32' } }, key: ' packed' }
-    : { bindings: {}, key: '' }
+/** The bindings that only packed rows and recorded decoding have, and what tells their programs apart. */
+function startsOf({ starts, here }: AttentionOptions): { bindings: Record<string, Binding>; key: string } {
+  if (starts) return { bindings: { starts: { tensor: starts.device, type: 'i32' } }, key: ' packed' }
+  if (here) return { bindings: { here: { tensor: here, type: 'i32' } }, key: ' here' }
+  return { bindings: {}, key: '' }
 }
 
 /** `[b, t, h, d]` result and `[b, t, h]` log-sum-exp of each query's scores. */
@@ -187,8 +188,9 @@ function scoreWGSL({ options }: Shape): string {
 fn bend(raw: f32) -> f32 { return ${bent}; }
 fn slope(z: f32) -> f32 { return ${slope}; }
 ${options.starts ? 'fn begins(b: u32, query: u32) -> u32 { return u32(starts[b * u.t + min(query, u.t - 1u)]); }' : ''}
+fn past() -> u32 { return ${options.here ? 'u32(here[0])' : 'u.past'}; }
 fn sees(b: u32, query: u32, key: u32) -> bool {
-  let position = u.past + query;
+  let position = past() + query;
   return (query < u.t) & (key <= position) & (position - key < u.window)${options.starts ? ' & (key >= begins(b, query))' : ''};
 }
 const NEVER = -3.0e38;`
@@ -254,8 +256,8 @@ function declare(name: string, tile: number, shape: Shape): string {
 /** First and last (exclusive) key tile that queries q0 … q0 + tile − 1 see; of the tile's queries the first sees farthest back. */
 function keyRange(tile: number, { options }: Shape): string {
   const first = 'select(0u, reach - min(u.window, reach), u.window < reach)'
-  return `let end = min(u.past + q0 + ${tile}u, u.past + u.t);
-  let reach = u.past + q0 + 1u;
+  return `let end = min(past() + q0 + ${tile}u, past() + u.t);
+  let reach = past() + q0 + 1u;
   let begin = ${options.starts ? `max(${first}, begins(b, q0))` : first} / ${tile}u * ${tile}u;`
 }
 

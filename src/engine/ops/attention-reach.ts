@@ -1,4 +1,5 @@
 /** Which keys a query sees, and how scores are made; the same for all kinds of attention here. Refuses to compute any. */
+import type { tf } from '../tf'
 import type { RowNumbers } from './heap'
 
 export interface AttentionOptions {
@@ -6,6 +7,8 @@ export interface AttentionOptions {
   scale: number
   /** Keys before the first query: query i sees keys 0 … past + i; keys from past + t on are a cache's empty slots. */
   past: number
+  /** On a GPU: the past as int32 `[1]` on the device, read in place of `past`, which is then the number of now. Not for gradients. */
+  here?: tf.Tensor1D
   /** Query i sees only the last `window` of those keys. */
   window?: number
   /** Scores become softcap · tanh(score / softcap) before the mask. */
