@@ -30,7 +30,7 @@ import { loadTokenizer, type Tokenizer } from '../src/engine/tokenizer'
 import { CodedError } from '../src/shared/errors'
 import { newId } from '../src/shared/id'
 import type { AuditRequest, AuditSummary, DataApi, StepChange, StepList } from '../src/shared/protocol'
-import type { DatasetId, ModelId } from '../src/shared/records'
+import type { DatasetId, Mapping, ModelId } from '../src/shared/records'
 import * as storage from '../src/storage'
 import { givenFiles } from './data-files'
 import { allDatasets, cameWithPage, modelSource, openDataset, putSteps } from './sources'
@@ -122,7 +122,9 @@ const api: DataApi = {
     auditing?.abort()
     const { signal } = (auditing = new AbortController())
     const { history } = await openDataset(request.datasetId)
-    const options = { ...(await auditOptions(request)), onProgress, signal }
+    // What a step finds follows from the rows themselves, and from datasets that it names.
+    const { evaluation: _held, ...settings } = await auditOptions(request)
+    const options = { ...settings, other: supervised, onProgress, signal }
     await putSteps(request.datasetId, changedHistory(history, change), options)
     open = null
     return listSteps(request.datasetId)
@@ -232,10 +234,17 @@ async function findingsOf(id: DatasetId): Promise<Map<number, Finding[]>> {
   return audited && audited.id === id && audited.revision === (record.revision ?? '') ? audited.byRow : new Map()
 }
 
+/** The rows of any dataset, to be compared with. */
+async function supervised(id: DatasetId): Promise<{ rows: SteppedRows; mapping: Mapping }> {
+  const { rows } = await openDataset(id)
+  return { rows, mapping: asSupervised(rows.mapping) }
+}
+
 async function auditOptions(request: AuditRequest): Promise<AuditOptions> {
-  const { datasetId: _id, revision: _revision, modelId, ...settings } = request
+  const { datasetId, revision: _revision, modelId, evalData, evalRevision: _state, ...settings } = request
   const model = modelId === null ? {} : { model: await openReader(modelId) }
-  return { ...settings, ...model }
+  const held = evalData === '' || evalData === datasetId ? {} : { evaluation: await supervised(evalData) }
+  return { ...settings, ...model, ...held }
 }
 
 function summaryOf({ findings: _findings, ...report }: AuditReport, complete: boolean): AuditSummary {
@@ -256,12 +265,13 @@ function changedHistory(history: StepHistory, change: StepChange): StepHistory {
 
 async function listSteps(id: DatasetId): Promise<StepList> {
   const { rows, history, file } = await opened(id)
-  const shown = (step: Step): Step => (step.kind === 'drop-findings' ? withoutRows(step) : step)
+  const shown = (step: Step): Step =>
+    step.kind === 'drop-findings' || step.kind === 'drop-shared' ? withoutRows(step) : step
   const done = history.done.map((step, i) => ({ step: shown(step), rows: rows.counts[i] as number }))
   return { done, rows: file.rows, undone: history.undone.length }
 }
 
-function withoutRows({ rows: _rows, ...step }: Extract<Step, { kind: 'drop-findings' }>): Step {
+function withoutRows({ rows: _rows, ...step }: Extract<Step, { kind: 'drop-findings' | 'drop-shared' }>): Step {
   return step
 }
 

@@ -8,8 +8,8 @@ import {
   importFile,
   resolveStep,
   SteppedRows,
-  type AuditOptions,
   type RawRow,
+  type StepOptions,
   type StoredSource,
 } from '../src/data'
 import { asModelFolder } from '../src/engine/formats/gguf-source'
@@ -73,7 +73,7 @@ export async function openDataset(
 }
 
 /** Puts other steps on a dataset, working out those that are not yet. */
-export async function putSteps(id: DatasetId, wanted: StepHistory, options: AuditOptions): Promise<void> {
+export async function putSteps(id: DatasetId, wanted: StepHistory, options: StepOptions): Promise<void> {
   const { record, source } = await openFile(id)
   let rows = SteppedRows.of(source, record.mapping, record.columns)
   const done: Step[] = []

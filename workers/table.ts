@@ -45,12 +45,19 @@ function textsOf(row: RawRow, mapping: Mapping): Texts {
 export function findingsByRow(report: AuditReport): Map<number, Finding[]> {
   const byRow = new Map<number, Finding[]>()
   for (const finding of report.findings) {
-    if (finding.side !== 'train') continue
-    const others = byRow.get(finding.row)
-    if (others) others.push(finding)
-    else byRow.set(finding.row, [finding])
+    const own = finding.side === 'train' ? finding : leakHere(finding)
+    if (!own) continue
+    const others = byRow.get(own.row)
+    if (others) others.push(own)
+    else byRow.set(own.row, [own])
   }
   return byRow
+}
+
+/** A leak of a validation file as it is seen from the row that it repeats. */
+function leakHere({ kind, row, of, ofSide }: Finding): Finding | null {
+  if (kind !== 'leak' || of === undefined || ofSide === 'eval') return null
+  return { kind, row: of, side: 'train', text: `The row is also row ${row + 1} of the validation dataset.` }
 }
 
 /** Positions of the rows that a query asks for, in its order; null for all of them as they are. */

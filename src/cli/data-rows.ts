@@ -15,7 +15,7 @@ export interface DataRows extends ImportedData {
 }
 
 /**
- * The rows of `--data`, after the steps of `--recipe`.
+ * The rows of `--data`, after the steps of `--recipe`, and without those of `--without`.
  * @throws CodedError of the `data.` and `file.` families.
  */
 export async function openDataRows(
@@ -25,9 +25,15 @@ export async function openDataRows(
 ): Promise<DataRows> {
   const { options, output, interrupt } = context
   const data = await readDataset(job.data, output, interrupt.signal)
-  if (options.recipe === undefined) return { ...data, counts: [] }
-  const { steps } = readRecipe(await readJson(options.recipe))
-  const applied = await applySteps(data.rows, data.mapping, steps, { ...job, model, signal: interrupt.signal })
+  const { recipe, without } = options
+  if (recipe === undefined && without === undefined) return { ...data, counts: [] }
+  const steps = recipe === undefined ? [] : [...readRecipe(await readJson(recipe)).steps]
+  const named = steps.some(({ kind }) => kind === 'drop-shared')
+  // A recipe that leaves out what another dataset has says at which place; else it is the last step.
+  if (without !== undefined && !named) steps.push({ kind: 'drop-shared', with: without, name: without })
+  const other = (id: string) => readDataset(otherPath(id, without), output, interrupt.signal)
+  const { signal } = interrupt
+  const applied = await applySteps(data.rows, data.mapping, steps, { ...job, model, signal, other })
   const columns = [...new Set(applied.rows.flatMap((row) => Object.keys(row)))]
   return {
     ...data,
@@ -37,6 +43,20 @@ export async function openDataRows(
     columns,
     counts: applied.counts,
   }
+}
+
+/** Where the dataset is that a step compares with. @throws CodedError `usage` for one that only a browser has. */
+function otherPath(id: string, without: string | undefined): string {
+  if (without !== undefined) return without
+  if (!id.startsWith('local:')) return id
+  throw new CodedError(
+    'usage',
+    'The recipe leaves out rows that another dataset has too, and that one is in a browser.',
+    {
+      where: '--recipe',
+      fix: 'Give its file with --without.',
+    },
+  )
 }
 
 async function readJson(path: string): Promise<unknown> {

@@ -43,6 +43,11 @@ export const OPTIONS = {
     help: 'Settings as JSON, by the names of the settings table; flags go before it.',
   },
   recipe: { kind: 'text', value: 'FILE', help: 'Steps that were saved on the Data page, done to the rows first.' },
+  without: {
+    kind: 'text',
+    value: 'FILE|DIR|URL',
+    help: 'Leaves out rows that this dataset has too: word for word, nearly, or with the same prompt.',
+  },
   to: {
     kind: 'text',
     value: 'FORMAT',
@@ -217,26 +222,26 @@ export const COMMANDS: Record<CommandName, Command> = {
   'data inspect': {
     summary: 'Says what a dataset is taken for and why, with its columns and its first rows.',
     needs: ['data'],
-    options: ['recipe', 'json'],
+    options: ['recipe', 'without', 'json'],
     settings: ['data'],
   },
   'data audit': {
     summary:
       'Looks for what spoils training: repeats, contradictions, cuts, personal data; with a model also its tokens.',
     needs: ['data'],
-    options: ['recipe', 'json'],
+    options: ['recipe', 'without', 'json'],
     settings: ['model', 'data', 'evalData', 'trainOn', 'maxLength', 'batchSize', ...SPLIT],
   },
   'data convert': {
     summary: 'Writes a dataset in another format, after the steps of a recipe.',
     needs: ['data'],
-    options: ['to', 'out-file', 'recipe', 'json'],
+    options: ['to', 'out-file', 'recipe', 'without', 'json'],
     settings: ['data'],
   },
   'data split': {
     summary: 'Writes a dataset in two parts, train.jsonl and validation.jsonl.',
     needs: ['data', 'out'],
-    options: ['out', 'to', 'recipe', 'json'],
+    options: ['out', 'to', 'recipe', 'without', 'json'],
     settings: ['data', ...SPLIT],
   },
   handoff: {

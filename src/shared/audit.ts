@@ -44,9 +44,11 @@ export interface Distribution {
 }
 
 export interface AuditReport {
+  /** Rows of the dataset; those of a validation file are not counted. */
   rows: number
   /** Rows without a fault that makes them useless. */
   goodRows: number
+  /** Findings on rows of the dataset, and leaks on either side. */
   counts: Record<FindingKind, number>
   /** Sorted by row. */
   findings: Finding[]

@@ -254,6 +254,9 @@ export interface AuditRequest extends SplitRequest {
   maxLength: number
   trainOn: Job['trainOn']
   batchSize: number
+  /** A dataset of its own for validation, and its state; empty for none. */
+  evalData: DatasetId
+  evalRevision: string
 }
 /** An audit without its findings, which stay in the worker. */
 export type AuditSummary = Omit<AuditReport, 'findings'> & {

@@ -32,6 +32,11 @@ export type Step =
    * answer. `rows` are those that an audit found when the step was made; without them it is made anew.
    */
   | { kind: 'drop-findings'; findings: FindingKind[]; keep?: 'first' | 'longest'; rows?: Uint32Array }
+  /**
+   * Leaves out rows that another dataset has too: word for word, nearly, or with the same prompt. `with` is its id (on the command
+   * line a path), `name` what it is called; `rows` are those that were found when the step was made.
+   */
+  | { kind: 'drop-shared'; with: string; name: string; rows?: Uint32Array }
   | { kind: 'sample'; rows: number; seed: number }
   | { kind: 'edit-row'; row: number; value: Row }
   | { kind: 'delete-rows'; rows: number[] }

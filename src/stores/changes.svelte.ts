@@ -42,7 +42,11 @@ class Changes {
     for (let i = 0; i < times; i++) if (!(await this.change('undo'))) return
   }
 
-  async change(change: StepChange): Promise<boolean> {
+  change(change: StepChange): Promise<boolean> {
+    return this.#work(this.#id, change)
+  }
+
+  async #work(id: DatasetId, change: StepChange): Promise<boolean> {
     const request = review.anyRequest
     if (!request) return false
     if (this.busy) {
@@ -51,10 +55,10 @@ class Changes {
     }
     this.busy = { stage: 'Working it out', done: 0, total: 0, unit: 'rows' }
     try {
-      const list = await data().changeSteps(request, change, (progress) => {
+      const list = await data().changeSteps({ ...request, datasetId: id }, change, (progress) => {
         if (this.busy) this.busy = progress
       })
-      if (this.#id === request.datasetId) this.list = list
+      if (this.#id === id) this.list = list
       await datasets.refresh()
       void device.measureRoom()
       return true
@@ -66,6 +70,23 @@ class Changes {
     } finally {
       this.busy = null
     }
+  }
+
+  /**
+   * Leaves out of one dataset the rows that another has too: validation rows that are trained on, from either side.
+   * @param side which of the two loses them.
+   */
+  async leaveOutLeaks(side: 'training' | 'validation', rows: number): Promise<void> {
+    const training = datasets.chosen
+    const validation = datasets.list.find(({ id }) => id === review.anyRequest?.evalData)
+    if (!training || !validation) return
+    const [loser, other] = side === 'training' ? [training, validation] : [validation, training]
+    const step: Step = { kind: 'drop-shared', with: other.id, name: other.name }
+    const said = `Rows that both have left out of ${loser.name}.`
+    if (side === 'training') return void (await this.add([step], said))
+    if (rows >= loser.rows)
+      return notices.say(`All rows of ${loser.name} are trained on: nothing would be left to validate with.`)
+    if (await this.#work(loser.id, { add: [step] })) notices.say(said, () => void this.#work(loser.id, 'undo'))
   }
 
   cancel(): void {

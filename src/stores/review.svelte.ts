@@ -22,7 +22,9 @@ class Review {
     const dataset = datasets.chosen
     if (!dataset || !models.loaded) return null
     const { maxLength, trainOn, evalFraction, evalSplit, splitBy, seed, batchSize } = draft.job
+    const held = datasets.list.find(({ id }) => id === draft.job.evalData && id !== dataset.id)
     return {
+      ...{ evalData: held?.id ?? '', evalRevision: held?.revision ?? '' },
       ...{ datasetId: dataset.id, revision: dataset.revision ?? '', modelId: models.chosen?.id ?? null },
       ...{ maxLength, trainOn, evalFraction, evalSplit, splitBy, seed, batchSize },
     }

@@ -198,6 +198,8 @@ export function stepText(step: Step): string {
       return `Masked personal data (${step.kinds.join(', ')})`
     case 'drop-findings':
       return dropText(step)
+    case 'drop-shared':
+      return `Left out rows that ${step.name} has too`
     case 'sample':
       return `Took a sample of ${counted(step.rows, 'row')} (seed ${step.seed})`
     case 'edit-row':

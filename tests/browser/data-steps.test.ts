@@ -34,7 +34,17 @@ afterAll(() => {
 async function request(): Promise<AuditRequest> {
   const { maxLength, trainOn, evalSplit, splitBy, seed, batchSize } = defaultJob()
   const { revision = '' } = await now()
-  const settings = { maxLength, trainOn, evalFraction: 0, evalSplit, splitBy, seed, batchSize }
+  const settings = {
+    maxLength,
+    trainOn,
+    evalFraction: 0,
+    evalSplit,
+    splitBy,
+    seed,
+    batchSize,
+    evalData: '',
+    evalRevision: '',
+  }
   return { datasetId: dataset.id, revision, modelId: null, ...settings }
 }
 async function now(): Promise<DatasetRecord> {
@@ -87,6 +97,26 @@ describe('a messy file', () => {
     expect((await prompts([13, 14, 15])).includes('edited')).toBe(true)
     expect(await change('undo')).toMatchObject({ undone: 1 })
     expect(await change('redo')).toMatchObject({ undone: 0 })
+  })
+
+  it('loses what a validation dataset has too, on either side, as a step', async () => {
+    const text = `prompt,completion\n${[clean[3], clean[4], ['quite', 'new']].map((row) => row?.join(',')).join('\n')}`
+    const held = await data().importDataset({ name: 'held.csv', text }, quiet)
+    const asked = async () => ({ ...(await request()), evalData: held.id })
+    expect((await data().audit(await asked(), quiet, quiet)).counts.leak).toBe(2)
+    const query = { datasetId: dataset.id, search: '', order: 'file' as const, finding: 'leak' as const }
+    const shown = (await data().query(query, quiet)) ?? []
+    expect((await prompts([...shown])).sort()).toEqual([clean[3]?.[0], clean[4]?.[0]].sort())
+    const { rows } = await now()
+    const step = (other: DatasetRecord) => ({ kind: 'drop-shared' as const, with: other.id, name: other.name })
+    await change({ add: [step(held)] })
+    expect((await now()).rows).toBe(rows - 2)
+    expect((await data().audit(await asked(), quiet, quiet)).counts.leak).toBe(0)
+    await change('undo')
+    await data().changeSteps({ ...(await request()), datasetId: held.id }, { add: [step(dataset)] }, quiet)
+    expect((await data().listDatasets()).find(({ id }) => id === held.id)?.rows).toBe(1)
+    expect((await data().audit(await asked(), quiet, quiet)).counts.leak).toBe(0)
+    await data().deleteDataset(held.id)
   })
 
   it('keeps its steps when the worker is gone', async () => {

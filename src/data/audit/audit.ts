@@ -10,7 +10,6 @@ import { Splitter, type SplitSettings } from '../batch/keys'
 import { encodeExample } from '../encode/encode'
 import { mapRow } from '../formats/map'
 import { partsOf, type Parts } from '../formats/parts'
-import { fingerprint } from '../hash'
 import { unknownFormat, withBreaks } from '../prepare'
 import type { EncodedExample, EncodeOptions, Example, RawRow, RowSource } from '../types'
 import { CharacterCheck } from './characters'
@@ -19,6 +18,7 @@ import { NearIndex } from './near'
 import { findPersonal } from './personal'
 import { isRefusal, licenceIn, phrasesOf, PhraseCounter, placeholderIn } from './phrases'
 import { Lengths } from './lengths'
+import { keysOf } from './shared'
 import type { AuditReport, Finding, FindingKind } from './types'
 import { verdictOf } from './verdict'
 
@@ -91,7 +91,7 @@ class Audit {
       this.#look(raw, mapping, { row: row++, side })
       if (row % REPORT === 0) onProgress?.({ stage: 'Looking through the rows', done: row, total, unit: 'rows' })
     }
-    this.#rows += row
+    if (side === 'train') this.#rows += row
   }
 
   #note(kind: FindingKind, place: Place, text: string, more: Partial<Finding> = {}): void {
@@ -108,11 +108,14 @@ class Audit {
       return
     }
     const parts = partsOf(example)
-    if (!this.#encode(example, place)) return
-    if (place.side === 'train') {
-      this.#usable.push(place.row)
-      this.#splitter.add(raw, example)
+    // A validation file is looked through for leaks alone: its own faults are found when it is the dataset.
+    if (place.side === 'eval') {
+      this.#compare(parts, place)
+      return
     }
+    if (!this.#encode(example, place)) return
+    this.#usable.push(place.row)
+    this.#splitter.add(raw, example)
     this.#compare(parts, place)
     if (example.kind === 'tokens') return
     this.#read(parts, mapping, place)
@@ -141,9 +144,7 @@ class Audit {
   }
 
   #compare({ prompt, answer }: Parts, place: Place): void {
-    const asked = fingerprint(prompt)
-    const answered = fingerprint(answer, 1)
-    const whole = fingerprint(`${asked} ${answered}`)
+    const { asked, answered, whole } = keysOf({ prompt, answer })
     const same = this.#wholes.get(whole)
     if (same) {
       this.#note('exact-duplicate', place, `The row repeats row ${same.row + 1} word for word.`, {
@@ -246,7 +247,7 @@ class Audit {
     this.#minorities(languages)
     const findings = this.#findings.sort((a, b) => (a.side === b.side ? a.row - b.row : a.side === 'train' ? -1 : 1))
     const counts = countKinds(findings)
-    const spoilt = new Set(findings.filter(({ kind }) => SPOILS.has(kind)).map(({ row, side }) => `${side} ${row}`))
+    const spoilt = new Set(findings.filter(isOwn).flatMap(({ kind, row }) => (SPOILS.has(kind) ? [row] : [])))
     const { model, batchSize, maxLength, seed } = this.#options
     const report = {
       rows: this.#rows,
@@ -295,9 +296,12 @@ const KINDS: readonly FindingKind[] = [
   'language',
 ]
 
+/** Whether a finding is about a row of the dataset, and not of its validation file. */
+const isOwn = ({ side }: Finding) => side === 'train'
+
 function countKinds(findings: readonly Finding[]): Record<FindingKind, number> {
   const counts = Object.fromEntries(KINDS.map((kind) => [kind, 0])) as Record<FindingKind, number>
-  for (const { kind } of findings) counts[kind]++
+  for (const finding of findings) if (isOwn(finding) || finding.kind === 'leak') counts[finding.kind]++
   return counts
 }
 

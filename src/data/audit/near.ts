@@ -33,21 +33,31 @@ export class NearIndex {
     const id = this.#texts.push(plain) - 1
     if (plain.length < 3 * PIECE) return undefined
     const signature = signatureOf(plain)
+    const near = this.#nearest(plain, signature)
+    this.#sketches[id] = Uint16Array.from(signature)
+    this.#bands.forEach((map, band) => {
+      const key = bandKey(signature, band)
+      const others = map.get(key)
+      if (!others) map.set(key, [id])
+      else if (others.length < CROWD) others.push(id)
+    })
+    return near
+  }
+
+  /** The most similar text, if one is nearly the same; the text itself is not added. */
+  find(text: string): Near | undefined {
+    const plain = normalise(text)
+    return plain.length < 3 * PIECE ? undefined : this.#nearest(plain, signatureOf(plain))
+  }
+
+  #nearest(plain: string, signature: Uint32Array): Near | undefined {
     const sketch = Uint16Array.from(signature)
-    this.#sketches[id] = sketch
     const seen = new Set<number>()
     let best: Near | undefined
     let pieces: Set<number> | undefined
     let numbers: string | undefined
     for (let band = 0; band < BANDS; band++) {
-      const key = bandKey(signature, band)
-      const map = this.#bands[band] as Map<number, number[]>
-      const others = map.get(key)
-      if (!others) {
-        map.set(key, [id])
-        continue
-      }
-      for (const other of others) {
+      for (const other of this.#bands[band]?.get(bandKey(signature, band)) ?? []) {
         if (seen.has(other)) continue
         seen.add(other)
         if (agreement(sketch, this.#sketches[other] as Uint16Array) < NEARLY - 0.2) continue
@@ -59,7 +69,6 @@ export class NearIndex {
         numbers ??= numbersOf(plain)
         if (numbersOf(candidate) === numbers) best = { of: other, similarity }
       }
-      if (others.length < CROWD) others.push(id)
     }
     return best
   }

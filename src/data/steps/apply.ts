@@ -1,8 +1,7 @@
 /** Applies steps to rows in memory. Refuses to change the rows it is given: what changes is copied. */
-import type { AuditOptions } from '../audit/audit'
 import type { Mapping } from '../../shared/records'
 import type { RawRow } from '../types'
-import { resolveStep, SteppedRows } from './rows'
+import { resolveStep, SteppedRows, type StepOptions } from './rows'
 import type { Step } from './types'
 
 export interface Applied {
@@ -20,7 +19,7 @@ export async function applySteps(
   rows: readonly RawRow[],
   mapping: Mapping,
   steps: readonly Step[],
-  options: AuditOptions,
+  options: StepOptions,
 ): Promise<Applied> {
   const source = { count: rows.length, slice: async (from: number, to: number) => rows.slice(from, to) }
   let stepped = SteppedRows.of(source, mapping, [])

@@ -40,7 +40,7 @@ export function toRecipe(history: StepHistory): DataRecipe {
 
 function unresolved(steps: readonly Step[]): Step[] {
   return steps.map((step) => {
-    if (step.kind !== 'drop-findings') return step
+    if (step.kind !== 'drop-findings' && step.kind !== 'drop-shared') return step
     const { rows: _found, ...rest } = step
     return rest
   })
@@ -56,6 +56,7 @@ const KINDS: Record<StepKind, readonly string[]> = {
   replace: ['find', 'replacement'],
   'mask-personal': ['kinds'],
   'drop-findings': ['findings'],
+  'drop-shared': ['with', 'name'],
   sample: ['rows', 'seed'],
   'edit-row': ['row', 'value'],
   'delete-rows': ['rows'],

@@ -3,6 +3,7 @@
  * Refuses to hold the rows themselves; a million of them cost four bytes each.
  */
 import { audit, type AuditOptions } from '../audit/audit'
+import { sharedRows } from '../audit/shared'
 import type { Finding } from '../audit/types'
 import { maskPersonal } from '../audit/personal'
 import { permutation } from '../batch/random'
@@ -10,7 +11,7 @@ import { mapRow } from '../formats/map'
 import { partsOf } from '../formats/parts'
 import { CodedError } from '../../shared/errors'
 import type { Mapping } from '../../shared/records'
-import type { RawRow } from '../types'
+import type { RawRow, RowSource } from '../types'
 import { fillTemplate, mapTexts, renameColumn, renameInMapping, renameRole } from './change'
 import type { RowOrigin, Step } from './types'
 
@@ -24,6 +25,11 @@ type AddRows = Extract<Step, { kind: 'add-rows' }>
 
 /** What a step does to one row, by its number in the file. */
 type Change = (row: RawRow, number: number) => RawRow
+
+/** What working out a step may need: the settings of an audit, and other datasets by what steps call them. */
+export interface StepOptions extends AuditOptions {
+  other?: (id: string) => Promise<{ rows: RowSource; mapping: Mapping }>
+}
 
 /** Rows read at once, and the gap that is read along instead of reading twice. */
 const STRIDE = 4096
@@ -171,6 +177,7 @@ function changed(state: State, step: Step): Partial<State> {
     case 'mask-personal':
       return each((row) => mapTexts(row, (text) => maskPersonal(text, step.kinds)))
     case 'drop-findings':
+    case 'drop-shared':
       if (!step.rows) throw new CodedError('usage', 'The step has not been worked out on these rows yet.')
       return without(new Set(step.rows))
     case 'sample': {
@@ -200,8 +207,16 @@ function withRows(state: State, { rows, first = state.next, origin }: AddRows): 
  * A step with all that it means on these rows: which ones an audit finds, and the numbers of rows written by hand. Others
  * come back as they are.
  */
-export async function resolveStep(rows: SteppedRows, step: Step, options: AuditOptions): Promise<Step> {
+export async function resolveStep(rows: SteppedRows, step: Step, options: StepOptions): Promise<Step> {
   if (step.kind === 'add-rows') return step.first === undefined ? { ...step, first: rows.next } : step
+  if (step.kind === 'drop-shared' && !step.rows) {
+    if (!options.other) throw new CodedError('usage', `The step needs the dataset "${step.name}", which is not here.`)
+    const shared = await sharedRows(rows, rows.mapping, await options.other(step.with), {
+      ...options,
+      total: rows.count,
+    })
+    return { ...step, rows: Uint32Array.from(shared, (position) => rows.numberAt(position)) }
+  }
   if (step.kind !== 'drop-findings' || step.rows) return step
   const report = await audit(rows, rows.mapping, { ...options, total: rows.count })
   const found = report.findings.filter((finding) => finding.side === 'train' && step.findings.includes(finding.kind))

@@ -127,6 +127,26 @@ describe('data convert', () => {
     expect(again[7]).toMatchObject({ instruction: ROWS[7]!.instruction, output: 'Write to [email] for it.' })
   })
 
+  it('leaves out what another file has too, also at the place that a recipe gives', async () => {
+    const held = [
+      ROWS[1],
+      { ...ROWS[2], output: 'Another answer.' },
+      { instruction: 'Quite new?', output: 'Yes, it is.' },
+    ]
+    await writeFile(at('held.jsonl'), held.map((row) => JSON.stringify(row)).join('\n'))
+    const pair = ['--data', at('rows.jsonl'), '--eval-data', at('held.jsonl'), '--json']
+    expect((await data('audit', ...pair)).event).toMatchObject({ rows: 61, counts: { leak: 2 } })
+    expect((await data('audit', ...pair, '--without', at('held.jsonl'))).event).toMatchObject({ rows: 59, counts: { leak: 0 } }) // prettier-ignore
+    const other = await data('convert', '--data', at('held.jsonl'), '--without', at('rows.jsonl'), '--to', 'pair')
+    expect(other.out.trim()).toBe('{"prompt":"Quite new?","completion":"Yes, it is."}')
+    const steps = [{ kind: 'drop-shared', with: 'local:7', name: 'held' }]
+    await writeFile(at('leaks.json'), JSON.stringify({ version: 1, steps }))
+    const alone = await data('audit', ...pair, '--recipe', at('leaks.json'))
+    expect([alone.code, alone.events[0]]).toMatchObject([2, { code: 'usage', fix: 'Give its file with --without.' }])
+    const both = await data('audit', ...pair, '--recipe', at('leaks.json'), '--without', at('held.jsonl'))
+    expect(both.event).toMatchObject({ rows: 59, counts: { leak: 0 } })
+  })
+
   it('writes JSON Lines on stdout without a file, and nothing else there', async () => {
     const { out, code } = await data('convert', '--data', at('rows.jsonl'), '--to', 'pair')
     expect(code).toBe(0)

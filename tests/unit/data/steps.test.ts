@@ -95,6 +95,18 @@ describe('steps', () => {
     expect(await kept('longest')).toEqual([1, 2])
   })
 
+  it('leave out rows that another dataset has too, and ask for it anew on other rows', async () => {
+    const rows = [1, 2, 3].map((i) => ({ prompt: `What is question number ${i}?`, completion: `It is ${i}.` }))
+    const step: Step = { kind: 'drop-shared', with: 'local:v', name: 'held.csv' }
+    const other = async (id: string) => ({ rows: id === 'local:v' ? [rows[1] as RawRow] : [], mapping: PAIRS })
+    const applied = await applySteps(rows, PAIRS, [step], { ...options, other })
+    expect(applied.rows).toEqual([rows[0], rows[2]])
+    await expect(apply(rows, step)).rejects.toMatchObject({ code: 'usage' })
+    const recipe = toRecipe({ done: [{ ...step, rows: Uint32Array.of(1) }], undone: [] })
+    expect(recipe.steps).toEqual([step])
+    expect(readRecipe(recipe)).toEqual(recipe)
+  })
+
   it('follow a renamed column in the mapping', async () => {
     const { mapping } = await apply([{ prompt: 'a', completion: 'b' }], {
       kind: 'rename-column',
