@@ -26,7 +26,7 @@ export function wasmFolder(): string {
  */
 export async function openGpu(needed: boolean): Promise<GPU | null> {
   if (!needed && !vulkanIsLikely()) return null
-  const dawn = loadDawn()
+  const dawn = await loadDawn()
   if (!dawn) {
     if (!needed) return null
     throw noDevice('The npm package "webgpu" is not installed here.', 'Run npm install, or use --backend wasm.')
@@ -52,9 +52,9 @@ function exposeGpu(gpu: GPU): void {
   else Object.defineProperty(scope, 'navigator', { value: { gpu }, configurable: true })
 }
 
-function loadDawn(): Dawn | null {
+async function loadDawn(): Promise<Dawn | null> {
   try {
-    return require('webgpu') as Dawn
+    return (await import('webgpu')) as Dawn
   } catch {
     return null
   }

@@ -1,14 +1,20 @@
-/** Runs one contestant for some steps and reports losses and times. Refuses to judge. */
+/** Runs one contestant for some steps and reports losses, times, bytes and dispatches. Refuses to judge. */
 import { finetabPeer } from './finetab'
+import type { Counts } from './measure'
 import { jaxPeer } from './peers/jax'
 import { tapePeer } from './peers/tape'
-import type { BenchResult, BenchShape, Contestant } from './shapes'
+import { stepFlops, type BenchResult, type BenchShape, type Contestant } from './shapes'
 
 export type Peer = 'finetab' | 'tape' | 'jax'
 
 /** Builds a contestant on the backend that TensorFlow.js is set to; jax-js takes its own device of that kind. */
-async function contestant(peer: Peer, backend: 'wasm' | 'webgpu', shape: BenchShape): Promise<Contestant> {
-  if (peer === 'finetab') return finetabPeer(shape)
+async function contestant(
+  peer: Peer,
+  backend: 'wasm' | 'webgpu',
+  shape: BenchShape,
+  counts: Counts,
+): Promise<Contestant> {
+  if (peer === 'finetab') return finetabPeer(shape, counts)
   if (peer === 'tape') return tapePeer(shape)
   return jaxPeer(shape, backend)
 }
@@ -19,16 +25,23 @@ export async function contest(
   backend: 'wasm' | 'webgpu',
   shape: BenchShape,
   steps: number,
+  counts: Counts,
 ): Promise<BenchResult> {
-  const one = await contestant(peer, backend, shape)
+  const before = counts.held
+  counts.peak = before
+  const one = await contestant(peer, backend, shape, counts)
   const losses: number[] = []
   const times: number[] = []
+  let [dispatches, held] = [0, 0]
   for (let i = 0; i < steps; i++) {
-    const start = performance.now()
+    const [start, earlier] = [performance.now(), counts.dispatches]
     losses.push(await one.step())
     times.push(performance.now() - start)
+    dispatches = counts.dispatches - earlier
+    held = Math.max(held, one.bytes() ?? Number.NaN)
   }
-  const peakBytes = one.peakBytes()
+  const peakBytes = backend === 'webgpu' ? counts.peak - before : Number.isNaN(held) ? null : held
+  const host = one.host?.() ?? null
   one.dispose()
-  return { peer, losses, times, peakBytes }
+  return { peer, losses, times, peakBytes, dispatches, host, flops: stepFlops(shape) }
 }

@@ -1,11 +1,13 @@
 /** Finetab itself as a contestant: the product's own loader, session and step, nothing special for the bench. */
 import { createSession, loadModel } from '../../src/engine'
 import { peftConfig } from '../../src/engine/adapters/settings'
-import { tf } from '../../src/engine/tf'
+import type { Recorder } from '../../src/engine/ops/replay'
+import { deviceBytes } from '../../src/engine/train/session'
 import type { FileSource } from '../../src/shared/files'
 import { completeJob } from '../../src/shared/job'
 import type { BatchSource, EncodedRow, TensorData } from '../../src/shared/records'
 import { modelFolder } from '../support/random-model'
+import type { Counts } from './measure'
 import {
   adapterWeights,
   baseWeights,
@@ -18,11 +20,12 @@ import {
   type BenchShape,
   type BenchTensor,
   type Contestant,
+  type HostTime,
 } from './shapes'
 
 /** Loads the bench's model as a Hugging Face folder in memory and trains it on the current backend. */
-export async function finetabPeer(s: BenchShape): Promise<Contestant> {
-  const before = tf.memory().numBytes
+export async function finetabPeer(s: BenchShape, counts: Counts): Promise<Contestant> {
+  const before = deviceBytes()
   const model = await loadModel(folder(s), { id: `local:${s.name}`, name: s.name })
   const job = completeJob({
     rank: RANK,
@@ -47,18 +50,53 @@ export async function finetabPeer(s: BenchShape): Promise<Contestant> {
     initAdapter: { config, tensors: toTensors(adapterWeights(s)) },
     spare: 2 ** 30,
   })
-  let peak = 0
+  const clock = new HostClock(session.recorder, counts)
   return {
     async step() {
-      const { event } = await session.advance()
-      peak = Math.max(peak, event.memory - before)
-      return event.loss
+      clock.begin()
+      return (await session.advance()).event.loss
     },
-    peakBytes: () => peak,
+    bytes: () => deviceBytes() - before,
+    host: () => clock.host,
     dispose() {
       session.dispose()
       model.dispose()
     },
+  }
+}
+
+/** Host time of the work that goes through a recorder, step by step. */
+class HostClock {
+  #ops: HostTime = { ms: 0, dispatches: 0 }
+  #replayed: HostTime = { ms: 0, dispatches: 0 }
+  #step: HostTime = { ms: 0, dispatches: 0 }
+  #runs = 0
+  readonly #recorder: Recorder
+
+  constructor(recorder: Recorder, counts: Counts) {
+    this.#recorder = recorder
+    const run = recorder.run.bind(recorder)
+    recorder.run = (key, work) => {
+      const [started, before] = [performance.now(), counts.dispatches]
+      run(key, work)
+      this.#step.ms += performance.now() - started
+      this.#step.dispatches += counts.dispatches - before
+    }
+  }
+
+  /** Files what the last step took: as replayed where all of it was, else as through the ops, the last of which compiled nothing. */
+  begin(): void {
+    if (this.#step.dispatches > 0) {
+      if (this.#recorder.replayed.runs > this.#runs) this.#replayed = this.#step
+      else this.#ops = this.#step
+    }
+    this.#runs = this.#recorder.replayed.runs
+    this.#step = { ms: 0, dispatches: 0 }
+  }
+
+  get host(): { ops: HostTime; replayed: HostTime } | null {
+    this.begin()
+    return this.#ops.dispatches > 0 ? { ops: this.#ops, replayed: this.#replayed } : null
   }
 }
 
@@ -88,7 +126,8 @@ function sameBatch(s: BenchShape): BatchSource {
   }
 }
 
-function folder(s: BenchShape): FileSource {
+/** The bench's model as a Hugging Face folder in memory. */
+export function folder(s: BenchShape): FileSource {
   return modelFolder(
     {
       architectures: ['LlamaForCausalLM'],

@@ -1,22 +1,11 @@
-/** One contestant in this page, named by the address: ?peer=finetab&shape=tiny&steps=8; leaves its result on `window.benchResult`. */
-import { openDevice } from '../../src/engine'
-import { contest, type Peer } from './contest'
-import type { BenchResult } from './shapes'
-import { SHAPES } from './shapes'
+/** One task in this page, named by the address (?task=JSON); leaves its outcome on `window.benchOutcome`. */
+import { runTask, type Outcome, type Task } from './tasks'
 
 declare global {
   interface Window {
-    benchResult?: BenchResult | { error: string }
+    benchOutcome?: Outcome | { error: string }
   }
 }
 
-const query = new URLSearchParams(location.search)
-const shape = SHAPES[query.get('shape') ?? 'tiny']
-
-async function run(): Promise<BenchResult> {
-  if (!shape) throw new Error(`no shape ${query.get('shape')}`)
-  await openDevice('webgpu')
-  return contest(query.get('peer') as Peer, 'webgpu', shape, Number(query.get('steps') ?? 8))
-}
-
-window.benchResult = await run().catch((error: unknown) => ({ error: String(error) }))
+const task = JSON.parse(new URLSearchParams(location.search).get('task') ?? '{}') as Task
+window.benchOutcome = await runTask(task, {}).catch((error: unknown) => ({ error: String(error) }))

@@ -47,6 +47,15 @@ export const SHAPES: Record<string, BenchShape> = {
     length: 128,
   },
 }
+SHAPES.smollm2 = { ...SHAPES.smollm2x2!, name: 'smollm2', layers: 30, length: 512 }
+
+/** What each shape is, in words. */
+export const SHAPE_WORDS: Record<string, string> = {
+  tiny: '2 layers, width 128, vocabulary 512, batch 4 x 64 tokens',
+  small: '6 layers, width 192, vocabulary 4,096, batch 4 x 128 tokens',
+  smollm2x2: "two of SmolLM2-135M's layers: width 576, vocabulary 49,152, batch 1 x 128 tokens",
+  smollm2: 'all 30 of them, batch 1 x 512 tokens',
+}
 
 export const RANK = 16
 export const SCALE = 2
@@ -66,6 +75,25 @@ export function projections(s: BenchShape): [name: string, out: number, inn: num
     ['mlp.up_proj', s.feedForward, s.hidden],
     ['mlp.down_proj', s.hidden, s.feedForward],
   ]
+}
+
+/**
+ * Floating-point operations that one LoRA step needs, however it is computed: nothing counted twice, scores only where they are not
+ * masked, no gradient for the first layer's input.
+ */
+export function stepFlops(s: BenchShape): number {
+  const rows = s.batch * s.length
+  let flops = 4 * s.batch * (s.length - 1) * s.vocabulary * s.hidden // head, forward and backward
+  for (let layer = 0; layer < s.layers; layer++) {
+    for (const [name, out, inn] of projections(s)) {
+      const first = layer === 0 && /[qkv]_proj/.test(name)
+      flops += 2 * rows * (out * inn + RANK * (out + inn)) // forward
+      flops += 2 * rows * RANK * (out + out + inn) // gradients of the low product, of B and of A
+      if (!first) flops += 2 * rows * (out * inn + RANK * inn) // gradient of x
+    }
+    flops += 6 * s.batch * s.hidden * s.length ** 2 // two products forward, four backward, half of each
+  }
+  return flops
 }
 
 /** Numbers in [-scale, scale] from a linear congruential generator, so that every peer starts from the same weights. */
@@ -151,12 +179,27 @@ export interface BenchResult {
   peer: string
   losses: number[]
   times: number[]
+  /** On webgpu the most that buffers took, on wasm the most that tensors took; null where the library does not tell. */
   peakBytes: number | null
+  /** Of the last step; 0 on wasm. */
+  dispatches: number
+  /** ms of host time and dispatches of the step's recordable work, through the ops and replayed; null for peers and on wasm. */
+  host: { ops: HostTime; replayed: HostTime } | null
+  flops: number
+}
+
+/** What a piece of work cost the host. */
+export interface HostTime {
+  ms: number
+  dispatches: number
 }
 
 /** One step: trains on the batch and gives the loss, with all device work done. */
 export interface Contestant {
   step(): Promise<number>
-  peakBytes(): number | null
+  /** Bytes held now, on wasm; null where the library does not tell. */
+  bytes(): number | null
+  /** Host time of the last step's recordable work, through the ops and replayed. */
+  host?(): BenchResult['host']
   dispose(): void
 }

@@ -136,7 +136,7 @@ export async function jaxPeer(s: BenchShape, device: Device): Promise<Contestant
       const [value] = await result.value.data()
       return value as number
     },
-    peakBytes: () => null,
+    bytes: () => null,
     dispose() {
       for (const arrays of [adapter, first, second, base]) tree.dispose(arrays)
       for (const array of [cos, sin, mask, inputs, labels, counted]) array.dispose()

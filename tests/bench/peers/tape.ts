@@ -14,7 +14,7 @@ import {
 
 /** Builds the model on the current backend. */
 export function tapePeer(s: BenchShape): Contestant {
-  const before = bytesNow()
+  const before = tf.memory().numBytes
   const base = new Map(baseWeights(s).map((t) => [t.name, tf.tensor(t.values, t.shape)]))
   const adapter = new Map(adapterWeights(s).map((t) => [t.name, tf.variable(tf.tensor(t.values, t.shape))]))
   const rows = s.batch * s.length
@@ -88,11 +88,9 @@ export function tapePeer(s: BenchShape): Contestant {
 
   const optimiser = tf.train.adam(LEARNING_RATE, 0.9, 0.999, 1e-8)
   const variables = [...adapter.values()]
-  let peak = 0
   return {
     async step() {
       const loss = optimiser.minimize(forward, true, variables) as tf.Scalar
-      peak = Math.max(peak, bytesNow() - before)
       const [value] = await loss.data()
       const probe = variables[0]?.flatten().slice([0], [1])
       await probe?.data()
@@ -100,16 +98,10 @@ export function tapePeer(s: BenchShape): Contestant {
       loss.dispose()
       return value as number
     },
-    peakBytes: () => peak,
+    bytes: () => tf.memory().numBytes - before,
     dispose() {
       optimiser.dispose()
       for (const tensor of [...base.values(), ...variables, inputs, labels, counted, cos, sin, mask]) tensor.dispose()
     },
   }
-}
-
-/** Bytes held now: on the device where the backend says so, else of all tensors. */
-export function bytesNow(): number {
-  const memory = tf.memory() as tf.MemoryInfo & { numBytesAllocatedInGPU?: number; numBytesInGPU?: number }
-  return memory.numBytesAllocatedInGPU ?? memory.numBytesInGPU ?? memory.numBytes
 }
