@@ -88,21 +88,52 @@ function check(python, script, ...args) {
     record(script, 'failed', run.stderr.trim().split('\n').slice(-5).join('\n') || 'it checked nothing')
 }
 
-/** The same job for other trainers, plain and with as much switched on as they know, built by TRL, PEFT, transformers and Ray. */
+/** The same job for other trainers, plain and with as much switched on as they know, built and trained for two steps by TRL and PEFT. */
 function checkHandoff(python, { model, data }) {
   const chats = join(work, 'handoff.jsonl')
-  const rows = CHATS.map((turns) => ({ messages: turns.map(([role, content]) => ({ role, content })) }))
-  writeFileSync(chats, rows.map((row) => `${JSON.stringify(row)}\n`).join(''))
-  const [plain, full] = [join(work, 'handoff-plain'), join(work, 'handoff-full')]
-  const more =
-    '--quantization nf4 --schedule wsd --steps 50 --warmup-ratio 0.1 --optimizer lion --ema 0.9 --neftune 5 --packing --train-on all --no-shuffle'
+  writeRows(
+    chats,
+    CHATS.map((turns) => ({ messages: turns.map(([role, content]) => ({ role, content })) })),
+  )
+  const pairs = join(work, 'preferences.jsonl')
+  writeRows(
+    pairs,
+    [1, 2, 3, 4].map((n) => ({ prompt: `Say ${n}. `, chosen: `${n}`, rejected: `${n + 1}` })),
+  )
+  const turn = (role, content) => ({ role, content })
+  const rated = join(work, 'rated.jsonl')
+  writeRows(
+    rated,
+    [1, 2, 3, 4].map((n) => ({ messages: [turn('user', `Say ${n}.`), turn('assistant', '2')], label: n === 2 })),
+  )
+  const small = '--max-length 64 --batch-size 2'
+  const jobs = {
+    plain: ['--data', data],
+    full: `--data ${chats} --eval-data ${chats} --schedule wsd --final-rate 0.1 --warmup-ratio 0.1 --optimizer sgd --ema 0.9 --neftune 5 --packing --train-on all --no-shuffle --rslora --dora --rank-pattern q_proj=4 --alpha-pattern q_proj=8 --lora-plus 16`.split(
+      ' ',
+    ),
+    chats: ['--data', chats],
+    loraplus: `--data ${data} --lora-plus 16 --lora-init pissa --rank 4 --group-by-length --schedule linear --final-rate 0.2`.split(' '), // prettier-ignore
+    dpo: `--data ${pairs} --objective dpo --beta 0.3 --wrong-pairs 0.1 --sft-weight 0.5 --dropout 0.1 --schedule polynomial`.split(' '), // prettier-ignore
+    orpo: `--data ${pairs} --objective orpo --schedule cosine-restarts`.split(' '),
+    kto: `--data ${rated} --objective kto --eval-fraction 0`.split(' '),
+  }
   try {
-    finetab('handoff', '--model', model, '--data', data, '--out', plain)
-    finetab('handoff', '--model', model, '--data', chats, '--eval-data', chats, '--out', full, ...more.split(' '))
-    check(python, 'handoff_check.py', plain, full)
+    const folders = Object.entries(jobs).map(([name, flags]) => {
+      const out = join(work, `handoff-${name}`)
+      finetab('handoff', '--model', model, '--out', out, '--steps', 2, ...small.split(' '), ...flags)
+      return out
+    })
+    const quantised = join(work, 'handoff-nf4')
+    finetab('handoff', '--model', model, '--data', data, '--quantization', 'nf4', '--out', quantised)
+    check(python, 'handoff_check.py', ...folders, quantised)
   } catch (error) {
     record('handoff', 'failed', error.message)
   }
+}
+
+function writeRows(file, rows) {
+  writeFileSync(file, rows.map((row) => `${JSON.stringify(row)}\n`).join(''))
 }
 
 /** Every export format of every tiny model of the golden numbers, written here and read by PEFT, transformers and gguf. */

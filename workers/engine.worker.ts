@@ -15,6 +15,7 @@ import { importPeft } from './adapters'
 import { answer } from './answer'
 import { exportRun } from './export-run'
 import { fetchModel, findModel } from './fetch-model'
+import { handOff } from './handoff'
 import { judgeRun, measureChange, rehearseJob } from './judging'
 import { runJob, Wish } from './run-job'
 import { isBundled, openDataset } from './sources'
@@ -24,6 +25,7 @@ import { Workshop } from './workshop'
 const workshop = new Workshop()
 const generations = new Set<AbortController>()
 const judgings = new Set<AbortController>()
+const exports = new Set<AbortController>()
 let training: Wish | null = null
 let fetching: AbortController | null = null
 
@@ -122,15 +124,7 @@ const api: EngineApi = {
     training?.ask('stop')
   },
 
-  async generate(request, onText) {
-    const cancel = new AbortController()
-    generations.add(cancel)
-    try {
-      return await answer(workshop, request, onText, cancel.signal)
-    } finally {
-      generations.delete(cancel)
-    }
-  },
+  generate: (request, onText) => cancellable(generations, (signal) => answer(workshop, request, onText, signal)),
 
   async vary(request, onVariation, onProgress) {
     const cancel = new AbortController()
@@ -146,14 +140,15 @@ const api: EngineApi = {
     for (const cancel of generations) cancel.abort()
   },
 
-  judge: (request, onProgress) => judging((signal) => judgeRun(workshop, request, onProgress, signal)),
-  measureChange: (id, checkpoint, onProgress) => judging((signal) => measureChange(id, checkpoint, onProgress, signal)),
+  judge: (request, onProgress) => cancellable(judgings, (signal) => judgeRun(workshop, request, onProgress, signal)),
+  measureChange: (id, checkpoint, onProgress) =>
+    cancellable(judgings, (signal) => measureChange(id, checkpoint, onProgress, signal)),
 
   async rehearse(kind, job, onStep, onProgress) {
     if (training) {
       throw new CodedError('run.locked', 'A run is training here.', { fix: 'Pause it first, or wait for its end.' })
     }
-    return judging((signal) => rehearseJob(workshop, kind, job, onStep, onProgress, signal))
+    return cancellable(judgings, (signal) => rehearseJob(workshop, kind, job, onStep, onProgress, signal))
   },
 
   async cancelJudging() {
@@ -170,17 +165,25 @@ const api: EngineApi = {
       },
     ),
 
-  exportRun: (request, onProgress) => exportRun(workshop, request, onProgress),
+  exportRun: (request, onProgress) =>
+    cancellable(exports, (signal) => exportRun(workshop, request, onProgress, signal)),
+  handOff: (request, onProgress) => cancellable(exports, (signal) => handOff(request, onProgress, signal)),
+
+  async cancelExport() {
+    for (const cancel of exports) cancel.abort()
+  },
+
   importAdapter: (modelId, files) => importPeft(workshop, modelId, files),
 }
 
-async function judging<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+/** Work that can be ended from outside, by a controller that stands in a set as long as it lasts. */
+async function cancellable<T>(underWay: Set<AbortController>, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const cancel = new AbortController()
-  judgings.add(cancel)
+  underWay.add(cancel)
   try {
     return await work(cancel.signal)
   } finally {
-    judgings.delete(cancel)
+    underWay.delete(cancel)
   }
 }
 

@@ -18,18 +18,43 @@ export async function writeIntoFolder(
     return folder
   } catch (error) {
     if (folder) await parent.removeEntry(folder.name, { recursive: true }).catch(() => {})
-    if (error instanceof CodedError || (error as Error).name === 'QuotaExceededError') throw error
-    if (!(error instanceof DOMException)) throw error
-    throw new CodedError('storage.failed', 'The folder cannot be written.', {
-      where: parent.name,
-      fix: 'Pick another folder and allow the page to change it, or save a zip.',
-      cause: error,
-    })
+    throw folderError(error, parent.name)
   }
 }
 
-async function writeFile(folder: FileSystemDirectoryHandle, file: OutFile): Promise<void> {
-  const handle = await folder.getFileHandle(file.name, { create: true })
+/** What went wrong in a picked folder, for a person; what is not the folder's fault stays as it is. */
+export function folderError(error: unknown, where: string): unknown {
+  if (!(error instanceof DOMException) || error.name === 'AbortError') return error
+  if (error.name === 'QuotaExceededError')
+    return new CodedError('storage.full', 'The disk of this folder is full.', {
+      where,
+      fix: 'Make room on it, or pick a folder on another disk. What was half written is removed again.',
+      cause: error,
+    })
+  const withdrawn = error.name === 'NotAllowedError'
+  const what = withdrawn ? 'The page may no longer write into this folder.' : 'The folder cannot be written.'
+  return new CodedError('storage.failed', what, {
+    where,
+    fix: 'Pick a folder again and allow the page to change it, or save a zip.',
+    cause: error,
+  })
+}
+
+/** The folder that a path such as "data/train.jsonl" names, and the file's own name. */
+async function placeOf(
+  folder: FileSystemDirectoryHandle,
+  path: string,
+  create: boolean,
+): Promise<{ folder: FileSystemDirectoryHandle; name: string }> {
+  const parts = path.split('/')
+  const name = parts.pop() as string
+  for (const part of parts) folder = await folder.getDirectoryHandle(part, { create })
+  return { folder, name }
+}
+
+async function writeFile(root: FileSystemDirectoryHandle, file: OutFile): Promise<void> {
+  const { folder, name } = await placeOf(root, file.name, true)
+  const handle = await folder.getFileHandle(name, { create: true })
   const stream = await handle.createWritable()
   try {
     for await (const chunk of file.chunks()) await stream.write(chunk as Uint8Array<ArrayBuffer>)
@@ -52,16 +77,25 @@ async function freeName(parent: FileSystemDirectoryHandle, name: string): Promis
   }
 }
 
-/** A folder of files as the engine reads it. */
-export function folderSource(folder: FileSystemDirectoryHandle): FileSource {
-  const open = async (name: string): Promise<File> => (await folder.getFileHandle(name)).getFile()
+/** A folder of files, those of its folders too, as the engine reads it. */
+export function folderSource(root: FileSystemDirectoryHandle): FileSource {
+  const open = async (path: string): Promise<File> => {
+    const { folder, name } = await placeOf(root, path, false)
+    return (await folder.getFileHandle(name)).getFile()
+  }
+  const listed = async (
+    folder: FileSystemDirectoryHandle,
+    prefix: string,
+  ): Promise<{ name: string; size: number }[]> => {
+    const files: { name: string; size: number }[] = []
+    for await (const [name, handle] of folder.entries()) {
+      if (handle.kind === 'directory') files.push(...(await listed(handle, `${prefix}${name}/`)))
+      else files.push({ name: prefix + name, size: (await handle.getFile()).size })
+    }
+    return files
+  }
   return {
-    async list() {
-      const files: { name: string; size: number }[] = []
-      for await (const [name, handle] of folder.entries())
-        if (handle.kind === 'file') files.push({ name, size: (await open(name)).size })
-      return files
-    },
+    list: () => listed(root, ''),
     async read(name, start = 0, end) {
       const file = await open(name)
       return new Uint8Array(await file.slice(start, end ?? file.size).arrayBuffer())

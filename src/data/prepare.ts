@@ -9,10 +9,8 @@ import { createBatches, type MixedRows } from './batch/batches'
 import { Splitter, type SplitSettings } from './batch/keys'
 import { permutation } from './batch/random'
 import { cancelled } from './cancel'
-import { asSupervised } from '../shared/roles'
 import { encodeExample, IGNORED } from './encode/encode'
-import { mapRow } from './formats/map'
-import { truthOf, valueAt } from './formats/values'
+import { judgedExamples, mapRow } from './formats/map'
 import type { EncodedExample, EncodeOptions, Example, Prepared, RawRow, RowSource, SkippedRow } from './types'
 
 export interface PrepareOptions {
@@ -68,6 +66,19 @@ export async function prepare(
   const split = splitter.split()
   const pick = (indices: number[]) => indices.map((i) => main.rows[i] as EncodedRow)
   return { train: pick(split.train), eval: pick(split.eval), mixed, skipped, truncatedRows }
+}
+
+/**
+ * On which side of a run a row of the dataset is, by its position; null for those that it does not use.
+ * @throws what {@link prepare} throws.
+ */
+export async function sidesOf(
+  ...input: Parameters<typeof prepare>
+): Promise<(position: number) => 'train' | 'valid' | null> {
+  const { train, eval: held } = await prepare(...input)
+  const sides = new Map<number, 'train' | 'valid'>(train.map(({ index }) => [index, 'train']))
+  if (!input[5]?.evaluation) for (const { index } of held) sides.set(index, 'valid')
+  return (position) => sides.get(position) ?? null
 }
 
 /** The stream of batches that a job takes from its rows. */
@@ -198,18 +209,10 @@ export function encodeRow(
 
 /** A row of two answers, or of one that was rated: the better or only one is its example. Only answers count, whatever is trained on. */
 function encodeJudged(row: RawRow, mapping: Mapping, encode: (example: Example) => EncodedExample): RowResult {
-  const { desirable: _desirable, ...columns } = asSupervised(mapping).columns
-  const example = mapRow(row, { ...asSupervised(mapping), columns })
+  const { better: example, worse, good } = judgedExamples(row, mapping)
   const encoded = encode(example)
-  if (mapping.format === 'kto') {
-    const rating = mapping.columns.label
-    const good = rating === undefined ? null : truthOf(valueAt(row, rating))
-    if (good === null || good === undefined) return { reason: 'The rating is neither good nor bad.' }
-    return { example, encoded, good, reason: encoded.problem }
-  }
-  const { chosen, rejected: worse } = mapping.columns
-  if (chosen === undefined || worse === undefined) throw unknownFormat()
-  const rejected = encode(mapRow(row, asSupervised({ ...mapping, columns: { ...mapping.columns, chosen: worse } })))
+  if (!worse) return { example, encoded, good, reason: encoded.problem }
+  const rejected = encode(worse)
   return { example, encoded, rejected, reason: encoded.problem ?? rejected.problem }
 }
 

@@ -105,6 +105,15 @@ export interface ExportResult {
   verification: string
 }
 
+/** A run's job for larger machines. */
+export interface HandoffRequest {
+  runId: RunId
+  /** The base model as the other machine should name it: `owner/name` on a hub, or a path there. */
+  model: string
+  /** As in {@link ExportRequest}. */
+  folder?: FileSystemDirectoryHandle
+}
+
 /** A model on a hub. */
 export interface HubRequest {
   /** `owner/name`, `owner/name@revision`, or the address of its page. */
@@ -226,6 +235,10 @@ export interface EngineApi {
   /** Ends judging, measuring and rehearsing under way; they reject with `cancelled`. */
   cancelJudging(): Promise<void>
   exportRun(request: ExportRequest, onProgress: OnProgress): Promise<ExportResult>
+  /** A run's job with its rows for LLaMA-Factory, TRL, mlx-lm and Ray Tune. */
+  handOff(request: HandoffRequest, onProgress: OnProgress): Promise<ExportResult>
+  /** Ends exports and hand-offs under way; they reject with `cancelled`, and nothing of them is left. */
+  cancelExport(): Promise<void>
   /** How badly the base model expected each of these tokens, in nats; NaN for the first. */
   tokenLosses(modelId: ModelId, ids: readonly number[]): Promise<Float32Array>
   /** A PEFT folder or zip as a run of status `imported` over a model. */

@@ -1,9 +1,9 @@
 /** Every run that is kept, and what can be done with one. Refuses to change what a run was started with. */
 import { engine } from '../client'
 import { toReport, type ErrorReport } from '../shared/errors'
-import type { Progress } from '../shared/files'
+import type { OnProgress, Progress } from '../shared/files'
 import { MetricBuffer } from '../shared/metrics'
-import type { ExportRequest, ExportResult } from '../shared/protocol'
+import type { ExportRequest, ExportResult, HandoffRequest } from '../shared/protocol'
 import type { ModelId, RunId, RunRecord } from '../shared/records'
 import { deleteRun, getMetrics, listRuns, updateRun, whenRunIsFree } from '../storage'
 import { device } from './device.svelte'
@@ -65,11 +65,25 @@ class Runs {
     void device.measureRoom()
   }
 
-  /** Writes a run's adapter as a file that was read back and compared. */
-  async exportRun(request: ExportRequest): Promise<ExportResult> {
-    this.exporting = { stage: 'Writing the adapter', done: 0, total: 0, unit: 'bytes' }
+  /** Writes a run's adapter as files that were read back and compared. */
+  exportRun(request: ExportRequest): Promise<ExportResult> {
+    return this.#export('Writing the adapter', (told) => engine().exportRun(request, told))
+  }
+
+  /** Writes a run's job with its rows for larger machines. */
+  handOff(request: HandoffRequest): Promise<ExportResult> {
+    return this.#export('Reading the rows', (told) => engine().handOff(request, told))
+  }
+
+  /** Ends what is being exported. */
+  async cancelExport(): Promise<void> {
+    await engine().cancelExport()
+  }
+
+  async #export(stage: string, work: (told: OnProgress) => Promise<ExportResult>): Promise<ExportResult> {
+    this.exporting = { stage, done: 0, total: 0, unit: 'bytes' }
     try {
-      return await engine().exportRun(request, (progress) => (this.exporting = progress))
+      return await work((progress) => (this.exporting = progress))
     } finally {
       this.exporting = null
     }

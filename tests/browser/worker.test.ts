@@ -436,6 +436,34 @@ describe('a run', () => {
       await (await navigator.storage.getDirectory()).removeEntry('picked', { recursive: true })
     })
 
+    it('is cancelled half-way, and leaves nothing in the folder', async () => {
+      const root = await navigator.storage.getDirectory()
+      const parent = await root.getDirectoryHandle('cancelled', { create: true })
+      const ask = { runId: whole.id, checkpoint: 'last' as const, format: 'merged' as const, folder: parent }
+      const out = engine().exportRun(ask, ({ stage }) => {
+        if (stage.startsWith('Writing')) void engine().cancelExport()
+      })
+      await expect(out).rejects.toMatchObject({ code: 'cancelled' })
+      for await (const name of parent.keys()) expect(name).toBe('none')
+      await root.removeEntry('cancelled', { recursive: true })
+    })
+
+    it('hands its job on with the very rows it was trained and judged on', async () => {
+      const out = await engine().handOff({ runId: whole.id, model: 'owner/base' }, () => {})
+      expect(out.name).toBe('never-interrupted-cluster.zip')
+      expect(out.verification).toMatch(/all 9 files are the same/)
+      const zip = await readZip(out.blob!)
+      const text = async (name: string) => new TextDecoder().decode(await zip.read(name))
+      const rows = async (name: string) => (await text(name)).trim().split('\n')
+      const [train, valid] = [await rows('data/train.jsonl'), await rows('data/valid.jsonl')]
+      expect([train.length, valid.length]).toEqual([whole.trainRows, whole.evalRows])
+      expect(new Set([...train, ...valid]).size).toBe(40)
+      expect(await text('llama_factory.yaml')).toContain('model_name_or_path: "owner/base"')
+      expect(await text('train_trl.py')).toContain('"learning_rate": 0.01')
+      const asked = engine().handOff({ runId: whole.id, model: 'm' }, () => void engine().cancelExport())
+      await expect(asked).rejects.toMatchObject({ code: 'cancelled' })
+    })
+
     it('is not exported without a checkpoint', async () => {
       const fresh = await begin()
       const ask = { runId: fresh.id, checkpoint: 'best' as const, format: 'peft' as const }

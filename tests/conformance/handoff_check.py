@@ -19,7 +19,8 @@ from checks import check, require
 FACTORY = set(
     """model_name_or_path adapter_name_or_path quantization_method quantization_bit quantization_type template dataset eval_dataset dataset_dir
     cutoff_len train_on_prompt mask_history val_size packing neat_packing lora_alpha lora_dropout lora_rank lora_target loraplus_lr_ratio use_rslora use_dora
-    pissa_init stage finetuning_type disable_shuffling early_stopping_steps plot_loss use_muon pref_beta pref_loss warmup_ratio""".split()
+    pissa_init pissa_iter stage finetuning_type disable_shuffling early_stopping_steps plot_loss use_muon pref_beta pref_loss pref_ftx
+    dpo_label_smoothing warmup_ratio group_by_length do_train dataset_dir""".split()
 )
 MLX = set(
     """model train fine_tune_type optimizer optimizer_config data seed num_layers batch_size iters val_batches learning_rate steps_per_report
@@ -41,11 +42,26 @@ def one(folder):
         spec = importlib.util.spec_from_file_location(f"trl_{name}", folder / "train_trl.py")
         script = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(script)
-        sft, lora = script.configs()
-        require(sft.learning_rate == job["learningRate"] and sft.seed == job["seed"] and sft.max_length == job["maxLength"], "settings")
-        require(sft.per_device_train_batch_size == job["batchSize"] and sft.max_grad_norm == job["clip"], "batch size or clip")
-        require(lora.r == job["rank"] and lora.lora_alpha == job["alpha"] and lora.target_modules == set(job["targets"]), "LoRA")
-        return f"{len(script.SFT)} options of TRL, {len(script.LORA)} of PEFT"
+        args, lora = script.configs()
+        require(type(args).__name__ == f"{job['objective'].upper()}Config", type(args).__name__)
+        require(args.learning_rate == job["learningRate"] and args.seed == job["seed"] and args.max_length == job["maxLength"], "settings")
+        require(args.per_device_train_batch_size == job["batchSize"] and args.max_grad_norm == job["clip"], "batch size or clip")
+        targets = "all-linear" if len(job["targets"]) == 7 else set(job["targets"])
+        require(lora.r == job["rank"] and lora.lora_alpha == job["alpha"] and lora.target_modules == targets, "LoRA")
+        require(lora.use_rslora == job["rslora"] and lora.use_dora == job["dora"], "kind of LoRA")
+        require((lora.init_lora_weights == "pissa") == (job["loraInit"] == "pissa") and bool(lora.rank_pattern) == bool(job["rankPattern"]), "LoRA")
+        return f"{len(script.OPTIONS)} options of TRL, {len(script.LORA)} of PEFT"
+
+    if job["quantization"] == "none" and job["steps"] == 2 and importlib.util.find_spec("trl"):
+
+        @check(f"{name}: TRL trains two steps")
+        def _():
+            run = subprocess.run([sys.executable, "train_trl.py"], cwd=folder, capture_output=True, text=True)
+            require(run.returncode == 0, run.stderr[-1500:])
+            require((folder / "out-trl" / "adapter_model.safetensors").exists(), "no adapter was saved")
+            losses = re.findall(r"'loss': '?([\d.]+)", run.stdout)
+            require(len(losses) == 2, run.stdout[-500:])
+            return f"losses {', '.join(losses)}"
 
     @check(f"{name}: datasets reads the rows, and dataset_info.json names their columns")
     def _():
@@ -56,6 +72,7 @@ def one(folder):
         for entry in info.values():
             rows = load_dataset("json", data_files=str(folder / "data" / entry["file_name"]), split="train")
             require(set(entry["columns"].values()) <= set(rows.column_names), f"{rows.column_names}")
+            require(entry.get("ranking", False) == (job["objective"] in ("dpo", "orpo")), "ranking")
             counts.append(len(rows))
         return f"{counts} rows"
 
@@ -67,17 +84,22 @@ def one(folder):
         known = FACTORY | {field.name for field in dataclasses.fields(Seq2SeqTrainingArguments)}
         require(options.keys() <= known, f"unknown: {options.keys() - known}")
         require(options["learning_rate"] == job["learningRate"] and options["lora_rank"] == job["rank"], "settings")
-        require(options["cutoff_len"] == job["maxLength"] and options["train_on_prompt"] == (job["trainOn"] == "all"), "settings")
+        require(options["cutoff_len"] == job["maxLength"] and options.get("train_on_prompt", False) == (job["trainOn"] == "all"), "settings")
+        require(options["stage"] == {"sft": "sft", "kto": "kto"}.get(job["objective"], "dpo"), options["stage"])
         shared = {key: value for key, value in options.items() if key not in FACTORY}
         Seq2SeqTrainingArguments(**shared)
         return f"{len(options)} options, {len(shared)} of them built by transformers"
 
     @check(f"{name}: mlx-lm's option names")
     def _():
+        if job["objective"] != "sft":
+            require(not (folder / "mlx_lora.yaml").exists(), "mlx-lm learns answers only")
+            return "mlx-lm has no such objective, and gets no file"
         options = yaml.safe_load((folder / "mlx_lora.yaml").read_text())
         require(options.keys() <= MLX, f"unknown: {options.keys() - MLX}")
         lora = options["lora_parameters"]
-        require(lora["rank"] == job["rank"] and abs(lora["scale"] - job["alpha"] / job["rank"]) < 1e-9, "LoRA")
+        scale = job["alpha"] / (job["rank"] ** 0.5 if job["rslora"] else job["rank"])
+        require(lora["rank"] == job["rank"] and abs(lora["scale"] - scale) < 1e-9, "LoRA")
         require(isinstance(options["learning_rate"], float) and options["data"] == "data", "settings")
         return f"{len(options)} options"
 
@@ -100,10 +122,15 @@ def one(folder):
     def _():
         table = [line.split(" | ") for line in readme.split("## Where every setting went")[1].splitlines() if line.startswith("| ")][2:]
         require(len(table) == len(job), f"{len(table)} of {len(job)} settings")
-        yml, mlx, script = ((folder / file).read_text() for file in ("llama_factory.yaml", "mlx_lora.yaml", "train_trl.py"))
+        files = ("llama_factory.yaml", "mlx_lora.yaml", "train_trl.py")
+        yml, mlx, script = ((folder / file).read_text() if (folder / file).exists() else None for file in files)
         lost = 0
         for row in table:
             for text, where in zip((cell.rstrip(' |') for cell in row[2:]), (yml, script, mlx), strict=True):
+                if where is None:
+                    continue
+                if text.startswith("no equivalent"):
+                    require(f"# - {row[0].removeprefix('| ')} (" in where, f"{row[0]} is not named in the file")
                 for option in re.findall(r"`(\w+)`", text):
                     replaced = {"completion_only_loss": "assistant_only_loss"}.get(option, option)
                     require(option in where or replaced in where or option.startswith(("eval_", "load_best", "metric_for", "greater", "early")), f"{option} is not there")

@@ -1,10 +1,12 @@
 /** `finetab handoff`: a job with its rows for LLaMA-Factory, TRL, mlx-lm and Ray Tune. Refuses to train. */
 import { resolve } from 'node:path'
-import { handoffRows, splitRows } from '../../data'
+import { handoffRows, sidesOf } from '../../data'
 import { inspectModel } from '../../engine'
 import { handoffFiles } from '../../engine/export/handoff/files'
-import { bytesFile } from '../../engine/formats/out-file'
+import { loadTokenizer } from '../../engine/tokenizer'
+import { loadChatTemplate } from '../../engine/tokenizer/chat-template'
 import { completeJob } from '../../shared/job'
+import { openAdapter } from '../adapter'
 import type { CommandContext } from '../context'
 import { readDataset } from '../dataset'
 import { requireFlags, type Given } from '../flags'
@@ -26,18 +28,19 @@ export async function handoff(context: CommandContext): Promise<number> {
   const folder = await openModelFolder(job.model)
   const model = await inspectModel(folder.source, folder.id, folder.name)
   const data = await readDataset(job.data, output, interrupt.signal)
-  const held = job.evalData ? await readDataset(job.evalData, output, interrupt.signal) : null
-  const side = new Set(held ? [] : splitRows(data.rows.length, job.evalFraction, job.seed).eval)
-  const rows = await handoffRows(data.rows, data.mapping, model.hasChatTemplate, (index) => side.has(index))
-  const valid = held ? await handoffRows(held.rows, held.mapping, model.hasChatTemplate, () => false) : null
-  const [validBytes, validRows] = valid ? [valid.train, valid.trainRows] : [rows.valid, rows.validRows]
+  const held = job.evalData ? await readDataset(job.evalData, output, interrupt.signal) : undefined
+  const tokenizer = await loadTokenizer(folder.source)
+  const template = await loadChatTemplate(folder.source, tokenizer)
+  const side = await sidesOf(data.rows, data.mapping, tokenizer, template, job, {
+    ...{ evaluation: held, total: data.rows.length, signal: interrupt.signal },
+  })
+  const rows = await handoffRows(data.rows, data.mapping, job, template.builtIn === null, side, held)
   const out = resolve(options.out ?? '')
   const files = handoffFiles({
-    ...{ job, name: options.name ?? 'Finetab job', kind: rows.kind, hasChatTemplate: model.hasChatTemplate },
+    ...rows,
+    ...{ job, name: options.name ?? 'Finetab job', template },
     model: folder.id.startsWith('bundled:') ? folder.path : resolve(folder.path),
-    train: bytesFile('train.jsonl', rows.train),
-    valid: validRows > 0 ? bytesFile('valid.jsonl', validBytes) : null,
-    ...{ trainRows: rows.trainRows, validRows, leftOutRows: rows.skipped.length + (valid?.skipped.length ?? 0) },
+    start: job.initAdapter ? { adapter: await openAdapter(job.initAdapter), layers: model.layers } : null,
   })
   await prepareFolder(out)
   await writeOutFiles(out, files, { check: async () => {} })
@@ -45,9 +48,9 @@ export async function handoff(context: CommandContext): Promise<number> {
   output.event('done', {
     out,
     files: names,
-    rows: rows.trainRows,
-    valid_rows: validRows,
-    left_out: rows.skipped.length,
+    rows: rows.train.rows,
+    valid_rows: rows.valid.rows,
+    left_out: rows.leftOut.rows,
   })
   output.note(`${out}: ${names.join(', ')}`)
   output.note(`What does not carry over stands in ${out}/README.md.`)

@@ -10,6 +10,7 @@
  * - a system prompt added by the mapping comes before the prompt, followed by "\n"; in chats it is a system turn.
  */
 import type { ChatMessage, Mapping } from '../../shared/records'
+import { asSupervised } from '../../shared/roles'
 import type { ChatExample, Example, PairExample, RawRow } from '../types'
 import { isTurn, readTurns, turnsOf } from './turns'
 import { badRow, isRecord, listOf, optionalText, requiredText, textOf, truthOf, tryJson, valueAt } from './values'
@@ -44,6 +45,26 @@ export function mapRow(row: RawRow, mapping: Mapping): Example {
     case 'unknown':
       throw badRow('', 'It is not known which columns hold the prompt and the answer.')
   }
+}
+
+/**
+ * A row of two answers as two examples, or of one that was rated as an example with its rating.
+ * @throws CodedError `data.row`; `data.columns` where the mapping is of neither kind.
+ */
+export function judgedExamples(row: RawRow, mapping: Mapping): { better: Example; worse?: Example; good?: boolean } {
+  const supervised = asSupervised(mapping)
+  const { desirable: _desirable, ...columns } = supervised.columns
+  const better = mapRow(row, { ...supervised, columns })
+  if (mapping.format === 'kto') {
+    const rating = mapping.columns.label
+    const good = rating === undefined ? null : truthOf(valueAt(row, rating))
+    if (good === null || good === undefined) throw badRow(rating ?? 'label', 'The rating is neither good nor bad.')
+    return { better, good }
+  }
+  const { chosen, rejected } = mapping.columns
+  if (mapping.format !== 'preference' || chosen === undefined || rejected === undefined)
+    throw badRow('', 'It has no better and no worse answer.')
+  return { better, worse: mapRow(row, asSupervised({ ...mapping, columns: { ...mapping.columns, chosen: rejected } })) }
 }
 
 function mapAlpaca(row: RawRow, mapping: Mapping): PairExample {

@@ -30,6 +30,8 @@ interface Entry {
 }
 
 const SMALL = 16 * 2 ** 20
+/** Bytes that are looked at in one piece. */
+const PIECE = 2 ** 20
 
 function damaged(what: string, where = 'zip', cause?: unknown): CodedError {
   return new CodedError('file.unreadable', what, {
@@ -47,7 +49,7 @@ function tooLarge(what: string, where = 'zip'): CodedError {
 }
 
 /**
- * An archive as a folder; files are unpacked, checked and kept when they are first read.
+ * An archive as a folder; files are checked when they are first read, and packed ones kept.
  * Throws CodedError `file.unreadable`, `file.too-large`; reading may throw them too.
  */
 export async function readZip(zip: Uint8Array | Blob, limits: ZipLimits = ZIP_LIMITS): Promise<FileSource> {
@@ -55,6 +57,7 @@ export async function readZip(zip: Uint8Array | Blob, limits: ZipLimits = ZIP_LI
   const entries = await readDirectory(blob, limits)
   checkSizes(entries, blob.size, limits)
   const unpacked = new Map<string, Promise<Uint8Array>>()
+  const checked = new Map<string, Promise<Blob>>()
   return {
     list: async () => [...entries.values()].map(({ name, size }) => ({ name, size })),
     async read(name, start = 0, end) {
@@ -64,6 +67,12 @@ export async function readZip(zip: Uint8Array | Blob, limits: ZipLimits = ZIP_LI
           where: name,
           fix: 'Check that you picked the right zip.',
         })
+      // What is stored as it stands is read where it lies, so that a file larger than memory can be.
+      if (entry.method === 0) {
+        let whole = checked.get(name)
+        if (!whole) checked.set(name, (whole = checkStored(blob, entry)))
+        return new Uint8Array(await (await whole).slice(start, end).arrayBuffer())
+      }
       let whole = unpacked.get(name)
       if (!whole) unpacked.set(name, (whole = unpack(blob, entry)))
       return (await whole).slice(start, end)
@@ -266,9 +275,18 @@ function unpackStream(blob: Blob, entry: Entry): ReadableStream<Uint8Array> {
   })
 }
 
+/** Where a stored file lies, once its checksum is found right. */
+async function checkStored(blob: Blob, entry: Entry): Promise<Blob> {
+  const bytes = await packedBytes(blob, entry)
+  let crc = 0
+  for (let at = 0; at < bytes.size; at += PIECE)
+    crc = crc32(new Uint8Array(await bytes.slice(at, at + PIECE).arrayBuffer()), crc)
+  if (crc !== entry.crc) throw damaged('A file in the zip is damaged.', entry.name)
+  return bytes
+}
+
 async function unpack(blob: Blob, entry: Entry): Promise<Uint8Array> {
-  const packed = await packedBytes(blob, entry)
-  const bytes = entry.method === 0 ? new Uint8Array(await packed.arrayBuffer()) : await inflate(packed, entry)
+  const bytes = await inflate(await packedBytes(blob, entry), entry)
   if (crc32(bytes) !== entry.crc) throw damaged('A file in the zip is damaged.', entry.name)
   return bytes
 }

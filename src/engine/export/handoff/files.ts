@@ -2,14 +2,24 @@
  * "Take this job to a cluster": the same job for LLaMA-Factory, TRL with PEFT, mlx-lm and Ray Tune, with its rows. Refuses to hide what
  * does not carry over: it stands in the README.
  */
+import { CodedError } from '../../../shared/errors'
 import type { Job } from '../../../shared/job'
+import { mlxAdapter } from '../../formats/mlx'
 import { bytesFile, jsonFile, type OutFile } from '../../formats/out-file'
+import { writePeft, type PeftAdapter } from '../../formats/peft'
+import type { ChatTemplate } from '../../tokenizer/chat-template'
+import { START, type Options } from './rules'
 import { rayScript, trlScript } from './scripts'
-import { together, translate, type Fate, type Options } from './translate'
-import { toYaml } from './yaml'
+import { together, translate, type Fate, type Translation } from './translate'
+import { commentsOf, toYaml } from './yaml'
 
 /** What rows are written as, one a line: a prompt and a completion, a chat, or plain text. */
 export type HandoffKind = 'pair' | 'chat' | 'text'
+
+/** Rows in JSON Lines. */
+interface Lines extends Pick<OutFile, 'size' | 'chunks'> {
+  readonly rows: number
+}
 
 export interface HandoffInput {
   job: Job
@@ -18,40 +28,79 @@ export interface HandoffInput {
   /** Of the run. */
   name: string
   kind: HandoffKind
-  /** JSON Lines. */
-  train: OutFile
-  valid: OutFile | null
-  trainRows: number
-  validRows: number
-  /** Rows that could not be written, by their reasons. */
-  leftOutRows: number
-  /** Whether the model has a chat template of its own. */
-  hasChatTemplate: boolean
+  train: Lines
+  /** Of no rows where nothing is held back. */
+  valid: Lines
+  /** Rows that could not be written, with the first reason. */
+  leftOut: { rows: number; reason: string }
+  /** The model's own chat template, or the one that its chats are written through here. */
+  template: Pick<ChatTemplate, 'builtIn' | 'source'>
+  /** The adapter that the job starts from, and the base's number of layers; null for a fresh one. */
+  start: { adapter: PeftAdapter; layers: number } | null
 }
 
-/** Every file of the hand-off. */
+/**
+ * Every file of the hand-off.
+ * @throws CodedError `usage` where the job starts from an adapter that is not given.
+ */
 export function handoffFiles(input: HandoffInput): OutFile[] {
-  const { model, valid, kind } = input
+  const { model, train, valid } = input
+  if ((input.job.initAdapter !== '') !== (input.start !== null))
+    throw new CodedError('usage', 'The adapter that this job starts from is not there.', { where: 'initAdapter' })
   const job = { ...input.job, model }
-  const steps = stepsOf(job, input.trainRows)
-  const factory = translate(job, 'llama-factory', steps)
-  const trl = translate(job, 'trl', steps)
-  const mlx = translate(job, 'mlx', steps)
+  const steps = stepsOf(job, train.rows)
+  const [factory, trl, mlx] = (['llama-factory', 'trl', 'mlx'] as const).map((tool) => translate(job, tool, steps)) as [Translation, Translation, Translation] // prettier-ignore
   const peft = translate(job, 'peft', steps)
+  const inPython = together(trl, peft)
   const lora = { task_type: 'CAUSAL_LM', ...peft.options }
   const own = { output_dir: 'out-trl', logging_steps: 1, report_to: 'none' }
-  const sft = withoutEvaluation({ ...own, ...forRows(trl.options, input) }, valid)
+  const options = withoutEvaluation({ ...own, ...forRows(trl.options, input) }, valid)
+  const told = { kind: input.kind, hasValid: valid.rows > 0, lost: lostLines(inPython), template: input.template }
+  const answersOnly = job.objective === 'sft'
+  const fates = { 'LLaMA-Factory': factory.fates, 'TRL and PEFT': inPython, 'mlx-lm': mlx.fates }
   return [
-    bytesFile('README.md', readme(input, { 'LLaMA-Factory': factory.fates, 'TRL and PEFT': together(trl, peft), 'mlx-lm': mlx.fates })), // prettier-ignore
+    bytesFile('README.md', readme(input, fates)),
     jsonFile('job.json', input.job),
-    bytesFile('llama_factory.yaml', toYaml(withoutEvaluation(factoryConfig(input, factory.options), valid))),
-    bytesFile('train_trl.py', trlScript({ model, sft, lora, job, kind, hasValid: valid !== null })),
-    bytesFile('mlx_lora.yaml', toYaml({ train: true, fine_tune_type: 'lora', num_layers: -1, adapter_path: 'out-mlx', ...forRows(mlx.options, input) })), // prettier-ignore
+    yamlFile('llama_factory.yaml', factoryConfig(input, factory.options), [
+      ...lostLines(factory.fates),
+      ...otherTurns(input),
+    ]),
+    bytesFile('train_trl.py', trlScript({ model, options, lora, job, ...told })),
+    ...(answersOnly
+      ? [yamlFile('mlx_lora.yaml', { ...MLX_OWN, ...forRows(mlx.options, input) }, lostLines(mlx.fates))]
+      : []),
     bytesFile('ray_tune.py', rayScript(job)),
     jsonFile('data/dataset_info.json', datasetInfo(input)),
-    rename(input.train, 'data/train.jsonl'),
-    ...(valid ? [rename(valid, 'data/valid.jsonl')] : []),
+    linesFile('data/train.jsonl', train),
+    ...(valid.rows > 0 ? [linesFile('data/valid.jsonl', valid)] : []),
+    ...startFiles(input, answersOnly),
   ]
+}
+
+const MLX_OWN = { train: true, fine_tune_type: 'lora', num_layers: -1, adapter_path: 'out-mlx' }
+
+function yamlFile(name: string, options: Options, comments: readonly string[]): OutFile {
+  return bytesFile(name, commentsOf(comments) + toYaml(options))
+}
+
+/** LLaMA-Factory has no template that writes turns as they are written here. */
+function otherTurns({ kind, template }: HandoffInput): string[] {
+  if (kind !== 'chat' || template.builtIn !== 'plain') return []
+  return ['The model has no chat template: turns begin with "User:" and "Assistant:" in Finetab, with "Human:" and "Assistant:" here.'] // prettier-ignore
+}
+
+/** What a tool has nothing like, as comments in its own file say it. */
+function lostLines(fates: readonly Fate[]): string[] {
+  const lines = fates.filter(({ isLost }) => isLost).map(({ label, value, text }) => `- ${label} (${value}): ${text}`)
+  return lines.length > 0 ? ['Of the settings, these do not carry over:', ...lines] : []
+}
+
+/** The adapter that the run starts from, as PEFT has it and, where mlx-lm is written for, as that has it. */
+function startFiles({ start }: HandoffInput, withMlx: boolean): OutFile[] {
+  if (!start) return []
+  const peft = writePeft(start.adapter).map(({ name, bytes }) => bytesFile(`${START}/${name}`, bytes))
+  if (!withMlx || start.adapter.config.use_dora) return peft
+  return [...peft, ...mlxAdapter(start.adapter, start.layers).map((file) => renamed(file, `${START}-mlx/${file.name}`))]
 }
 
 /** Steps of the whole run. */
@@ -60,7 +109,7 @@ function stepsOf(job: Job, rows: number): number {
   return Math.max(1, Math.ceil((job.epochs * rows) / (job.batchSize * job.gradAccum)))
 }
 
-function factoryConfig(input: HandoffInput, options: Record<string, unknown>): Record<string, unknown> {
+function factoryConfig(input: HandoffInput, options: Options): Options {
   const text = input.kind === 'text'
   return {
     stage: text ? 'pt' : 'sft',
@@ -68,15 +117,21 @@ function factoryConfig(input: HandoffInput, options: Record<string, unknown>): R
     finetuning_type: 'lora',
     dataset_dir: 'data',
     dataset: 'train',
-    ...(input.valid ? { eval_dataset: 'valid' } : {}),
+    ...(input.valid.rows > 0 ? { eval_dataset: 'valid' } : {}),
     // Without a name, LLaMA-Factory reads the model's own template.
-    ...(text || input.hasChatTemplate ? {} : { template: 'empty' }),
+    ...(text || input.template.builtIn === null ? {} : { template: templateName(input) }),
     output_dir: 'out-llama-factory',
     logging_steps: 1,
     plot_loss: true,
     report_to: 'none',
-    ...options,
+    ...withoutEvaluation(options, input.valid),
   }
+}
+
+/** The template of LLaMA-Factory that is nearest to the one that is used here for a model without one. */
+function templateName({ kind, template }: HandoffInput): string {
+  if (kind !== 'chat') return 'empty'
+  return template.builtIn === 'chatml' ? 'chatml' : 'default'
 }
 
 /** What is learnt of a row is asked for in other words for chats, and not at all for running text. */
@@ -91,40 +146,53 @@ function forRows(options: Options, { kind, job }: HandoffInput): Options {
 }
 
 /** Nothing to evaluate on: what asks for it is left out. */
-function withoutEvaluation(options: Record<string, unknown>, valid: OutFile | null): Record<string, unknown> {
-  if (valid) return options
+function withoutEvaluation(options: Options, valid: Lines): Options {
+  if (valid.rows > 0) return options
   const evaluates = /^(eval_|load_best|metric_for|greater_is|early_stopping)/
   return Object.fromEntries(Object.entries(options).filter(([key]) => !evaluates.test(key)))
 }
 
-/** How LLaMA-Factory reads the rows. */
-function datasetInfo({ kind, valid }: HandoffInput): Record<string, unknown> {
-  const tags = {
-    ...{ role_tag: 'role', content_tag: 'content', user_tag: 'user', assistant_tag: 'assistant' },
-    ...{ observation_tag: 'tool', system_tag: 'system' },
-  }
-  const shape = {
-    pair: { formatting: 'alpaca', columns: { prompt: 'prompt', response: 'completion' } },
-    chat: { formatting: 'sharegpt', columns: { messages: 'messages' }, tags },
-    text: { columns: { prompt: 'text' } },
-  }[kind]
-  const entry = (file: string) => ({ file_name: file, ...shape })
-  return { train: entry('train.jsonl'), ...(valid ? { valid: entry('valid.jsonl') } : {}) }
+const CHAT_TAGS = {
+  ...{ role_tag: 'role', content_tag: 'content', user_tag: 'user', assistant_tag: 'assistant' },
+  ...{ observation_tag: 'tool', system_tag: 'system' },
 }
 
-function rename(file: OutFile, name: string): OutFile {
+/** How LLaMA-Factory reads the rows. */
+function datasetInfo({ kind, job, valid }: HandoffInput): Record<string, unknown> {
+  const formatting = kind === 'chat' ? 'sharegpt' : 'alpaca'
+  const asked = kind === 'chat' ? { messages: 'messages' } : { prompt: kind === 'text' ? 'text' : 'prompt' }
+  const answers = {
+    sft: kind === 'pair' ? { response: 'completion' } : {},
+    kto: { ...(kind === 'pair' ? { response: 'completion' } : {}), kto_tag: 'label' },
+    dpo: { chosen: 'chosen', rejected: 'rejected' },
+    orpo: { chosen: 'chosen', rejected: 'rejected' },
+  }[job.objective]
+  const ranking = job.objective === 'dpo' || job.objective === 'orpo' ? { ranking: true } : {}
+  const tags = kind === 'chat' ? { tags: CHAT_TAGS } : {}
+  const shape = { ...ranking, formatting, columns: { ...asked, ...answers }, ...tags }
+  const entry = (file: string) => ({ file_name: file, ...shape })
+  return { train: entry('train.jsonl'), ...(valid.rows > 0 ? { valid: entry('valid.jsonl') } : {}) }
+}
+
+function linesFile(name: string, { size, chunks }: Lines): OutFile {
+  return { name, size, chunks }
+}
+
+function renamed(file: OutFile, name: string): OutFile {
   return { name, size: file.size, chunks: () => file.chunks() }
 }
 
 function readme(input: HandoffInput, fates: Record<string, readonly Fate[]>): string {
-  const { name, model, trainRows, validRows, leftOutRows, valid, kind } = input
-  const rows = `${trainRows} rows to train on${valid ? `, ${validRows} for validation` : ''}, as ${kind} rows in JSON Lines`
-  const skipped = leftOutRows > 0 ? ` ${leftOutRows} rows could not be written so and are left out.` : ''
+  const { name, model, train, leftOut, valid, kind, job } = input
+  const held = valid.rows > 0 ? `, ${valid.rows} for validation` : ''
+  const rows = `${train.rows} rows to train on${held}, as ${kind} rows in JSON Lines`
+  const skipped =
+    leftOut.rows > 0 ? ` ${leftOut.rows} rows could not be written so and are left out: ${leftOut.reason}` : ''
+  const mlx =
+    job.objective === 'sft' ? 'mlx_lm.lora --config mlx_lora.yaml            # mlx-lm, on Apple silicon\n' : ''
   const tools = Object.entries(fates)
   const lost = tools.map(([tool, all]) => {
-    const lines = all
-      .filter(({ isLost }) => isLost)
-      .map(({ label, value, text }) => `- ${label} (${cell(value)}): ${text}`)
+    const lines = lostLines(all).slice(1)
     return `### ${tool}\n\n${lines.length > 0 ? lines.join('\n') : 'Everything carries over.'}`
   })
   const settings = (tools[0]?.[1] ?? []).map(({ label, value }, i) => {
@@ -139,8 +207,7 @@ Change the model's name or path where the other machine calls it otherwise. \`jo
 \`\`\`sh
 llamafactory-cli train llama_factory.yaml     # LLaMA-Factory
 accelerate launch train_trl.py                # TRL and PEFT; --check only builds the configurations
-mlx_lm.lora --config mlx_lora.yaml            # mlx-lm, on Apple silicon
-python ray_tune.py                            # Ray Tune: searches around these settings with train_trl.py
+${mlx}python ray_tune.py                            # Ray Tune: searches around these settings with train_trl.py
 \`\`\`
 
 ## What does not carry over

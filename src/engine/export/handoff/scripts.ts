@@ -1,5 +1,8 @@
 /** The Python of a hand-off: a TRL and PEFT script for accelerate, and a Ray Tune search around it. Refuses to run anything. */
 import type { Job } from '../../../shared/job'
+import type { ChatTemplate } from '../../tokenizer/chat-template'
+import { START } from './rules'
+import { commentsOf } from './yaml'
 
 /** A value as Python writes it. */
 function python(value: unknown): string {
@@ -25,6 +28,27 @@ const LOADING: Record<Job['quantization'], string> = {
   nf4: 'dict(quantization_config=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16))',
 }
 
+/** Trainer and configuration of each objective. */
+const TRAINERS: Record<Job['objective'], { from: string; name: string }> = {
+  sft: { from: 'trl', name: 'SFT' },
+  dpo: { from: 'trl', name: 'DPO' },
+  orpo: { from: 'trl.experimental.orpo', name: 'ORPO' },
+  kto: { from: 'trl', name: 'KTO' },
+}
+
+/** What the trainer wants of a row of a chat that stands in the file as LLaMA-Factory wants it. */
+function rowsOf({ objective, trainOn }: Job, kind: string): string {
+  if (kind !== 'chat') return ''
+  if (objective === 'sft') return trainOn === 'last' ? '.map(last_answer, remove_columns=["messages"])' : ''
+  const made =
+    objective === 'kto'
+      ? '{"prompt": row["messages"][:-1], "completion": row["messages"][-1:]}'
+      : '{"prompt": row["messages"], "chosen": [row["chosen"]], "rejected": [row["rejected"]]}'
+  const gone = objective === 'kto' ? '["messages"]' : '["messages", "chosen", "rejected"]'
+  return `
+    data = data.map(lambda row: ${made}, remove_columns=${gone})`
+}
+
 /** Makes a row of prompt and completion from a chat, so that only its last answer is learnt. */
 const LAST_ANSWER = `def last_answer(row):
     messages = row["messages"]
@@ -34,29 +58,69 @@ const LAST_ANSWER = `def last_answer(row):
 
 `
 
+/** Chats whose template TRL cannot mark become a row for each answer, with what comes before it as the prompt. */
+const SPLIT_CHATS = `
+
+def split(batch):
+    rows = {"prompt": [], "completion": []}
+    for messages in batch["messages"]:
+        for i, message in enumerate(messages):
+            if message["role"] == "assistant":
+                rows["prompt"].append(messages[:i])
+                rows["completion"].append(messages[i : i + 1])
+    return rows
+`
+const SPLIT_WHERE_NEEDED = `
+    try:
+        get_training_chat_template(tokenizer)
+    except ValueError:
+        args.assistant_only_loss = False
+        data = data.map(split, batched=True, remove_columns=data["train"].column_names)`
+
+/** A built-in template that tells TRL which of it are answers. */
+export function markedTemplate(source: string): string {
+  const [plain, chatml] = ["{{ message['content'] }}{{ eos_token }}", "{{ message['content'] }}<|im_end|>"]
+  const marked = (text: string): string => `{% generation %}${text}{% endgeneration %}`
+  return source
+    .replace(plain, marked(plain))
+    .replace(chatml, `{% if message['role'] == 'assistant' %}${marked(chatml)}{% else %}${chatml}{% endif %}`)
+}
+
 /** A script for `accelerate launch`. */
 export function trlScript(input: {
   model: string
-  sft: Readonly<Record<string, unknown>>
+  options: Readonly<Record<string, unknown>>
   lora: Readonly<Record<string, unknown>>
   job: Job
-  kind: 'pair' | 'chat' | 'text'
+  /** Of the rows: pair, chat or text. */
+  kind: string
   hasValid: boolean
+  template: Pick<ChatTemplate, 'builtIn' | 'source'>
+  /** What does not carry over, a line each. */
+  lost: readonly string[]
 }): string {
-  const { model, sft, lora, job, kind, hasValid } = input
-  const splits = kind === 'chat' && job.trainOn === 'last'
+  const { model, options, lora, job, kind, hasValid, template, lost } = input
+  const { from, name } = TRAINERS[job.objective]
   const patience = hasValid ? job.earlyStop : 0
+  const splits = kind === 'chat' && job.objective === 'sft' && job.trainOn === 'last'
+  const marks = options.assistant_only_loss === true
   return `"""Fine-tunes with TRL and PEFT: accelerate launch train_trl.py. With --check it only builds the configurations."""
 
-import sys
+${commentsOf(lost)}import sys
 
 import torch
 from peft import LoraConfig
-from trl import SFTConfig
+from ${from} import ${name}Config
 
 MODEL = ${python(model)}
-SFT = ${dictionary(sft)}
+OPTIONS = ${dictionary(options)}
 LORA = ${dictionary(lora)}
+# Folder of the adapter that the run starts from, instead of a fresh one; None for a fresh one.
+START = ${python(job.initAdapter ? START : null)}
+# For a model that has none of its own; None for its own.
+CHAT_TEMPLATE = ${python(kind === 'chat' && template.builtIn !== null ? markedTemplate(template.source) : null)}
+# Learning rate of lora_B over that of lora_A (LoRA+); 1 is off.
+LORA_PLUS = ${python(job.optimizer === 'adamw' ? job.loraPlus : 1)}
 # Evaluations without a better loss after which the run ends; 0 is never.
 PATIENCE = ${patience}
 
@@ -65,8 +129,8 @@ PATIENCE = ${patience}
 HARDWARE = {} if torch.cuda.is_available() or torch.backends.mps.is_available() else {"use_cpu": True, "bf16": False}
 
 
-def configs(sft=None, lora=None):
-    return SFTConfig(**{**HARDWARE, **SFT, **(sft or {})}), LoraConfig(**{**LORA, **(lora or {})})
+def configs(options=None, lora=None):
+    return ${name}Config(**{**HARDWARE, **OPTIONS, **(options or {})}), LoraConfig(**{**LORA, **(lora or {})})
 
 
 def loading():
@@ -75,24 +139,53 @@ def loading():
     return ${LOADING[job.quantization]}
 
 
-${splits ? LAST_ANSWER : ''}def main(sft=None, lora=None, callbacks=()):
+${splits ? LAST_ANSWER : ''}def rows():
     from datasets import load_dataset
-    from transformers import AutoModelForCausalLM, AutoTokenizer, EarlyStoppingCallback
-    from trl import SFTTrainer
 
-    args, peft_config = configs(sft, lora)
     files = {"train": "data/train.jsonl"${hasValid ? ', "valid": "data/valid.jsonl"' : ''}}
-    data = load_dataset("json", data_files=files)${splits ? '.map(last_answer, remove_columns=["messages"])' : ''}
+    data = load_dataset("json", data_files=files)${rowsOf(job, kind)}
+    return data
+${marks ? SPLIT_CHATS : ''}
+
+def build(options=None, lora=None, callbacks=()):
+    from peft import PeftModel
+    from peft.optimizers import create_loraplus_optimizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, EarlyStoppingCallback
+    from ${from} import ${name}Trainer${marks ? '\n    from trl.chat_template_utils import get_training_chat_template' : ''}
+
+    args, peft_config = configs(options, lora)
+    data = rows()
+    model = AutoModelForCausalLM.from_pretrained(MODEL, **loading())
+    if START:
+        model, peft_config = PeftModel.from_pretrained(model, START, is_trainable=True), None
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    if CHAT_TEMPLATE:
+        tokenizer.chat_template = CHAT_TEMPLATE${marks ? SPLIT_WHERE_NEEDED : ''}
     stop = [EarlyStoppingCallback(early_stopping_patience=PATIENCE)] if PATIENCE else []
-    trainer = SFTTrainer(
-        model=AutoModelForCausalLM.from_pretrained(MODEL, **loading()),
+    trainer = ${name}Trainer(
+        model=model,
         args=args,
         train_dataset=data["train"],
         eval_dataset=data.get("valid"),
-        processing_class=AutoTokenizer.from_pretrained(MODEL),
+        processing_class=tokenizer,
         peft_config=peft_config,
         callbacks=[*stop, *callbacks],
     )
+    if LORA_PLUS != 1:
+        trainer.optimizer = create_loraplus_optimizer(
+            trainer.model,
+            torch.optim.AdamW,
+            lr=args.learning_rate,
+            loraplus_lr_ratio=LORA_PLUS,
+            betas=(args.adam_beta1, args.adam_beta2),
+            eps=args.adam_epsilon,
+            weight_decay=args.weight_decay,
+        )
+    return trainer
+
+
+def main(options=None, lora=None, callbacks=()):
+    trainer = build(options, lora, callbacks)
     trainer.train()
     trainer.save_model()
     return trainer
@@ -136,8 +229,8 @@ def trial(config):
     import train_trl
 
     lora = {"r": config["r"], "lora_alpha": config["alpha_over_rank"] * config["r"], "lora_dropout": config["lora_dropout"]}
-    sft = {key: config[key] for key in ("learning_rate", "per_device_train_batch_size", "num_train_epochs")}
-    trainer = train_trl.main({**sft, "output_dir": os.path.join(HERE, "out-ray", tune.get_context().get_trial_id())}, lora)
+    options = {key: config[key] for key in ("learning_rate", "per_device_train_batch_size", "num_train_epochs")}
+    trainer = train_trl.main({**options, "output_dir": os.path.join(HERE, "out-ray", tune.get_context().get_trial_id())}, lora)
     tune.report({"eval_loss": trainer.evaluate()["eval_loss"]})
 
 

@@ -10,6 +10,11 @@ export function toYaml(value: Readonly<Record<string, unknown>>, indent = ''): s
     .join('')
 }
 
+/** Lines that a file's reader passes over, and an empty one; nothing for none. */
+export function commentsOf(lines: readonly string[]): string {
+  return lines.length === 0 ? '' : `${lines.map((line) => `# ${line.replace(/\s+/g, ' ')}\n`).join('')}\n`
+}
+
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

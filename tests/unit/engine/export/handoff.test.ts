@@ -4,12 +4,24 @@ import { handoffRows } from '../../../../src/data'
 import { handoffFiles, type HandoffInput } from '../../../../src/engine/export/handoff/files'
 import { translate } from '../../../../src/engine/export/handoff/translate'
 import { toYaml } from '../../../../src/engine/export/handoff/yaml'
+import { BUILT_IN_TEMPLATES } from '../../../../src/engine/tokenizer/chat-template'
 import { bytesFile, collect } from '../../../../src/engine/formats/out-file'
-import { completeJob, SETTING_LIST, SETTINGS, type Job } from '../../../../src/shared/job'
+import { parsePeftConfig } from '../../../../src/engine/formats/peft'
+import {
+  completeJob,
+  SETTING_LIST,
+  SETTINGS,
+  type Job,
+  type Setting,
+  type SettingKey,
+} from '../../../../src/shared/job'
 
+const lines = (text: string) => ({ ...bytesFile('', text), rows: text.split('\n').length - 1 })
+const NONE = lines('')
+const PLAIN = { builtIn: 'plain' as const, source: BUILT_IN_TEMPLATES.plain.source }
 const input = (job: Partial<Job> = {}, change: Partial<HandoffInput> = {}): HandoffInput => ({
-  ...{ job: completeJob(job), model: 'owner/base', name: 'my run', kind: 'pair', hasChatTemplate: false },
-  ...{ train: bytesFile('t', '{"prompt":"a","completion":"b"}\n'), valid: bytesFile('v', 'x'), trainRows: 40, validRows: 1, leftOutRows: 0 }, // prettier-ignore
+  ...{ job: completeJob(job), model: 'owner/base', name: 'my run', kind: 'pair', template: PLAIN, start: null },
+  ...{ train: lines('{"prompt":"a","completion":"b"}\n'.repeat(40)), valid: lines('x\n'), leftOut: { rows: 0, reason: '' } }, // prettier-ignore
   ...change,
 })
 const written = async (given: HandoffInput) =>
@@ -55,10 +67,10 @@ describe('files', () => {
       valid: { file_name: 'valid.jsonl' },
     })
     expect(pair['llama_factory.yaml']).toContain('template: "empty"\n')
-    const chat = await written(input({}, { kind: 'chat', hasChatTemplate: true }))
+    const chat = await written(input({}, { kind: 'chat', template: { builtIn: null, source: '' } }))
     expect(chat['llama_factory.yaml']).not.toContain('template:')
     expect(chat['train_trl.py']).toContain('"assistant_only_loss": True')
-    const text = await written(input({}, { kind: 'text', valid: null }))
+    const text = await written(input({}, { kind: 'text', valid: NONE }))
     expect(text['llama_factory.yaml']).toContain('stage: "pt"')
     expect(text['llama_factory.yaml']).not.toMatch(/^eval_|early_stopping|load_best/m)
     expect(text['train_trl.py']).not.toMatch(/only_loss|eval_strategy/)
@@ -66,13 +78,28 @@ describe('files', () => {
 
   it('learn only the last answer of a chat where that is asked for', async () => {
     const job = { trainOn: 'last' } as const
-    const chat = await written(input(job, { kind: 'chat', hasChatTemplate: true }))
+    const chat = await written(input(job, { kind: 'chat', template: { builtIn: null, source: '' } }))
     expect(chat['llama_factory.yaml']).toContain('train_on_prompt: false\nmask_history: true\n')
     expect(chat['train_trl.py']).toContain('"completion_only_loss": True')
     expect(chat['train_trl.py']).toContain('data_files=files).map(last_answer, remove_columns=["messages"])')
     expect(chat['train_trl.py']).not.toContain('assistant_only_loss')
     expect(chat['mlx_lora.yaml']).toContain('mask_prompt: true')
     expect((await written(input(job)))['train_trl.py']).not.toContain('last_answer')
+  })
+
+  it('bring the template of a model that has none, with its answers marked', async () => {
+    for (const builtIn of ['plain', 'chatml'] as const) {
+      const { source } = BUILT_IN_TEMPLATES[builtIn]
+      const files = await written(input({}, { kind: 'chat', template: { builtIn, source } }))
+      const script = files['train_trl.py'] as string
+      const told = JSON.parse(/^CHAT_TEMPLATE = (.+)$/m.exec(script)?.[1] as string) as string
+      expect(told).toMatch(/\{% generation %\}\{\{ message\['content'\] \}\}[^%]+\{% endgeneration %\}/)
+      expect(told.replace(/\{% (end)?generation %\}/g, '').length).toBeGreaterThanOrEqual(source.length)
+      expect(files['llama_factory.yaml']).toContain(`template: "${builtIn === 'plain' ? 'default' : 'chatml'}"`)
+      expect(/# The model has no chat template/.test(files['llama_factory.yaml'] as string)).toBe(builtIn === 'plain')
+    }
+    const own = await written(input({}, { kind: 'chat', template: { builtIn: null, source: 'own' } }))
+    expect(own['train_trl.py']).toContain('CHAT_TEMPLATE = None')
   })
 
   it('list every setting with what became of it', async () => {
@@ -89,27 +116,157 @@ describe('files', () => {
   })
 })
 
+describe('every setting', () => {
+  /** A value that is not the default, and what makes the setting count. */
+  function changed(key: SettingKey): Partial<Job> {
+    const setting = SETTINGS[key] as Setting
+    const when = Object.entries(setting.when ?? {}).map(([other, values]) => [other, values[0]])
+    const base = Object.fromEntries(when) as Partial<Job>
+    switch (setting.kind) {
+      case 'switch':
+        return { ...base, [key]: !setting.default }
+      case 'choice':
+        return { ...base, [key]: Object.keys(setting.choices).find((choice) => choice !== setting.default) }
+      case 'text':
+        return {
+          ...(key === 'replayData' ? { replayShare: 0.1 } : base),
+          [key]: setting.form ? 'q_proj=8' : 'something',
+        }
+      case 'list':
+        return { ...base, [key]: setting.choices.slice(0, 1) }
+      default: {
+        const low = setting.default === setting.min ? (setting.min + Math.min(setting.max, setting.min + 10)) / 2 : setting.min // prettier-ignore
+        return { ...base, [key]: setting.kind === 'integer' ? Math.round(low) : low }
+      }
+    }
+  }
+  /** The adapter and the rows are files of their own. */
+  const OWN_FILES: readonly SettingKey[] = ['data', 'evalData', 'evalFraction', 'evalSplit', 'splitBy', 'subset', 'model'] // prettier-ignore
+  const start = {
+    layers: 1,
+    adapter: {
+      config: parsePeftConfig({ peft_type: 'LORA', r: 1, lora_alpha: 1, target_modules: ['q_proj'] }),
+      tensors: Object.fromEntries(
+        (['A', 'B'] as const).map((side) => [
+          `base_model.model.model.layers.0.self_attn.q_proj.lora_${side}.weight`,
+          { dtype: 'F32' as const, shape: side === 'A' ? [1, 2] : [2, 1], bytes: new Uint8Array(8) },
+        ]),
+      ),
+    },
+  }
+  const both = async (job: Partial<Job>) => {
+    const files = await written(input(job, { start: job.initAdapter ? start : null }))
+    return [files['llama_factory.yaml'] as string, files['train_trl.py'] as string] as const
+  }
+
+  it.each(SETTING_LIST.map(([key]) => key).filter((key) => !OWN_FILES.includes(key)))(
+    '%s changes the LLaMA-Factory and the TRL file, or is named in it',
+    async (key) => {
+      const change = changed(key)
+      const { [key]: _own, ...without } = change
+      const [before, after] = [await both(without), await both(change)]
+      for (const i of [0, 1] as const) expect([key, after[i]]).not.toEqual([key, before[i]])
+    },
+  )
+
+  it('of preferences goes to the objective that has it', async () => {
+    const rows = { train: lines('{"prompt":"a","chosen":"b","rejected":"c"}\n') }
+    const dpo = await written(input({ objective: 'dpo', beta: 0.3, wrongPairs: 0.1, sftWeight: 2, dropout: 0.1 }, rows))
+    expect(dpo['llama_factory.yaml']).toMatch(/stage: "dpo"\n[^]*pref_loss: "sigmoid"\npref_beta: 0.3\ndpo_label_smoothing: 0.1\npref_ftx: 2\n/) // prettier-ignore
+    expect(dpo['train_trl.py']).toContain('from trl import DPOTrainer')
+    expect(dpo['train_trl.py']).toMatch(
+      /"label_smoothing": 0.1,\n\s+"loss_type": \["sigmoid", "sft"\],\n\s+"loss_weights": \[1, 2\]/,
+    )
+    expect(JSON.parse(dpo['data/dataset_info.json'] as string).train).toMatchObject({
+      ranking: true,
+      columns: { prompt: 'prompt', chosen: 'chosen', rejected: 'rejected' },
+    })
+    expect(dpo).not.toHaveProperty(['mlx_lora.yaml'])
+    const kto = await written(input({ objective: 'kto' }, { kind: 'chat' }))
+    expect(kto['llama_factory.yaml']).toContain('stage: "kto"')
+    expect(kto['train_trl.py']).toContain('"prompt": row["messages"][:-1]')
+    expect(JSON.parse(kto['data/dataset_info.json'] as string).train.columns).toEqual({ messages: 'messages', kto_tag: 'label' }) // prettier-ignore
+    const orpo = await written(input({ objective: 'orpo' }))
+    expect(orpo['llama_factory.yaml']).toContain('pref_loss: "orpo"')
+    expect(orpo['train_trl.py']).toContain('from trl.experimental.orpo import ORPOConfig')
+  })
+
+  it('of LoRA goes to PEFT in its own words', async () => {
+    const job = { rslora: true, dora: true, loraInit: 'pissa', loraPlus: 16, rankPattern: 'q_proj=4', alphaPattern: 'q_proj=8' } as const // prettier-ignore
+    const [factory, script] = await both(job)
+    for (const option of ['use_rslora: true', 'use_dora: true', 'pissa_init: true', 'loraplus_lr_ratio: 16'])
+      expect(factory).toContain(option)
+    expect(factory).toContain('# - Ranks by layer (q_proj=4): LLaMA-Factory has one rank')
+    for (const option of [
+      '"use_rslora": True',
+      '"use_dora": True',
+      '"init_lora_weights": "pissa"',
+      '"rank_pattern": {"q_proj": 4}',
+      'LORA_PLUS = 16',
+    ])
+      // prettier-ignore
+      expect(script).toContain(option)
+  })
+
+  it('takes the adapter that it starts from along', async () => {
+    const files = await written(input({ initAdapter: 'run-1' }, { start }))
+    expect(Object.keys(files)).toEqual(
+      expect.arrayContaining(['start/adapter_config.json', 'start/adapter_model.safetensors', 'start-mlx/adapters.safetensors']), // prettier-ignore
+    )
+    expect(files['llama_factory.yaml']).toContain('adapter_name_or_path: "start"')
+    expect(files['train_trl.py']).toContain('START = "start"')
+    await expect(written(input({ initAdapter: 'run-1' }))).rejects.toMatchObject({ code: 'usage' })
+  })
+})
+
 describe('rows', () => {
+  const text = async (side: { size: number; chunks(): AsyncGenerator<Uint8Array> }) =>
+    new TextDecoder().decode(await collect({ name: '', ...side }))
+  const SFT = { objective: 'sft' } as const
+
   it('go to the side they were on, as the model is trained on them', async () => {
     const rows = [
       { instruction: 'a', output: 'b' },
       { instruction: 'c', output: 'd' },
       { instruction: '', output: '' },
+      { instruction: 'not used', output: 'e' },
     ]
     const mapping = { format: 'alpaca' as const, columns: { instruction: 'instruction', output: 'output' } }
-    const plain = await handoffRows(rows, mapping, false, (index) => index === 1)
-    const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes)
-    expect(plain).toMatchObject({ kind: 'pair', trainRows: 1, validRows: 1 })
-    expect(plain.skipped).toHaveLength(1)
-    expect(text(plain.valid)).toBe('{"prompt":"c","completion":"d"}\n')
-    const chat = await handoffRows(rows, mapping, true, () => false)
+    const side = (index: number) => (index === 3 ? null : index === 1 ? 'valid' : 'train')
+    const plain = await handoffRows(rows, mapping, SFT, false, side)
+    expect(plain).toMatchObject({ kind: 'pair', train: { rows: 1 }, valid: { rows: 1 }, leftOut: { rows: 1 } })
+    expect(await text(plain.valid)).toBe('{"prompt":"c","completion":"d"}\n')
+    const chat = await handoffRows(rows, mapping, SFT, true, side)
     expect(chat.kind).toBe('chat')
-    expect(text(chat.train).split('\n')[0]).toBe('{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}') // prettier-ignore
+    expect(await text(chat.train)).toBe('{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}\n') // prettier-ignore
+    const held = { rows: rows.slice(3), mapping }
+    expect(await text((await handoffRows(rows, mapping, SFT, false, side, held)).valid)).toContain('not used')
+  })
+
+  it('of two answers, and of rated ones, are written for the objective', async () => {
+    const all = () => 'train' as const
+    const DPO = { objective: 'dpo' } as const
+    const columns = { prompt: 'prompt', chosen: 'chosen', rejected: 'rejected' }
+    const rows = [{ prompt: 'a', chosen: 'b', rejected: 'c' }]
+    const pairs = await handoffRows(rows, { format: 'preference', columns }, DPO, true, all)
+    expect(await text(pairs.train)).toBe('{"prompt":"a","chosen":"b","rejected":"c"}\n')
+    const turn = (role: string, content: string) => ({ role, content })
+    const [asked, good, bad] = [turn('user', 'a'), turn('assistant', 'b'), turn('assistant', 'c')]
+    const mapping = { format: 'preference' as const, columns: { chosen: 'chosen', rejected: 'rejected' } }
+    const chats = await handoffRows([{ chosen: [asked, good], rejected: [asked, bad] }], mapping, DPO, true, all)
+    expect(JSON.parse(await text(chats.train))).toEqual({ messages: [asked], chosen: good, rejected: bad })
+    const rated = { format: 'kto' as const, columns: { prompt: 'prompt', completion: 'completion', label: 'label' } }
+    const kto = await handoffRows([{ prompt: 'a', completion: 'b', label: false }], rated, { objective: 'kto' }, false, all) // prettier-ignore
+    expect(JSON.parse(await text(kto.train))).toEqual({ prompt: 'a', completion: 'b', label: false })
+    // Learnt like any others, where that was asked for.
+    expect(await text((await handoffRows(rows, { format: 'preference', columns }, SFT, false, all)).train)).toBe(
+      '{"prompt":"a","completion":"b"}\n',
+    )
   })
 
   it('of token ids are refused', async () => {
     const mapping = { format: 'tokens' as const, columns: { input_ids: 'input_ids', labels: 'labels' } }
     const rows = [{ input_ids: [1, 2], labels: [1, 2] }]
-    await expect(handoffRows(rows, mapping, false, () => false)).rejects.toMatchObject({ code: 'data.empty' })
+    await expect(handoffRows(rows, mapping, SFT, false, () => 'train')).rejects.toMatchObject({ code: 'data.empty' })
   })
 })
