@@ -2,6 +2,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { data, engine, terminateData, terminateEngine } from '../../src/client'
 import { WorkerClient } from '../../src/client/worker-client'
+import { splitRows } from '../../src/data'
 import { readZip } from '../../src/engine/formats/zip'
 import { defaultJob, type Job } from '../../src/shared/job'
 import { METRIC_COLUMNS, MetricBuffer, type MetricColumns, type MetricName } from '../../src/shared/metrics'
@@ -456,8 +457,11 @@ describe('a run', () => {
       const text = async (name: string) => new TextDecoder().decode(await zip.read(name))
       const rows = async (name: string) => (await text(name)).trim().split('\n')
       const [train, valid] = [await rows('data/train.jsonl'), await rows('data/valid.jsonl')]
-      expect([train.length, valid.length]).toEqual([whole.trainRows, whole.evalRows])
-      expect(new Set([...train, ...valid]).size).toBe(40)
+      const all = pairs(40).trim().split('\n')
+      const split = splitRows(40, 0.2, defaultJob().seed)
+      const parsed = (lines: string[]) => lines.map((line) => JSON.parse(line) as unknown)
+      expect(parsed(train)).toEqual(parsed(split.train.map((i) => all[i] as string)))
+      expect(parsed(valid)).toEqual(parsed(split.eval.map((i) => all[i] as string)))
       expect(await text('llama_factory.yaml')).toContain('model_name_or_path: "owner/base"')
       expect(await text('train_trl.py')).toContain('"learning_rate": 0.01')
       const asked = engine().handOff({ runId: whole.id, model: 'm' }, () => void engine().cancelExport())
