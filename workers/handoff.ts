@@ -1,5 +1,5 @@
 /** A run's job with its rows for larger machines, as a zip or in a picked folder. Refuses rows that are no longer as the run found them. */
-import { handoffRows, sidesOf } from '../src/data'
+import { handoffRows, runSides } from '../src/data'
 import { handoffFiles } from '../src/engine/export/handoff/files'
 import { stemOf } from '../src/engine/export/plan'
 import { loadTokenizer } from '../src/engine/tokenizer'
@@ -34,7 +34,7 @@ export async function handOff(
   const evaluation = held ? { rows: held.rows, mapping: held.record.mapping } : undefined
   const { mapping } = run.dataset
   const options = { evaluation, total: record.rows, onProgress, signal }
-  const side = await sidesOf(rows, mapping, tokenizer, template, job, options)
+  const side = await runSides(rows, mapping, tokenizer, template, job, options)
   onProgress({ stage: 'Writing the rows', done: 0, total: 0, unit: 'rows' })
   const { layers, name: baseName } = run.model
   const start = job.initAdapter ? { adapter: await adapterOf(job.initAdapter, 'best', baseName), layers } : null

@@ -72,7 +72,7 @@ export async function prepare(
  * On which side of a run a row of the dataset is, by its position; null for those that it does not use.
  * @throws what {@link prepare} throws.
  */
-export async function sidesOf(
+export async function runSides(
   ...input: Parameters<typeof prepare>
 ): Promise<(position: number) => 'train' | 'valid' | null> {
   const { train, eval: held } = await prepare(...input)

@@ -1,6 +1,6 @@
 /** `finetab handoff`: a job with its rows for LLaMA-Factory, TRL, mlx-lm and Ray Tune. Refuses to train. */
 import { resolve } from 'node:path'
-import { handoffRows, sidesOf } from '../../data'
+import { handoffRows, runSides } from '../../data'
 import { inspectModel } from '../../engine'
 import { handoffFiles } from '../../engine/export/handoff/files'
 import { loadTokenizer } from '../../engine/tokenizer'
@@ -31,7 +31,7 @@ export async function handoff(context: CommandContext): Promise<number> {
   const held = job.evalData ? await readDataset(job.evalData, output, interrupt.signal) : undefined
   const tokenizer = await loadTokenizer(folder.source)
   const template = await loadChatTemplate(folder.source, tokenizer)
-  const side = await sidesOf(data.rows, data.mapping, tokenizer, template, job, {
+  const side = await runSides(data.rows, data.mapping, tokenizer, template, job, {
     ...{ evaluation: held, total: data.rows.length, signal: interrupt.signal },
   })
   const rows = await handoffRows(data.rows, data.mapping, job, template.builtIn === null, side, held)

@@ -6,7 +6,7 @@ import { CodedError } from '../../../shared/errors'
 import type { Job } from '../../../shared/job'
 import { mlxAdapter } from '../../formats/mlx'
 import { bytesFile, jsonFile, type OutFile } from '../../formats/out-file'
-import { writePeft, type PeftAdapter } from '../../formats/peft'
+import { asLora, writePeft, type PeftAdapter } from '../../formats/peft'
 import type { ChatTemplate } from '../../tokenizer/chat-template'
 import { START, type Options } from './rules'
 import { rayScript, trlScript } from './scripts'
@@ -99,7 +99,7 @@ function lostLines(fates: readonly Fate[]): string[] {
 function startFiles({ start }: HandoffInput, withMlx: boolean): OutFile[] {
   if (!start) return []
   const peft = writePeft(start.adapter).map(({ name, bytes }) => bytesFile(`${START}/${name}`, bytes))
-  if (!withMlx || start.adapter.config.use_dora) return peft
+  if (!withMlx || asLora(start.adapter).config.use_dora) return peft
   return [...peft, ...mlxAdapter(start.adapter, start.layers).map((file) => renamed(file, `${START}-mlx/${file.name}`))]
 }
 
