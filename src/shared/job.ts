@@ -3,6 +3,7 @@
  * flags and docs all derive from it. Refuses to know where models, rows or runs are kept.
  */
 import { CodedError } from './errors'
+import { checkMix } from './mix'
 
 export type Group = 'model' | 'data' | 'method' | 'optimiser' | 'schedule' | 'evaluation' | 'run'
 
@@ -91,6 +92,7 @@ export const SETTINGS = {
   }),
   evalFraction: number({
     group: 'data',
+    when: { evalData: [''] },
     label: 'Validation share',
     help: 'The share of examples that is never trained on, so that the validation loss tells how the model does on new text.',
     tooLow: 'The validation loss jumps about and says little.',
@@ -101,6 +103,7 @@ export const SETTINGS = {
   }),
   evalSplit: choice({
     group: 'data',
+    when: { evalData: [''] },
     label: 'Validation rows',
     help: 'Which examples are set aside: any, the same share of every class, or whole groups so that no group is on both sides.',
     default: 'random',
@@ -108,6 +111,7 @@ export const SETTINGS = {
   }),
   splitBy: text({
     group: 'data',
+    when: { evalSplit: ['stratified', 'grouped'] },
     label: 'Class or group column',
     help: 'The column that names the class or the group of an example; without one the answer is the class and the prompt the group.',
     default: '',
@@ -781,6 +785,7 @@ export function completeJob(given: Record<string, unknown>): Job {
     if (problem) problems.push(problem)
     job[key] = Array.isArray(value) ? Object.freeze([...value]) : value
   }
+  if (problems.length === 0) problems.push(...Object.values(checkMix(job as unknown as Job)))
   if (problems.length > 0) {
     throw new CodedError('job.invalid', problems.join(' '), {
       where: 'job',

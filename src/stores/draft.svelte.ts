@@ -13,6 +13,7 @@ import {
   type SettingKey,
 } from '../shared/job'
 import { recommend, RECOMMENDED, type Reason, type RowFacts } from '../insight/recipe'
+import { checkHeld, checkMix, mixedIn, passRows } from '../shared/mix'
 import { datasets } from './datasets.svelte'
 import { models } from './models.svelte'
 import { readPreference, writePreference } from './preferences'
@@ -96,16 +97,35 @@ class Draft {
     ...this.#sample,
     ...(this.#own as Partial<Job>),
     ...this.#inherited,
+    // What was said for another dataset and cannot be said for this one.
+    ...(this.#own.evalData === datasets.chosenId ? { evalData: '' } : {}),
     model: models.chosenId,
     data: datasets.chosenId,
   })
 
   /** Setting → what is wrong with it; empty where all is fine. */
-  problems = $derived(
-    Object.fromEntries(
+  problems = $derived<Partial<Record<SettingKey, string>>>({
+    ...Object.fromEntries(
       SETTING_LIST.map(([key]) => [key, checkSetting(key, this.job[key])]).filter(([, problem]) => problem),
-    ) as Partial<Record<SettingKey, string>>,
-  )
+    ),
+    ...checkMix(this.job),
+    ...this.#gone(),
+  })
+
+  /** Settings that name a dataset which is no longer here, or one that is trained on. */
+  #gone(): Partial<Record<SettingKey, string>> {
+    if (!datasets.loaded) return {}
+    const { evalData, mix, replayData, replayShare } = this.job
+    const here = (id: string) => id === '' || datasets.list.some((dataset) => dataset.id === id)
+    const gone: Partial<Record<SettingKey, string>> = {}
+    const held = checkHeld(this.job)
+    if (held) gone.evalData = held
+    if (!here(evalData)) gone.evalData = 'The validation dataset is no longer here: choose another.'
+    if (!mixedIn({ mix, replayShare: 0, replayData }).every(({ dataset }) => here(dataset)))
+      gone.mix = 'A dataset that is mixed in is no longer here: choose another, or leave it out.'
+    if (replayShare > 0 && !here(replayData)) gone.replayData = 'The general text is no longer here: choose another.'
+    return gone
+  }
 
   /** Settings that the person changed. */
   changed = $derived(Object.keys(this.#own).filter((key) => key in SETTINGS) as SettingKey[])
@@ -189,5 +209,6 @@ export const draft = new Draft()
 /** How many steps a job will take on so many training rows. */
 export function stepsOf(job: Job, trainRows: number): number {
   if (job.steps > 0) return job.steps
-  return Math.max(1, Math.ceil((job.epochs * trainRows) / (job.batchSize * job.gradAccum)))
+  const rows = passRows(job, job.subset > 0 ? Math.min(job.subset, trainRows) : trainRows)
+  return Math.max(1, Math.ceil((job.epochs * rows) / (job.batchSize * job.gradAccum)))
 }

@@ -37,7 +37,9 @@ class Preview {
     const dataset = datasets.chosen
     const model = models.chosen
     if (!dataset || !model || dataset.mapping.format === 'unknown') return null
-    const { maxLength, trainOn, evalFraction, evalSplit, splitBy, seed } = draft.job
+    const { maxLength, trainOn, evalData, evalSplit, splitBy, seed } = draft.job
+    // With validation rows of their own, none of these is held back.
+    const evalFraction = evalData === '' ? draft.job.evalFraction : 0
     return {
       request: {
         ...{ datasetId: dataset.id, revision: dataset.revision ?? '', mapping: dataset.mapping },

@@ -1,5 +1,8 @@
 /** Settings as the page writes them. Refuses to change one. */
+import { percent } from '../shared/format'
 import type { Setting } from '../shared/job'
+import { parseMix } from '../shared/mix'
+import type { DatasetRecord } from '../shared/records'
 
 /** A setting's value for a person: "2e-4", "q_proj, v_proj", "from epochs". */
 export function settingText(setting: Setting, value: unknown): string {
@@ -10,4 +13,13 @@ export function settingText(setting: Setting, value: unknown): string {
   const text =
     typeof value === 'number' && value !== 0 && Math.abs(value) < 0.001 ? value.toExponential() : String(value)
   return `${text || 'none'}${setting.unit ? ` ${setting.unit}` : ''}`
+}
+
+/** Datasets that a setting names, by their names where they are still here: "Night train 20%, notes.csv 10%". */
+export function sourceText(value: string, list: readonly DatasetRecord[]): string {
+  const nameOf = (id: string) => list.find((dataset) => dataset.id === id)?.name ?? `${id} (no longer here)`
+  const parts = parseMix(value)
+  return parts
+    .map((part) => (typeof part === 'string' ? nameOf(part) : `${nameOf(part.dataset)} ${percent(part.share)}`))
+    .join(', ')
 }
