@@ -16,6 +16,8 @@ export interface Curves {
   steps: number[]
   epochs: number[]
   evals: { step: number; loss: number }[]
+  /** Steps whose loss and gradient were both exactly zero. */
+  empty: number[]
   lastStep: number
   /** First step whose loss or gradient norm was no number; null where all were. */
   firstBad: number | null
@@ -23,7 +25,7 @@ export interface Curves {
   blocks: Block[]
   /** Standard deviation of the loss from one step to the next, without its course. */
   jitter: number
-  /** Standard deviation of the smoothed loss around its course, over the settled part. */
+  /** Standard deviation of the smoothed loss around its course: the middle one of three stretches of the settled part. */
   fluctuation: number
   /** The loss at the very beginning: a lower bound that the jumps of three steps do not explain. */
   start: number
@@ -60,6 +62,7 @@ export function readCurves(metrics: MetricBuffer, job: Job): Curves {
   const epochs: number[] = []
   const rates: number[] = []
   const evals: { step: number; loss: number }[] = []
+  const empty: number[] = []
   let firstBad: number | null = null
   for (let i = 0; i < metrics.length; i++) {
     const at = step[i] as number
@@ -69,6 +72,7 @@ export function readCurves(metrics: MetricBuffer, job: Job): Curves {
       steps.push(at)
       epochs.push(epoch[i] as number)
       rates.push(rate[i] as number)
+      if (loss[i] === 0 && gradNorm[i] === 0) empty.push(at)
     } else if (Number.isFinite(rate[i]) && !Number.isFinite(evalLoss[i])) firstBad ??= at
     if (gradNorm[i] === Infinity || loss[i] === Infinity) firstBad ??= at
   }
@@ -77,12 +81,13 @@ export function readCurves(metrics: MetricBuffer, job: Job): Curves {
     steps,
     epochs,
     evals,
+    empty,
     firstBad,
     ...measure(losses, steps, epochs, rates, evals, job, step.at(-1) ?? 0),
   }
 }
 
-type Measured = Omit<Curves, 'losses' | 'steps' | 'epochs' | 'evals' | 'firstBad'>
+type Measured = Omit<Curves, 'losses' | 'steps' | 'epochs' | 'evals' | 'empty' | 'firstBad'>
 
 function measure(
   losses: number[],
@@ -108,7 +113,7 @@ function measure(
     fluctuation: fluctuationOf(losses, settled),
     settled,
     level: average(losses, settled, losses.length),
-    evalNoise: evals.length < 5 ? 0 : deviation(secondDifferences(evals.map((point) => point.loss))) / Math.sqrt(6),
+    evalNoise: evals.length < 5 ? 0 : usualSize(secondDifferences(evals.map((point) => point.loss))) / Math.sqrt(6),
     progress,
     afterWarmup: lastStep - warmupOf(job, progress > 0 ? lastStep / progress : 0),
     waves: wavesOf(losses, epochs),
@@ -153,11 +158,19 @@ function settledFrom(losses: readonly number[]): number {
   return Math.min(Math.max(0, there), Math.floor(losses.length / 2))
 }
 
-/** Deviation of the smoothed loss from a parabola through its settled part. */
+/**
+ * Deviation of the smoothed loss from a parabola, over thirds of its settled part: noise is in all of them, the bend at the end of a steep
+ * fall in one alone.
+ */
 function fluctuationOf(losses: readonly number[], settled: number): number {
   const smoothed = [...smooth(losses, SMOOTHING)].slice(Math.max(settled, 10))
   if (smoothed.length < 15) return 0
-  return deviation(withoutParabola(smoothed))
+  if (smoothed.length < 3 * 15) return deviation(withoutParabola(smoothed))
+  const thirds = [0, 1, 2].map((third) => {
+    const [from, to] = [third, third + 1].map((edge) => Math.floor((edge * smoothed.length) / 3))
+    return deviation(withoutParabola(smoothed.slice(from, to)))
+  })
+  return thirds.sort((a, b) => a - b)[1] as number
 }
 
 function withoutParabola(values: readonly number[]): number[] {
@@ -224,6 +237,12 @@ function differences(values: readonly number[]): number[] {
 
 function secondDifferences(values: readonly number[]): number[] {
   return differences(differences(values))
+}
+
+/** A standard deviation that a few large values do not raise: from the median of the sizes, as of a normal distribution. */
+function usualSize(values: readonly number[]): number {
+  const sizes = values.map(Math.abs).sort((a, b) => a - b)
+  return 1.4826 * (sizes[sizes.length >> 1] ?? 0)
 }
 
 function average(values: readonly number[], from: number, to: number): number {

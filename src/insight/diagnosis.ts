@@ -2,7 +2,7 @@
  * Says in plain words what a run's curves show, where they show it, and what to change next time. Refuses to say anything about
  * a curve that is too short, and to find fault with a healthy one.
  */
-import type { Job } from '../shared/job'
+import { SETTINGS, type Job } from '../shared/job'
 import type { MetricBuffer } from '../shared/metrics'
 import { dropOver, readCurves, type Curves } from './curves'
 
@@ -16,6 +16,7 @@ export type Verdict =
   | 'plateau'
   | 'slow'
   | 'zero-loss'
+  | 'masked'
   | 'order'
 
 /** Steps that show it. */
@@ -40,10 +41,25 @@ export interface Diagnosis {
 /** Steps before which nothing can be said. */
 const LEAST_STEPS = 12
 
+/** Rows a step from which more of them would not calm a run. */
+const MANY_ROWS = 16
+
 /** The first of the checks that finds something; a healthy run gets the verdict `healthy` and no change. */
 export function diagnose(metrics: MetricBuffer, job: Job): Diagnosis {
   const curves = readCurves(metrics, job)
-  const checks = [notFinite, tooEarly, zeroLoss, overfitting, diverging, order, noisy, slow, plateau, underfitting]
+  const checks = [
+    notFinite,
+    masked,
+    tooEarly,
+    zeroLoss,
+    overfitting,
+    diverging,
+    order,
+    noisy,
+    slow,
+    plateau,
+    underfitting,
+  ]
   for (const check of checks) {
     const found = check(curves, job)
     if (found) return found
@@ -59,6 +75,24 @@ function notFinite({ firstBad, lastStep }: Curves, job: Job): Diagnosis | null {
     text: 'The loss is no longer a number: the adapter has run away.',
     evidence: [{ from: firstBad, to: lastStep, text: 'no number' }],
     ...lowerRate(job, 5),
+  }
+}
+
+/** Steps without a loss and without a gradient: not one of their labels counted. */
+function masked({ empty, losses, steps }: Curves, job: Job): Diagnosis | null {
+  if (empty.length < 3 || empty.length < 0.05 * losses.length) return null
+  const all = empty.length === losses.length
+  const length = 2 * job.maxLength
+  return {
+    verdict: 'masked',
+    tone: 'poor',
+    text: all
+      ? 'Nothing counts in the loss: every label is masked. The answers are empty, or cut off before they begin.'
+      : `In ${empty.length} of ${losses.length} steps nothing counted in the loss: answers are empty, or cut off before they begin.`,
+    evidence: [{ from: empty[0] ?? 1, to: empty.at(-1) ?? steps.at(-1) ?? 1, text: 'nothing to learn here' }],
+    ...(length <= SETTINGS.maxLength.max
+      ? { change: { maxLength: length }, changeText: `Allow ${length} tokens an example` }
+      : {}),
   }
 }
 
@@ -86,7 +120,7 @@ function zeroLoss(curves: Curves): Diagnosis | null {
     verdict: 'zero-loss',
     tone: 'poor',
     text: atOnce
-      ? 'The loss is zero from the start: there is nothing to learn. The labels are empty, or the answers stand in the prompts.'
+      ? 'The loss is next to zero from the start: there is nothing to learn. The answers stand in the prompts, or are known already.'
       : 'The loss has come down to zero: the rows are known by heart. Look for repeated rows, or add others.',
     evidence: [{ from: steps[from] ?? 1, to: lastStep, text: 'loss at zero' }],
   }
@@ -160,8 +194,9 @@ function noisy(curves: Curves, job: Job): Diagnosis | null {
     tone: 'fair',
     text: `Even smoothed the loss moves by ${curves.fluctuation.toFixed(2)} around its course: too few rows a step, or too high a rate.`,
     evidence: [{ from: curves.steps[curves.settled] ?? 1, to: curves.lastStep, text: 'the smoothed loss moves about' }],
-    change: { gradAccum: job.gradAccum * 4 },
-    changeText: `Add up ${job.gradAccum * 4} batches a step`,
+    ...(job.batchSize * job.gradAccum >= MANY_ROWS
+      ? lowerRate(job, 3)
+      : { change: { gradAccum: job.gradAccum * 4 }, changeText: `Add up ${job.gradAccum * 4} batches a step` }),
   }
 }
 

@@ -139,7 +139,8 @@ class Draft {
 
   /** What a setting is without the person's own value. */
   withoutOwn(key: SettingKey): unknown {
-    return this.#sample[key] ?? this.advice?.change[key] ?? SETTINGS[key].default
+    const advised = this.recommendations.find((one) => one.key === key)?.value
+    return this.#sample[key] ?? advised ?? SETTINGS[key].default
   }
 
   set(key: SettingKey, value: unknown): void {

@@ -47,6 +47,12 @@ class Training {
     return Number.NaN
   }
 
+  /** How many rows of numbers there are. */
+  entries = $derived.by(() => {
+    void this.version
+    return this.metrics.length
+  })
+
   /** The step the run is at, which its record learns only at checkpoints. */
   step = $derived.by(() => {
     const measured = this.latest('step')

@@ -87,7 +87,10 @@ export function lastOf(line: readonly (number | null)[]): { index: number; value
 
 export function spanLinear(min: number | null, max: number | null): [number, number] {
   if (min === null || max === null) return [0, 1]
-  const room = (max - min || Math.abs(max) || 1) * 0.08
+  const size = Math.max(Math.abs(min), Math.abs(max))
+  // A level trace differs by rounding alone; divisions as fine as that would never end.
+  const level = max - min <= 1e-6 * size
+  const room = (level ? size || 1 : max - min) * 0.08
   // A curve that nears zero shows its zero; one far above does not waste the screen on it.
   return [min >= 0 && min < max * 0.15 ? 0 : min - room, max + room]
 }

@@ -73,7 +73,7 @@ export function drawMarks(chart: uPlot, view: View, colours: Palette): void {
   }
 }
 
-/** A band behind the steps that the diagnosis speaks of, with its words at the foot. */
+/** A band behind the steps that the diagnosis speaks of, with its words below those of the marks: traces end low. */
 export function drawEvidence(chart: uPlot, view: View, colours: Palette): void {
   const { curves, evidence } = view
   const pen = penOf(chart)
@@ -87,10 +87,10 @@ export function drawEvidence(chart: uPlot, view: View, colours: Palette): void {
     pen.context.fillRect(left, bbox.top, right - left, bbox.height)
     pen.context.fillStyle = colours.fair
     pen.context.font = `${12 * pen.ratio}px system-ui, sans-serif`
-    pen.context.textBaseline = 'bottom'
+    pen.context.textBaseline = 'top'
     const width = pen.context.measureText(text).width
     const start = Math.max(bbox.left, Math.min(left, bbox.left + bbox.width - width - 10 * pen.ratio))
     pen.context.textAlign = 'left'
-    pen.context.fillText(text, start + 5 * pen.ratio, bbox.top + bbox.height - 5 * pen.ratio)
+    pen.context.fillText(text, start + 5 * pen.ratio, bbox.top + 22 * pen.ratio)
   }
 }

@@ -1,5 +1,5 @@
 /**
- * The three linked charts of a run, drawn with uPlot as an instrument draws them: graticule, traces, labels at the
+ * The linked charts of a run, drawn with uPlot as an instrument draws them: graticule, traces, labels at the
  * traces' ends, marks where something happened. Refuses to hold state of the page.
  */
 import uPlot from 'uplot'
@@ -10,7 +10,6 @@ import {
   drawFrame,
   drawLabels,
   drawScreen,
-  halo,
   isNarrow,
   lastOf,
   logSplits,
@@ -23,6 +22,7 @@ import {
   type Label,
   type Palette,
 } from './chart-drawing'
+import { drawSmall, smallCharts, type SmallChart } from './chart-small'
 import { drawEvidence, drawMarks, type View } from './chart-marks'
 import { reach } from './curves'
 
@@ -34,6 +34,8 @@ export interface Hooks {
 }
 
 const SMALL = 84
+/** Room for the names of x under the last chart. */
+const BELOW = 26
 /** Steps are whole: no division falls between two. */
 const WHOLE = Array.from({ length: 8 }, (_, power) => [1, 2, 5].map((unit) => unit * 10 ** power)).flat()
 let made = 0
@@ -45,6 +47,7 @@ export class ScopeCharts {
   readonly #height: () => number
   #view: View
   #charts: uPlot[] = []
+  #small: SmallChart[] = []
   #made = ''
   readonly #key = `scope-${made++}`
   #splits = new Map<uPlot, number[][]>()
@@ -57,24 +60,21 @@ export class ScopeCharts {
     this.update(view)
   }
 
-  /** Draws what is new. Charts are made anew only where their kind changes (axis, log, theme). */
+  /** Draws what is new. Charts are made anew only where their kind changes (axis, log, theme, rewards). */
   update(view: View, theme = ''): void {
     this.#view = view
-    const kind = [view.axis, view.log, theme].join()
+    const kind = [view.axis, view.log, theme, view.curves.rewards !== null].join()
     if (kind !== this.#made) this.#make(kind)
     const { curves } = view
-    const data: uPlot.AlignedData[] = [
-      [curves.x, curves.raw, curves.smoothed, curves.valid],
-      [curves.x, curves.learningRate],
-      [curves.x, curves.gradNorm],
-    ]
-    this.#charts.forEach((chart, i) => chart.setData(data[i] as uPlot.AlignedData))
+    const traces = [[curves.raw, curves.smoothed, curves.valid], ...this.#small.map(({ data }) => data(curves))]
+    this.#charts.forEach((chart, i) => chart.setData([curves.x, ...(traces[i] ?? [])] as uPlot.AlignedData))
   }
 
   resize(): void {
     const width = this.#host.clientWidth
+    const last = this.#charts.length - 1
     this.#charts.forEach((chart, i) =>
-      chart.setSize({ width, height: i === 0 ? this.#height() : SMALL + (i === 2 ? 26 : 0) }),
+      chart.setSize({ width, height: i === 0 ? this.#height() : SMALL + (i === last ? BELOW : 0) }),
     )
   }
 
@@ -139,22 +139,21 @@ export class ScopeCharts {
       ...big.hooks,
       draw: [(chart) => apart(chart, () => this.#drawLoss(chart, colours))],
     }
-    const rate = this.#options(colours, SMALL, false, false)
-    rate.series = [{}, { stroke: colours['ink-soft'], width: 1.5, points: { show: false } }]
-    rate.hooks = {
-      ...rate.hooks,
-      draw: [(chart) => apart(chart, () => this.#drawSmall(chart, colours, 'learning rate', 1))],
-    }
-    const norm = this.#options(colours, SMALL + 26, false, true)
-    norm.series = [{}, { stroke: colours['ink-soft'], width: 1.25, points: { show: false } }]
-    norm.hooks = {
-      ...norm.hooks,
-      draw: [(chart) => apart(chart, () => this.#drawSmall(chart, colours, 'gradient norm', 1))],
-    }
-    this.#charts = [big, rate, norm].map((options) => new uPlot(options, [[], []], this.#host))
+    this.#small = smallCharts(this.#view.curves, colours)
+    const below = this.#small.map((small, i) => {
+      const last = i === this.#small.length - 1
+      const options = this.#options(colours, SMALL + (last ? BELOW : 0), false, last, small.span)
+      options.series = small.series
+      options.hooks = {
+        ...options.hooks,
+        draw: [(chart) => apart(chart, () => drawSmall(chart, small, colours))],
+      }
+      return options
+    })
+    this.#charts = [big, ...below].map((options) => new uPlot(options, [[], []], this.#host))
   }
 
-  #options(colours: Palette, height: number, log: boolean, bottom: boolean): uPlot.Options {
+  #options(colours: Palette, height: number, log: boolean, bottom: boolean, span?: [number, number]): uPlot.Options {
     const font = '12px system-ui, sans-serif'
     const line: Partial<uPlot.Axis> = {
       stroke: colours['ink-soft'],
@@ -177,7 +176,7 @@ export class ScopeCharts {
         x: { time: false, range: (_, min, max) => this.#spanX(min, max) },
         y: log
           ? { distr: 3, range: (_, min, max) => spanLog(min, max) }
-          : { range: (_, min, max) => spanLinear(min, max) },
+          : { range: (_, min, max) => span ?? spanLinear(min, max) },
       },
       axes: [
         {
@@ -196,7 +195,7 @@ export class ScopeCharts {
           size: 52,
           gap: 4,
           ...(log ? { splits: (_chart: uPlot, _axis: number, min: number, max: number) => logSplits(min, max) } : {}),
-          space: height > SMALL + 30 ? 44 : 26,
+          space: height > SMALL + BELOW + 4 ? 44 : 26,
           values: (chart, splits) => {
             this.#note(chart, 1, splits)
             return tickNames(splits)
@@ -209,7 +208,7 @@ export class ScopeCharts {
           (chart) =>
             apart(chart, () => {
               drawScreen(chart, colours)
-              if (height > SMALL + 30) drawEvidence(chart, this.#view, colours)
+              if (height > SMALL + BELOW + 4) drawEvidence(chart, this.#view, colours)
             }),
         ],
         drawAxes: [(chart) => drawFrame(chart, colours, this.#splits.get(chart) ?? [])],
@@ -275,33 +274,5 @@ export class ScopeCharts {
       labels.push({ ...at, text: 'validation', value: figure(valid.value), colour: colours.valid })
     }
     drawLabels(chart, pen, labels, colours)
-  }
-
-  #drawSmall(chart: uPlot, colours: Palette, name: string, series: number): void {
-    const values = chart.data[series] as (number | null)[]
-    const last = lastOf(values)
-    const pen = penOf(chart)
-    pen.context.font = `${12 * pen.ratio}px system-ui, sans-serif`
-    pen.context.fillStyle = colours['ink-soft']
-    const { bbox } = chart
-    const narrow = isNarrow(chart)
-    pen.context.textBaseline = 'top'
-    if (narrow) {
-      pen.context.textAlign = 'right'
-      halo(
-        pen,
-        `${name} ${last ? figure(last.value) : ''}`,
-        bbox.left + bbox.width - 6 * pen.ratio,
-        bbox.top + 4 * pen.ratio,
-        colours,
-      )
-      return
-    }
-    pen.context.textAlign = 'left'
-    const left = bbox.left + bbox.width + 10 * pen.ratio
-    pen.context.fillText(name, left, bbox.top + 2 * pen.ratio)
-    pen.context.fillStyle = colours.ink
-    pen.context.font = `600 ${12 * pen.ratio}px system-ui, sans-serif`
-    if (last) pen.context.fillText(figure(last.value), left, bbox.top + 19 * pen.ratio)
   }
 }

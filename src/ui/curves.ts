@@ -14,11 +14,16 @@ export interface Curves {
   valid: Line
   learningRate: Line
   gradNorm: Line
+  /** In runs over preferences: by how much the better answers' reward is higher, and the share of pairs where it is. */
+  rewards: { margin: Line; validMargin: Line; accuracy: Line; validAccuracy: Line } | null
 }
 
 /** More points than this cannot be told apart on any screen. */
 const MOST_POINTS = 4000
-const KEPT: readonly MetricName[] = ['epoch', 'time', 'loss', 'evalLoss', 'learningRate', 'gradNorm']
+const KEPT: readonly MetricName[] = [
+  ...(['epoch', 'time', 'loss', 'evalLoss', 'learningRate', 'gradNorm'] as const),
+  ...(['rewardMargin', 'rewardAccuracy', 'evalRewardMargin', 'evalRewardAccuracy'] as const),
+]
 
 /** One row a step: an evaluation has a row of its own in the buffer and joins its step's here. */
 export function bySteps(metrics: MetricBuffer): Record<MetricName, number[]> {
@@ -62,6 +67,14 @@ export function curvesOf(metrics: MetricBuffer, axis: Axis, weight: number): Cur
     valid: pick(rows.evalLoss),
     learningRate: pick(rows.learningRate),
     gradNorm: pick(rows.gradNorm),
+    rewards: !rows.rewardMargin.some(Number.isFinite)
+      ? null
+      : {
+          margin: pick(smooth(rows.rewardMargin, weight)),
+          validMargin: pick(rows.evalRewardMargin),
+          accuracy: pick(smooth(rows.rewardAccuracy, weight)),
+          validAccuracy: pick(rows.evalRewardAccuracy),
+        },
   }
 }
 

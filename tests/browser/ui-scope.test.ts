@@ -60,6 +60,25 @@ describe('the loss chart', () => {
     await expect.element(slider).toHaveAttribute('aria-valuetext', 'step 11: loss 0.364, validation 0.500')
   })
 
+  it('has reward margin and accuracy of a run over preferences as curves, readouts and numbers', async () => {
+    const buffer = new MetricBuffer()
+    for (let step = 1; step <= 20; step++) {
+      const at = { step, epoch: step / 10, time: step * 100 }
+      buffer.push({ ...at, loss: 1, learningRate: 1, gradNorm: 1, rewardMargin: step / 10, rewardAccuracy: 0.75 })
+      if (step % 5 === 0)
+        buffer.push({ ...at, evalLoss: 1, evalRewardMargin: step / 20, evalRewardAccuracy: step / 20 })
+    }
+    const page = show(Scope, props(buffer))
+    await expect.poll(() => document.querySelectorAll('canvas').length).toBe(5)
+    const text = page
+      .getByRole('slider', { name: /^Crosshair/ })
+      .element()
+      .getAttribute('aria-valuetext')
+    expect(text).toMatch(/reward margin .+, better answer preferred in 100% of the validation pairs/)
+    await page.getByRole('button', { name: 'Show as table' }).click()
+    await expect.element(page.getByRole('row', { name: /^20 2.00 1.00 1.00 2.00 75% 100%/ })).toBeVisible()
+  })
+
   it('shows the same numbers as a table', async () => {
     const page = show(Scope, props(metrics(12)))
     await page.getByRole('button', { name: 'Show as table' }).click()

@@ -11,6 +11,9 @@ const miss = (curve: Curve, verdict: Verdict) => `${curve.name}: ${curve.cause},
 describe('diagnose', () => {
   it('is right about nine in ten curves of the library, whatever the noise', () => {
     expect(library(1).length).toBeGreaterThanOrEqual(40)
+    const causes = new Set(library(1).map(({ cause }) => cause))
+    const known = ['healthy', 'overfitting', 'underfitting', 'diverging', 'noisy', 'plateau', 'slow', 'zero-loss']
+    expect([...causes].sort()).toEqual([...known, 'masked', 'order', 'too-early'].sort())
     for (const seed of SEEDS) {
       const curves = library(seed)
       const missed = curves.filter((curve) => diagnose(curve.metrics, curve.job).verdict !== curve.cause)
@@ -20,7 +23,13 @@ describe('diagnose', () => {
   })
 
   it('is right about recorded runs', () => {
-    for (const { name, cause, metrics, job } of recordings()) expect(diagnose(metrics, job).verdict, name).toBe(cause)
+    expect(recordings().length).toBeGreaterThanOrEqual(7)
+    for (const { name, cause, metrics, job } of recordings()) {
+      const { verdict, change, evidence } = diagnose(metrics, job)
+      expect(verdict, name).toBe(cause)
+      expect(change === undefined, name).toBe(cause === 'healthy')
+      expect(evidence.length, name).toBeGreaterThan(0)
+    }
   })
 
   it('is right about nine in ten of each cause', () => {
@@ -68,7 +77,7 @@ describe('diagnose', () => {
       expect(change === undefined, name).toBe(changeText === undefined)
       for (const [key, value] of Object.entries(change ?? {}))
         expect(checkSetting(key as SettingKey, value), `${name} ${key}`).toBeNull()
-      if (['diverging', 'slow', 'overfitting', 'noisy', 'order', 'plateau', 'underfitting'].includes(cause))
+      if (['diverging', 'slow', 'overfitting', 'noisy', 'order', 'plateau', 'underfitting', 'masked'].includes(cause))
         expect(change).toBeDefined()
     }
   })

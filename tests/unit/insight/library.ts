@@ -23,6 +23,8 @@ interface Recipe {
   evals?: (step: number) => number
   noise?: number
   evalNoise?: number
+  /** Gradient norm at a step; 1 if left out. */
+  norm?: (step: number) => number
   /** Steps a pass. */
   pass?: number
   /** Steps made so far, where the run is not over. */
@@ -449,7 +451,17 @@ const RECIPES: Recipe[] = [
   },
   { name: 'wild batches', cause: 'noisy', steps: 500, train: fall(2, 1.2, 60), noise: 1.1, job: { batchSize: 1 } },
 
-  { name: 'empty labels', cause: 'zero-loss', steps: 60, train: () => 0 },
+  { name: 'every label masked', cause: 'masked', steps: 60, train: () => 0, norm: () => 0 },
+  { name: 'every label masked, seen at once', cause: 'masked', steps: 60, made: 4, train: () => 0, norm: () => 0 },
+  {
+    name: 'long prompts that push the answer out',
+    cause: 'masked',
+    steps: 200,
+    train: (s) => (s % 7 === 0 ? 0 : fall(1, 2, 40)(s)),
+    norm: (s) => (s % 7 === 0 ? 0 : 1),
+    noise: 0.1,
+  },
+  { name: 'labels that are known already', cause: 'zero-loss', steps: 60, train: () => 0.0001 },
   { name: 'the answer stands in the prompt', cause: 'zero-loss', steps: 100, train: () => 0.002, noise: 0.0005 },
   { name: 'one row over and over', cause: 'zero-loss', steps: 200, train: fall(0, 3, 12), noise: 0.0005 },
   {
@@ -517,7 +529,7 @@ function draw(recipe: Recipe, seed: number): Curve {
     metrics.push({
       ...shared,
       loss: bad ? Number.NaN : loss,
-      gradNorm: bad ? Number.NaN : 1,
+      gradNorm: bad ? Number.NaN : (recipe.norm?.(step) ?? 1),
       learningRate: rateAt(step, recipe.steps, job),
       tokens: 100,
     })

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { MetricBuffer } from '../../../src/shared/metrics'
+import { spanLinear } from '../../../src/ui/chart-drawing'
 import { bySteps, curvesOf, nearest, reach } from '../../../src/ui/curves'
 
 function run(steps: number, evalEvery: number): MetricBuffer {
@@ -34,6 +35,15 @@ describe('curves of a run', () => {
     expect(curvesOf(metrics, 'time', 0).x).toEqual([0.5, 1, 1.5, 2])
   })
 
+  it('have rewards only in runs over preferences', () => {
+    expect(curvesOf(run(6, 3), 'step', 0).rewards).toBeNull()
+    const metrics = new MetricBuffer()
+    metrics.push({ step: 1, loss: 1, rewardMargin: 0.5, rewardAccuracy: 0.75 })
+    metrics.push({ step: 1, evalLoss: 1, evalRewardMargin: 0.25, evalRewardAccuracy: 0.5 })
+    const rewards = { margin: [0.5], validMargin: [0.25], accuracy: [0.75], validAccuracy: [0.5] }
+    expect(curvesOf(metrics, 'step', 0).rewards).toEqual(rewards)
+  })
+
   it('are thinned without losing an evaluation', () => {
     const { x, valid } = curvesOf(run(20_000, 250), 'step', 0.9)
     expect(x.length).toBeLessThan(4200)
@@ -53,5 +63,15 @@ describe('the sweep', () => {
 describe('the nearest entry', () => {
   it('is found on both sides', () => {
     expect([0, 4, 5.9, 7.4, 100].map((value) => nearest([1, 5, 7, 8], value))).toEqual([0, 1, 1, 2, 3])
+  })
+})
+
+describe('the span of an axis', () => {
+  it('is never as thin as a rounding error', () => {
+    for (const value of [1, 1e-4, -3, 0]) {
+      const [low, high] = spanLinear(value, value * (1 + 2e-16))
+      expect(high - low).toBeGreaterThan(0.01 * Math.abs(value))
+    }
+    expect(spanLinear(1, 3)).toEqual([0.84, 3.16])
   })
 })
