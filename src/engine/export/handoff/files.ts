@@ -52,7 +52,7 @@ export function handoffFiles(input: HandoffInput): OutFile[] {
   const [factory, trl, mlx] = (['llama-factory', 'trl', 'mlx'] as const).map((tool) => translate(job, tool, steps)) as [Translation, Translation, Translation] // prettier-ignore
   const peft = translate(job, 'peft', steps)
   const inPython = together(trl, peft)
-  const lora = { task_type: 'CAUSAL_LM', ...peft.options }
+  const lora = (job.method as string) === 'lora' ? { task_type: 'CAUSAL_LM', ...peft.options } : null
   const own = { output_dir: 'out-trl', logging_steps: 1, report_to: 'none' }
   const options = withoutEvaluation({ ...own, ...forRows(trl.options, input) }, valid)
   const told = { kind: input.kind, hasValid: valid.rows > 0, lost: lostLines(inPython), template: input.template }

@@ -17,6 +17,10 @@ export function llamaFactoryRules(steps: number): Rules {
     ...trainer,
     model: ({ model }) => ({ model_name_or_path: model }),
     initAdapter: ({ initAdapter }) => (initAdapter ? { adapter_name_or_path: START } : {}),
+    method: ({ method }: { method: string }) => {
+      if (method === 'lora') return {}
+      return method === 'full' ? { finetuning_type: 'full' } : 'LLaMA-Factory has no such method.'
+    },
     objective,
     beta: ({ beta }) => ({ pref_beta: beta }),
     wrongPairs: ({ wrongPairs }) => ({ dpo_label_smoothing: wrongPairs }),

@@ -44,6 +44,10 @@ export function mlxRules(steps: number): Rules {
     ...rowRules(),
     model: ({ model }) => ({ model }),
     data: () => ({ data: 'data' }),
+    method: ({ method }: { method: string }) => {
+      if (method === 'lora') return {}
+      return method === 'full' ? { fine_tune_type: 'full' } : 'mlx-lm has no such method.'
+    },
     objective: ({ objective }) => (objective === 'sft' ? {} : 'mlx-lm learns answers only.'),
     trainOn: ({ trainOn }) => ({ mask_prompt: trainOn !== 'all' }),
     maxLength: ({ maxLength }) => ({ max_seq_length: maxLength }),

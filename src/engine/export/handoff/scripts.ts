@@ -90,7 +90,8 @@ export function markedTemplate(source: string): string {
 export function trlScript(input: {
   model: string
   options: Readonly<Record<string, unknown>>
-  lora: Readonly<Record<string, unknown>>
+  /** None where all weights are trained. */
+  lora: Readonly<Record<string, unknown>> | null
   job: Job
   /** Of the rows: pair, chat or text. */
   kind: string
@@ -114,7 +115,7 @@ from ${from} import ${name}Config
 
 MODEL = ${python(model)}
 OPTIONS = ${dictionary(options)}
-LORA = ${dictionary(lora)}
+LORA = ${lora ? dictionary(lora) : 'None'}
 # Folder of the adapter that the run starts from, instead of a fresh one; None for a fresh one.
 START = ${python(job.initAdapter ? START : null)}
 # For a model that has none of its own; None for its own.
@@ -130,7 +131,7 @@ HARDWARE = {} if torch.cuda.is_available() or torch.backends.mps.is_available() 
 
 
 def configs(options=None, lora=None):
-    return ${name}Config(**{**HARDWARE, **OPTIONS, **(options or {})}), LoraConfig(**{**LORA, **(lora or {})})
+    return ${name}Config(**{**HARDWARE, **OPTIONS, **(options or {})}), LORA and LoraConfig(**{**LORA, **(lora or {})})
 
 
 def loading():

@@ -9,6 +9,8 @@ export function trlRules(steps: number): Rules {
     ...trainerRules(steps),
     model: placed('in the script: MODEL'),
     initAdapter: only(({ initAdapter }) => initAdapter !== '', placed('in the script: START')),
+    method: ({ method }: { method: string }) =>
+      method === 'lora' || method === 'full' ? new Placed('in the script: LORA') : 'This script has no such method.',
     objective: placed('in the script: its trainer'),
     beta: ({ beta }) => ({ beta }),
     wrongPairs: ({ wrongPairs }) => (wrongPairs > 0 ? { label_smoothing: wrongPairs } : {}),

@@ -126,7 +126,7 @@ describe('every setting', () => {
       case 'switch':
         return { ...base, [key]: !setting.default }
       case 'choice':
-        return { ...base, [key]: Object.keys(setting.choices).find((choice) => choice !== setting.default) }
+        return { ...base, [key]: Object.keys(setting.choices).findLast((choice) => choice !== setting.default) }
       case 'text':
         return {
           ...(key === 'replayData' ? { replayShare: 0.1 } : base),
@@ -159,7 +159,9 @@ describe('every setting', () => {
     return [files['llama_factory.yaml'] as string, files['train_trl.py'] as string] as const
   }
 
-  it.each(SETTING_LIST.map(([key]) => key).filter((key) => !OWN_FILES.includes(key)))(
+  const hasChoice = (setting: Setting) => setting.kind !== 'choice' || Object.keys(setting.choices).length > 1
+  const carried = SETTING_LIST.filter(([key, setting]) => !OWN_FILES.includes(key) && hasChoice(setting))
+  it.each(carried.map(([key]) => key))(
     '%s changes the LLaMA-Factory and the TRL file, or is named in it',
     async (key) => {
       const change = changed(key)
