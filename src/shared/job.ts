@@ -194,9 +194,9 @@ export const SETTINGS = {
   method: choice({
     group: 'method',
     label: 'Method',
-    help: 'What is trained: a small adapter beside the model, which stays as it is.',
+    help: 'What is trained: a small adapter beside the model, or the weights of the model themselves.',
     default: 'lora',
-    choices: { lora: 'LoRA adapter' },
+    choices: { lora: 'LoRA adapter', full: 'all weights (full fine-tuning)' },
     hidden: true,
   }),
   quantization: choice({

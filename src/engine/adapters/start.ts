@@ -4,9 +4,10 @@
  */
 import type { Job } from '../../shared/job'
 import type { Checkpoint } from '../../shared/records'
-import { asLora, type PeftAdapter } from '../formats/peft'
+import { asLora, type FullConfig, type PeftAdapter } from '../formats/peft'
 import type { Model } from '../models/model'
 import { checkpointAdapter } from '../train/checkpoint'
+import { createFull, loadFull } from './full'
 import { createLora, loadLora, type LoadOptions } from './lora'
 import type { PrincipalPair } from './pissa'
 import { loraSettings } from './settings'
@@ -14,6 +15,7 @@ import type { Trainable } from './trainable'
 
 /** What was stored, on a model. Throws CodedError `adapter.mismatch` listing every bad tensor, `adapter.unsupported`. */
 export function loadTrainable(model: Model, stored: PeftAdapter, options: LoadOptions = {}): Trainable {
+  if (stored.config.peft_type === 'FULL') return loadFull(model, stored as PeftAdapter<FullConfig>)
   return loadLora(model, asLora(stored), options)
 }
 
@@ -33,5 +35,6 @@ export function startTrainable({ model, initAdapter, checkpoint, starts }: Start
     return loadTrainable(model, stored, { ratio, hasStart: checkpoint.meta.hasStart ?? false })
   }
   if (initAdapter) return loadTrainable(model, initAdapter, { ratio })
+  if (job.method === 'full') return createFull(model)
   return createLora(model, loraSettings(job), job.seed, starts ?? null)
 }

@@ -3,6 +3,7 @@ import { attentionLinears, selfAttention } from '../nn/attention'
 import type { SelfAttentionParts } from '../nn/attention'
 import { plainMlp } from '../nn/mlp'
 import type { PlainMlpParts } from '../nn/mlp'
+import { matrixIn, vectorIn, type Pass } from '../nn/network'
 import type { StackLayer, StackParts } from '../nn/stack'
 import { embed, layerNorm } from '../ops'
 import { tf } from '../tf'
@@ -74,9 +75,9 @@ export async function loadLayerNorm(
   load: WeightLoader,
   name: string,
   epsilon: number,
-): Promise<(x: tf.Tensor2D) => tf.Tensor2D> {
+): Promise<(x: tf.Tensor2D, pass: Pass) => tf.Tensor2D> {
   const [weight, bias] = [await load.vector(`${name}.weight`), await load.vector(`${name}.bias`)]
-  return (x) => layerNorm(x, weight, bias, epsilon)
+  return (x, pass) => layerNorm(x, vectorIn(pass, weight), vectorIn(pass, bias), epsilon)
 }
 
 async function buildLayer(c: Gpt2Config, i: number, load: WeightLoader): Promise<StackLayer> {
@@ -101,8 +102,8 @@ async function buildLayer(c: Gpt2Config, i: number, load: WeightLoader): Promise
   return {
     linears: [...attentionLinears(attention), mlp.up, mlp.down],
     forward(x, pass) {
-      const middle = tf.add(x, selfAttention(before(x), attention, pass)) as tf.Tensor2D
-      return tf.add(middle, plainMlp(between(middle), mlp, pass))
+      const middle = tf.add(x, selfAttention(before(x, pass), attention, pass)) as tf.Tensor2D
+      return tf.add(middle, plainMlp(between(middle, pass), mlp, pass))
     },
   }
 }
@@ -120,12 +121,14 @@ async function build(c: Gpt2Config, load: WeightLoader): Promise<StackParts> {
     layers,
     positions: c.maxPositions,
     finish,
-    embed(ids, { batch, seq, past, packed, here }) {
+    embed(ids, pass) {
+      const { batch, seq, past, packed, here } = pass
+      const [tokens, places] = [embed(ids, matrixIn(pass, table)), matrixIn(pass, positions)]
       const within = packed?.within ?? here
-      if (within) return tf.add(embed(ids, table), embed(within.device, positions))
+      if (within) return tf.add(tokens, embed(within.device, places))
       // Padding may reach beyond the last position; what stands there is not looked at.
       const at = Int32Array.from({ length: batch * seq }, (_, i) => Math.min(past + (i % seq), c.maxPositions - 1))
-      return tf.add(embed(ids, table), embed(tf.tensor1d(at, 'int32'), positions))
+      return tf.add(tokens, embed(tf.tensor1d(at, 'int32'), places))
     },
   }
 }

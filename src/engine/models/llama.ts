@@ -3,6 +3,7 @@ import { attentionLinears, selfAttention } from '../nn/attention'
 import type { SelfAttentionParts } from '../nn/attention'
 import { gatedMlp, mlpLinears } from '../nn/mlp'
 import type { GatedMlpParts } from '../nn/mlp'
+import { matrixIn, vectorIn } from '../nn/network'
 import type { RopeConfig, RopeTables } from '../nn/rope'
 import type { StackLayer, StackParts } from '../nn/stack'
 import { embed, rmsNorm } from '../ops'
@@ -150,8 +151,8 @@ export function preNormLayer(
   return {
     linears: [...attentionLinears(attention), ...mlpLinears(mlp)],
     forward(x, pass) {
-      const middle = add(x, selfAttention(rmsNorm(x, norms.input, c.epsilon), attention, pass))
-      return add(middle, gatedMlp(rmsNorm(middle, norms.post, c.epsilon), mlp, pass))
+      const middle = add(x, selfAttention(rmsNorm(x, vectorIn(pass, norms.input), c.epsilon), attention, pass))
+      return add(middle, gatedMlp(rmsNorm(middle, vectorIn(pass, norms.post), c.epsilon), mlp, pass))
     },
   }
 }
@@ -171,8 +172,8 @@ export async function llamaStack(
     hidden: c.hiddenSize,
     head,
     layers,
-    embed: (ids) => times(embed(ids, table), c.embeddingScale),
-    finish: (x) => times(rmsNorm(x, norm, c.epsilon), c.headScale),
+    embed: (ids, pass) => times(embed(ids, matrixIn(pass, table)), c.embeddingScale),
+    finish: (x, pass) => times(rmsNorm(x, vectorIn(pass, norm), c.epsilon), c.headScale),
   }
 }
 

@@ -1,8 +1,8 @@
-/** A frozen linear layer that looks up its adapter in the pass. Refuses to train its own weight. */
+/** A linear layer that looks up in the pass what training has added to it, or put in its place. Refuses to own it. */
 import type { FrozenMatrix } from '../ops'
 import { doraLinear, linear } from '../ops'
 import type { tf } from '../tf'
-import type { LinearSpec, Pass } from './network'
+import { matrixIn, vectorIn, type LinearSpec, type Pass } from './network'
 
 export class Linear implements LinearSpec {
   readonly module: string
@@ -31,6 +31,6 @@ export class Linear implements LinearSpec {
   forward(x: tf.Tensor2D, pass: Pass): tf.Tensor2D {
     const pair = pass.overlay?.lora?.(this.module) ?? null
     if (pair?.lengths) return doraLinear(x, this.weight, this.bias, pair, pair.lengths.m, pair.lengths.strength)
-    return linear(x, this.weight, this.bias, pair)
+    return linear(x, matrixIn(pass, this.weight), this.bias && vectorIn(pass, this.bias), pair)
   }
 }

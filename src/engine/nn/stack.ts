@@ -5,7 +5,7 @@
 import type { FrozenMatrix } from '../ops'
 import type { tf } from '../tf'
 import type { Linear } from './linear'
-import type { LinearSpec, Network, Pass } from './network'
+import { matrixIn, type LinearSpec, type Network, type NetworkWeight, type Pass } from './network'
 
 /** One layer: its forward and the linear layers in it, in the order in which they compute. */
 export interface StackLayer {
@@ -34,6 +34,11 @@ export interface Holdings {
   dispose(): void
 }
 
+/** What holds a network's weights. */
+export interface WeightHoldings extends Holdings {
+  readonly weights: readonly NetworkWeight[]
+}
+
 /** A {@link Network} over parts. */
 export class Stack implements Network {
   readonly layers: number
@@ -43,9 +48,9 @@ export class Stack implements Network {
   readonly linears: readonly LinearSpec[]
   readonly logitCap?: number
   readonly #parts: StackParts
-  readonly #holdings: Holdings
+  readonly #holdings: WeightHoldings
 
-  constructor(parts: StackParts, holdings: Holdings) {
+  constructor(parts: StackParts, holdings: WeightHoldings) {
     this.#parts = parts
     this.#holdings = holdings
     this.layers = parts.layers.length
@@ -54,6 +59,10 @@ export class Stack implements Network {
     this.positions = parts.positions ?? Number.POSITIVE_INFINITY
     this.linears = parts.layers.flatMap((layer) => layer.linears)
     if (parts.logitCap !== undefined) this.logitCap = parts.logitCap
+  }
+
+  get weights(): readonly NetworkWeight[] {
+    return this.#holdings.weights
   }
 
   get bytes(): number {
@@ -78,8 +87,8 @@ export class Stack implements Network {
     return this.#parts.finish(x, pass)
   }
 
-  head(_pass: Pass): FrozenMatrix {
-    return this.#parts.head
+  head(pass: Pick<Pass, 'overlay'>): FrozenMatrix {
+    return matrixIn(pass, this.#parts.head)
   }
 
   dispose(): void {
