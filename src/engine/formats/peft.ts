@@ -301,7 +301,7 @@ function missing(name: string): CodedError {
 
 /** The two files of an adapter folder. Throws CodedError `adapter.mismatch` where the tensors are not whole. */
 export function writePeft(adapter: PeftAdapter): NamedFile[] {
-  loraDeltas(adapter)
+  if (adapter.config.peft_type === 'LORA') loraDeltas(adapter)
   return [
     { name: ADAPTER_CONFIG, bytes: new TextEncoder().encode(`${JSON.stringify(adapter.config, null, 2)}\n`) },
     { name: ADAPTER_WEIGHTS, bytes: writeSafetensors(adapter.tensors, { format: 'pt' }) },

@@ -10,7 +10,7 @@ import { Linear } from '../nn/linear'
 import type { RopeConfig } from '../nn/rope'
 import { RopeTables } from '../nn/rope'
 import type { NetworkWeight } from '../nn/network'
-import type { Holdings, WeightHoldings } from '../nn/stack'
+import type { Holdings } from '../nn/stack'
 import { FrozenMatrix } from '../ops'
 import { tf } from '../tf'
 import type { MatrixRole, Quantization } from './precision'
@@ -140,7 +140,7 @@ export interface LoadOptions {
 }
 
 /** Reads planned tensors one by one onto the device, in the precision that is asked for, and owns what it made, so that a failed load leaves nothing behind. */
-export class WeightLoader implements WeightHoldings {
+export class WeightLoader implements Holdings {
   readonly #weights: Weights
   readonly #names: Map<string, string>
   readonly #options: LoadOptions

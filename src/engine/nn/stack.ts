@@ -31,12 +31,8 @@ export interface Holdings {
   readonly bytes: number
   /** See {@link Network.prepare}. */
   prepare(length: number, ahead: number): void
-  dispose(): void
-}
-
-/** What holds a network's weights. */
-export interface WeightHoldings extends Holdings {
   readonly weights: readonly NetworkWeight[]
+  dispose(): void
 }
 
 /** A {@link Network} over parts. */
@@ -48,9 +44,9 @@ export class Stack implements Network {
   readonly linears: readonly LinearSpec[]
   readonly logitCap?: number
   readonly #parts: StackParts
-  readonly #holdings: WeightHoldings
+  readonly #holdings: Holdings
 
-  constructor(parts: StackParts, holdings: WeightHoldings) {
+  constructor(parts: StackParts, holdings: Holdings) {
     this.#parts = parts
     this.#holdings = holdings
     this.layers = parts.layers.length
