@@ -44,7 +44,7 @@ describe('the settings panel', () => {
     async (objective) => {
       draft.set('objective', objective)
       const page = show(SettingsPanel, {})
-      document.querySelector('details.advanced')?.setAttribute('open', '')
+      for (const closed of document.querySelectorAll('details.advanced, details.group')) closed.setAttribute('open', '')
       const visible = SETTING_LIST.filter(([key, setting]) => !setting.hidden && applies(key, draft.job))
       expect(visible.some(([key]) => key === 'beta')).toBe(objective === 'dpo')
       for (const [, setting] of visible) {
@@ -57,6 +57,19 @@ describe('the settings panel', () => {
       expect(document.querySelectorAll('.field')).toHaveLength(visible.length)
     },
   )
+
+  it('finds settings by what they are called, their flag, or what they do', async () => {
+    const page = show(SettingsPanel, {})
+    document.querySelector('details.advanced')?.setAttribute('open', '')
+    const find = page.getByLabelText('Find a setting')
+    await find.fill('jumpy pissa')
+    await expect.element(page.getByText('No setting here is called so, or does that.')).toBeVisible()
+    await find.fill('lora-init')
+    await expect.element(page.getByLabelText('LoRA start', { exact: true })).toBeVisible()
+    await find.fill('noise embedded')
+    await expect.element(page.getByLabelText('NEFTune noise', { exact: true })).toBeVisible()
+    expect(document.querySelectorAll('.advanced .field')).toHaveLength(1)
+  })
 })
 
 describe('a row in tokens', () => {
