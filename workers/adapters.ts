@@ -4,7 +4,7 @@
  */
 import { checkpointAdapter, loadTrainable } from '../src/engine'
 import { readAdapter } from '../src/engine/formats/adapter-folder'
-import type { LoraPeft, PeftAdapter } from '../src/engine/formats/peft'
+import { jobOf, type PeftAdapter } from '../src/engine/formats/peft'
 import { readZip } from '../src/engine/formats/zip'
 import { folderOf, pickedSource, type PickedFile } from '../src/hub'
 import { CodedError } from '../src/shared/errors'
@@ -53,20 +53,18 @@ export async function importPeft(
   return run
 }
 
-function importedRun(model: RunRecord['model'], { config, tensors }: LoraPeft, name: string): RunRecord {
-  const targets = Array.isArray(config.target_modules) ? config.target_modules : defaultJob().targets
+function importedRun(model: RunRecord['model'], { config, tensors }: PeftAdapter, name: string): RunRecord {
   const dataset: DatasetRecord = {
     ...{ id: '', name: 'not known', file: '', bytes: 0, rows: 0, problems: 0, why: '', columns: [], addedAt: 0 },
     mapping: { format: 'unknown', columns: {} },
   }
-  const settings = { rank: config.r, alpha: config.lora_alpha, dropout: config.lora_dropout ?? 0, targets }
   const elements = Object.values(tensors).reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0)
   const now = Date.now()
   return {
     ...{
       id: newId(),
       name,
-      job: { ...defaultJob(), ...settings, model: model.id },
+      job: { ...defaultJob(), ...jobOf(config), model: model.id },
       model,
       dataset,
       status: 'imported',

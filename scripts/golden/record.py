@@ -160,7 +160,7 @@ def adam_options():
     return dict(lr=s["lr"], betas=tuple(s["betas"]), eps=s["eps"], weight_decay=s["weight_decay"])
 
 
-def train(model, rows, optimiser=None, count=SETTINGS["steps"]):
+def train(model, rows, optimiser=None, count=SETTINGS["steps"], loss_of=summed_loss):
     """Steps under the conventions of the project, by AdamW unless told otherwise; the gradients are those of step 1, before clipping."""
     parameters = adapter_parameters(model)
     s = SETTINGS
@@ -173,7 +173,7 @@ def train(model, rows, optimiser=None, count=SETTINGS["steps"]):
             batches.append([rows[(position + i) % len(rows)] for i in range(s["batch_size"])])
             position += s["batch_size"]
         optimiser.zero_grad()
-        sums = [summed_loss(model, batch) for batch in batches]
+        sums = [loss_of(model, batch) for batch in batches]
         tokens = sum(count for _, count in sums)
         loss = sum(value for value, _ in sums) / tokens
         loss.backward()

@@ -36,7 +36,6 @@ export interface Option {
 const none = (what: number | string) => `default ${what}`
 
 export const OPTIONS = {
-  path: { kind: 'text', value: 'PATH', help: 'Any file or folder; the flag itself can be left out.' },
   out: { kind: 'text', value: 'DIR', help: 'The folder that is written.' },
   job: {
     kind: 'text',
@@ -170,8 +169,6 @@ export interface Command {
   /** Required flags, in words for the usage line; groups joined by "|" need one of them. */
   readonly needs: readonly string[]
   readonly options: readonly OptionName[]
-  /** The option that a word without a flag stands for. */
-  readonly operand?: OptionName
   readonly settings: readonly SettingKey[]
 }
 
@@ -254,10 +251,9 @@ export const COMMANDS: Record<CommandName, Command> = {
     settings: ALL_SETTINGS,
   },
   inspect: {
-    summary: 'Says what a file or folder is: model, adapter, weights, rows, tokenizer or job. inspect PATH is enough.',
-    needs: ['path|model|adapter|data'],
-    operand: 'path',
-    options: ['path', 'adapter', 'json'],
+    summary: 'Says what a model, an adapter or a dataset is, without training.',
+    needs: ['model|adapter|data'],
+    options: ['adapter', 'json'],
     settings: ['model', 'data', 'trainOn', 'maxLength', 'evalFraction', 'seed'],
   },
 }

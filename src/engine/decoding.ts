@@ -7,6 +7,7 @@ import type { Trainable } from './adapters/trainable'
 import type { Model } from './models/model'
 import { LayerCache } from './nn/cache'
 import type { Pass } from './nn/network'
+import { virtualStart } from './nn/virtual'
 import { logits } from './ops'
 import { onGPU } from './ops/gpu'
 import { Recorder } from './ops/replay'
@@ -24,7 +25,7 @@ export interface DecodingInput {
   readonly model: Model
   readonly adapter: Trainable | null
   readonly sampling: SamplingSettings & { readonly seed: number }
-  /** Tokens that the prompt and all that follows may have. */
+  /** Tokens that the prompt and all that follows may have, virtual ones too. */
   readonly room: number
 }
 
@@ -87,7 +88,9 @@ class Walk {
   }
 
   /** The same for a prompt or a token that comes from the host; counts them as past. */
-  read(ids: readonly number[]): tf.Tensor2D {
+  read(tokens: readonly number[]): tf.Tensor2D {
+    const virtual = this.past === 0 ? (this.#input.adapter?.virtual ?? 0) : 0
+    const ids = virtual > 0 ? [...new Array<number>(virtual).fill(0), ...tokens] : tokens
     const padded = ids.length > 1 && onGPU() ? Math.ceil(ids.length / PREFILL) * PREFILL : ids.length
     this.reserve(this.past + padded)
     const scores = tf.tidy(() => {
@@ -95,7 +98,7 @@ class Walk {
         Int32Array.from({ length: padded }, (_, i) => ids[i] ?? 0),
         'int32',
       )
-      return this.scores(tensor, this.pass(padded, ids.length))
+      return this.scores(tensor, { ...this.pass(padded, ids.length), virtual: virtualStart(padded, virtual) })
     })
     this.past += ids.length
     return scores

@@ -39,11 +39,12 @@ export async function* generate(
   signal?: AbortSignal,
   plain = false,
 ): AsyncGenerator<{ id: number; text: string }, GenerateResult> {
-  checkPrompt(model, promptIds)
+  const virtual = adapter?.virtual ?? 0
+  checkPrompt(model, promptIds, virtual)
   const ids: number[] = []
   const stream = model.tokenizer.stream({ skipSpecialTokens: true })
-  const room = Math.min(sampling.maxNewTokens, model.network.positions - promptIds.length)
-  const decoding = startDecoding({ model, adapter, sampling, room: promptIds.length + room }, plain)
+  const room = Math.min(sampling.maxNewTokens, model.network.positions - virtual - promptIds.length)
+  const decoding = startDecoding({ model, adapter, sampling, room: virtual + promptIds.length + room }, plain)
   const started = performance.now()
   let text = ''
   let shown = 0
@@ -86,16 +87,17 @@ export async function* generate(
   return { ids, text, reason, tokensPerSecond: seconds > 0 ? ids.length / seconds : 0 }
 }
 
-function checkPrompt(model: Model, promptIds: readonly number[]): void {
+function checkPrompt(model: Model, promptIds: readonly number[], virtual: number): void {
   if (promptIds.length === 0)
     throw new CodedError('usage', 'The prompt is empty.', {
       where: 'prompt',
       fix: 'Write something for the model to go on from.',
     })
-  if (promptIds.length >= model.network.positions)
+  const positions = model.network.positions - virtual
+  if (promptIds.length >= positions)
     throw new CodedError(
       'usage',
-      `The prompt has ${promptIds.length} tokens and the model has only ${model.network.positions} positions.`,
+      `The prompt has ${promptIds.length} tokens and the model has only ${positions} positions${virtual > 0 ? ' beside the virtual tokens' : ''}.`,
       { where: 'prompt', fix: 'Shorten the prompt.' },
     )
 }

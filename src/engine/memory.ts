@@ -26,11 +26,48 @@ function projections(shape: ModelShape): { target: string; out: number; in: numb
   ]
 }
 
-/** Values of a LoRA adapter of a job on a model. */
-export function adapterParameters(shape: ModelShape, job: Pick<Job, 'rank' | 'targets'>): number {
-  return projections(shape)
-    .filter(({ target }) => job.targets.includes(target))
-    .reduce((sum, { out, in: inn }) => sum + shape.layers * job.rank * (out + inn), 0)
+type MethodSettings = Pick<Job, 'method' | 'rank' | 'targets' | 'virtualTokens' | 'bottleneckSize' | 'bottleneckPlaces'>
+
+/** Values that a job trains on a model. */
+export function adapterParameters(shape: ModelShape, job: MethodSettings): number {
+  const { layers, hiddenSize: h } = shape
+  const kv = shape.kvHeads * shape.headDim
+  switch (job.method) {
+    case 'lora':
+      return projections(shape)
+        .filter(({ target }) => job.targets.includes(target))
+        .reduce((sum, { out, in: inn }) => sum + layers * job.rank * (out + inn), 0)
+    case 'ia3':
+      return layers * (2 * kv + shape.intermediateSize)
+    case 'bottleneck':
+      return layers * (job.bottleneckPlaces === 'both' ? 2 : 1) * ((2 * h + 1) * job.bottleneckSize + h)
+    case 'prompt':
+      return job.virtualTokens * h
+    case 'prefix':
+      return job.virtualTokens * layers * 2 * kv
+  }
+}
+
+/** Positions without a token of their own before every example. */
+export function virtualTokens({ method, virtualTokens: count }: Pick<Job, 'method' | 'virtualTokens'>): number {
+  return method === 'prompt' || method === 'prefix' ? count : 0
+}
+
+/** Values that the tape keeps of a method for each position of a layer. */
+function keptOf(shape: ModelShape, job: MethodSettings): number {
+  const [q, kv] = [shape.heads * shape.headDim, shape.kvHeads * shape.headDim]
+  switch (job.method) {
+    case 'lora':
+      return 7 * job.rank
+    case 'ia3':
+      return 2 * kv + shape.intermediateSize
+    case 'bottleneck':
+      return (job.bottleneckPlaces === 'both' ? 2 : 1) * (3 * job.bottleneckSize + 2 * shape.hiddenSize)
+    case 'prompt':
+      return 0
+    case 'prefix':
+      return 2 * (q + kv)
+  }
 }
 
 /** Bytes that one matrix value takes. */
@@ -66,19 +103,20 @@ function weightBytes(
  */
 function activationBytes(
   { shape, parameters }: ModelFacts,
-  job: Pick<Job, 'batchSize' | 'rank' | 'quantization'>,
+  job: MethodSettings & Pick<Job, 'batchSize' | 'quantization'>,
   length: number,
   backend: DeviceReport['backend'],
 ): number {
-  const n = job.batchSize * length
+  const seq = length + virtualTokens(job)
+  const n = job.batchSize * seq
   const [q, kv] = [shape.heads * shape.headDim, shape.kvHeads * shape.headDim]
   const { hiddenSize: h, intermediateSize: f } = shape
   const states = (shape.layers + 1) * n * h
   // Kept by the tape: norms' and projections' inputs and outputs, rope's outputs, and each projection's low-rank product.
-  const kept = n * (6 * h + 3 * q + 4 * kv + 3 * f + 7 * job.rank)
+  const kept = n * (6 * h + 3 * q + 4 * kv + 3 * f + keptOf(shape, job))
   // In flight at once in the backward pass: gradients of gate, up and their product, or of attention, which on wasm holds the
   // scores of one group of heads about three times over and on webgpu never.
-  const scores = backend === 'webgpu' ? 0 : 3 * (shape.heads / shape.kvHeads) * length * length
+  const scores = backend === 'webgpu' ? 0 : 3 * (shape.heads / shape.kvHeads) * seq * seq
   // The wasm backend keeps a packed copy of every right factor: inputs of projections, for the gradient of A.
   const copies = backend === 'webgpu' ? 0 : n * (2 * h + q + f)
   const flowing = Math.max(n * (3 * f + 2 * h), n * (3 * q + 2 * kv) + scores)
@@ -187,7 +225,7 @@ function remedies(
     })
     break
   }
-  for (let rank = Math.floor(job.rank / 2); rank >= 4; rank = Math.floor(rank / 2)) {
+  for (let rank = Math.floor(job.method === 'lora' ? job.rank / 2 : 0); rank >= 4; rank = Math.floor(rank / 2)) {
     const change = { rank, alpha: (job.alpha * rank) / job.rank }
     if (!fits(change, length)) continue
     found.push({ text: `Rank ${rank} instead of ${job.rank}.`, change })

@@ -238,14 +238,31 @@ function plateau(curves: Curves, job: Job): Diagnosis | null {
   // A bump on the way down can look level as a whole, but not block by block.
   const uneven = Math.max(...blocks.slice(half).map((block) => Math.abs(block.mean - last.mean)))
   if (uneven > Math.max(0.12 * total, 2 * luck)) return null
-  const rank = Math.min(256, job.rank * 2)
+  const room = moreRoom(job)
   return {
     verdict: 'plateau',
     tone: 'fair',
     text: `Since about step ${middle.from} the loss stands still at ${last.mean.toFixed(2)}: the adapter has no more room, or the rate no longer suits.`,
     evidence: [{ from: middle.from, to: lastStep, text: 'no more progress' }],
-    change: { rank, alpha: job.alpha * (rank / job.rank), schedule: 'cosine' },
-    changeText: `Double the rank and lower the rate over the run`,
+    change: { ...room.change, schedule: 'cosine' },
+    changeText: `${room.text} and lower the rate over the run`,
+  }
+}
+
+/** Twice the room that a job's method has to learn in, where it has a size. */
+function moreRoom(job: Job): { change: Partial<Job>; text: string } {
+  switch (job.method) {
+    case 'prompt':
+    case 'prefix':
+      return { change: { virtualTokens: Math.min(512, job.virtualTokens * 2) }, text: 'Double the virtual tokens' }
+    case 'bottleneck':
+      return { change: { bottleneckSize: Math.min(1024, job.bottleneckSize * 2) }, text: 'Double the bottleneck size' }
+    case 'ia3':
+      return { change: { method: 'lora' }, text: 'Train a LoRA adapter, which has more room,' }
+    default: {
+      const rank = Math.min(256, job.rank * 2)
+      return { change: { rank, alpha: job.alpha * (rank / job.rank) }, text: 'Double the rank' }
+    }
   }
 }
 

@@ -62,6 +62,25 @@ const RATES: readonly { below: number; rate: number; source: string }[] = [
   { below: Infinity, rate: 2e-4, source: 'TRL and Unsloth, LoRA guides' },
 ]
 
+/** Learning rates of methods that want others than a LoRA adapter. */
+const METHOD_RATES: Partial<Record<Job['method'], { rate: number; text: string; source: string }>> = {
+  ia3: {
+    rate: 3e-2,
+    text: 'Factors start at 1 and have a long way to go: they want a high rate.',
+    source: 'PEFT, (IA)³ guide (8e-3); measured on Feelings with the bundled model',
+  },
+  prompt: {
+    rate: 3e-2,
+    text: 'A few learnt tokens have to move far: they want a high rate.',
+    source: 'PEFT, prompt tuning guide; Lester et al. 2021',
+  },
+  prefix: {
+    rate: 1e-2,
+    text: 'A prefix wants a higher rate than weights, and a lower one than a prompt.',
+    source: 'PEFT, prefix tuning guide',
+  },
+}
+
 /** The settings to fill in: all that have a reason, also where it speaks for the default. */
 export function recommend(model: ModelRecord, facts: RowFacts, { given = {}, memory = [] }: Known = {}): Recipe {
   const draft: Draft = { model, facts, given, memory, change: {}, reasons: [] }
@@ -114,6 +133,8 @@ function recommendRate(draft: Draft): void {
     const text = 'Preferences want about a tenth of the rate at which a model of this size learns answers.'
     return set(draft, 'learningRate', rate, text, 'TRL, DPO guides; measured on Kinder answers')
   }
+  const own = METHOD_RATES[current(draft, 'method')]
+  if (own) return set(draft, 'learningRate', own.rate, own.text, own.source)
   const size = describeCount(parameters)
   set(draft, 'learningRate', row.rate, `A model of ${size} parameters learns best at about this rate.`, row.source)
 }

@@ -3,6 +3,8 @@
  * written.
  */
 
+import type { Job } from './job'
+
 /** How numbers are stored in a file that holds a whole model. */
 export type ExportDtype = 'f32' | 'f16' | 'bf16' | 'q8_0'
 
@@ -42,6 +44,29 @@ export type ExportFormat = keyof typeof EXPORT_FORMATS
 
 /** The names of all formats. */
 export const EXPORT_FORMAT_NAMES = Object.keys(EXPORT_FORMATS) as ExportFormat[]
+
+/** What a method's result can be taken away as; the others say nothing that its format has a place for. */
+const BY_METHOD: Record<Job['method'], readonly ExportFormat[]> = {
+  lora: EXPORT_FORMAT_NAMES,
+  ia3: ['peft', 'merged', 'gguf'],
+  bottleneck: ['peft'],
+  prompt: ['peft'],
+  prefix: ['peft'],
+}
+
+/** The formats that a run of this method can be exported to. */
+export function exportFormatsOf(method: Job['method']): readonly ExportFormat[] {
+  return BY_METHOD[method]
+}
+
+/** Name and one sentence of a format as a run of this method is written. */
+export function exportKindOf(format: ExportFormat, method: Job['method']): { name: string; about: string } {
+  if (format !== 'peft' || method !== 'bottleneck') return EXPORT_FORMATS[format]
+  return {
+    name: 'Adapter',
+    about: 'The adapter alone, named as PEFT does; PEFT has no such method, this program reads it.',
+  }
+}
 
 /** The types that a format can be written in. */
 export function dtypesOf(format: ExportFormat): readonly ExportDtype[] {

@@ -194,10 +194,55 @@ export const SETTINGS = {
   method: choice({
     group: 'method',
     label: 'Method',
-    help: 'What is trained: a small adapter beside the model, or the weights of the model themselves.',
+    help: 'What is trained beside the model, which stays as it is; LoRA is right unless you want something smaller or want to compare.',
     default: 'lora',
-    choices: { lora: 'LoRA adapter', full: 'all weights (full fine-tuning)' },
-    hidden: true,
+    choices: {
+      lora: 'LoRA adapter',
+      ia3: 'factors in the layers ((IA)³)',
+      bottleneck: 'bottleneck adapters',
+      prompt: 'a learnt prompt (prompt tuning)',
+      prefix: 'a learnt prefix in every layer (prefix tuning)',
+    },
+  }),
+  virtualTokens: integer({
+    group: 'method',
+    label: 'Virtual tokens',
+    help: 'How many learnt tokens stand before every example; each takes room and time like a real one.',
+    tooLow: 'Too little room for what the examples say: the training loss stays high.',
+    tooHigh: 'Slower, and it learns no better; learning gets unsteady.',
+    default: 20,
+    min: 1,
+    max: 512,
+    unit: 'tokens',
+    first: true,
+    when: { method: ['prompt', 'prefix'] },
+  }),
+  virtualText: text({
+    group: 'method',
+    label: 'Start text',
+    help: 'Words that the virtual tokens start as, such as what you would have written as an instruction; any words if empty.',
+    default: '',
+    when: { method: ['prompt', 'prefix'] },
+  }),
+  bottleneckSize: integer({
+    group: 'method',
+    label: 'Bottleneck size',
+    help: 'The width of the small networks after each block: how much they can learn, and how large their file is.',
+    tooLow: 'The training loss stays high: too little room for what the examples say.',
+    tooHigh: 'More memory, and small datasets are learnt by heart.',
+    default: 32,
+    min: 1,
+    max: 1024,
+    first: true,
+    when: { method: ['bottleneck'] },
+  }),
+  bottleneckPlaces: choice({
+    group: 'method',
+    label: 'Bottleneck places',
+    help: 'Where the small networks stand: after attention and feed-forward blocks (Houlsby), or after feed-forward blocks alone (Pfeiffer), which is half the size.',
+    default: 'both',
+    choices: { both: 'after both blocks', mlp: 'after feed-forward blocks' },
+    when: { method: ['bottleneck'] },
   }),
   quantization: choice({
     group: 'method',
@@ -713,6 +758,22 @@ export function applies(key: SettingKey, job: Job): boolean {
   return Object.entries(when ?? {}).every(
     ([other, values]) => values.includes(job[other as SettingKey] as string) && applies(other as SettingKey, job),
   )
+}
+
+/** How large what a job trains is, in two or three words: "rank 16", "20 virtual tokens". */
+export function methodText(job: Job): string {
+  switch (job.method) {
+    case 'ia3':
+      return '(IA)³'
+    case 'bottleneck':
+      return `bottlenecks of ${job.bottleneckSize}`
+    case 'prompt':
+      return `a prompt of ${job.virtualTokens}`
+    case 'prefix':
+      return `a prefix of ${job.virtualTokens}`
+    default:
+      return `rank ${job.rank}`
+  }
 }
 
 /** Steps of warm-up in a run of so many steps: the number, or else the share rounded up, as transformers does. */

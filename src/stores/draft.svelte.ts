@@ -37,7 +37,7 @@ type Values = Partial<Record<SettingKey, unknown>>
 /** What an adapter is made with, and so brings along where a run goes on from it. */
 const ADAPTER_KEYS: readonly SettingKey[] = [
   ...(['rank', 'alpha', 'dropout', 'targets', 'rslora', 'dora', 'rankPattern', 'alphaPattern'] as const),
-  'loraInit',
+  ...(['loraInit', 'method', 'virtualTokens', 'virtualText', 'bottleneckSize', 'bottleneckPlaces'] as const),
 ]
 
 class Draft {
@@ -50,8 +50,10 @@ class Draft {
   /** What the sample's maker measured on the bundled model; says nothing about others. */
   #sample = $derived.by<Partial<Job>>(() => {
     const { suggested, samplePrompt } = datasets.chosen ?? {}
-    const measured = models.chosenId.startsWith('bundled:') ? suggested : {}
-    return samplePrompt ? { samplePrompt, ...measured } : { ...measured }
+    const measured = { ...(models.chosenId.startsWith('bundled:') ? suggested : {}) }
+    // Measured for LoRA: other methods want other rates.
+    if ((this.#own.method ?? 'lora') !== 'lora') delete measured.learningRate
+    return samplePrompt ? { samplePrompt, ...measured } : measured
   })
 
   /** Settings that suit this model and these rows, with a reason each; nothing where the person or the sample knows better. */

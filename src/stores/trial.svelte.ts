@@ -76,14 +76,14 @@ class Trial {
       this.choices[0] ??
       null,
   )
-  /** Runs whose adapter can act beside the first one: of the same model, without DoRA, whose changes do not add up. */
+  /** Runs whose adapter can act beside the first one: of the same model, both LoRA, without DoRA, whose changes do not add up. */
   besides = $derived(
-    this.run === null || this.run.job.dora
+    this.run === null || !addsUp(this.run)
       ? []
-      : this.choices.filter(
-          ({ id, model, job }) => id !== this.run?.id && model.id === this.run?.model.id && !job.dora,
-        ),
+      : this.choices.filter((run) => run.id !== this.run?.id && run.model.id === this.run?.model.id && addsUp(run)),
   )
+  /** Whether a run's tuning is there or not, and nothing between: virtual tokens have no half. */
+  whole = $derived(this.run !== null && ['prompt', 'prefix'].includes(this.run.job.method))
   beside = $derived(this.besides.find(({ id }) => id === this.besideId) ?? null)
   /** The checkpoint that is used: the wanted one, else the one there is. */
   checkpoint = $derived<CheckpointKind>(
@@ -151,6 +151,10 @@ class Trial {
   async cancel(): Promise<void> {
     await engine().cancelGenerate()
   }
+}
+
+function addsUp({ job }: RunRecord): boolean {
+  return (job.method ?? 'lora') === 'lora' && !job.dora
 }
 
 export const trial = new Trial()

@@ -5,7 +5,7 @@ import { rowNorms, FrozenMatrix } from '../../src/engine/ops'
 import type { Weights } from '../../src/engine/formats/checkpoint-index'
 import { openWeights } from '../../src/engine/formats/checkpoint-index'
 import { mergeWeights } from '../../src/engine/formats/merge'
-import { plainDeltas, readPeft, writePeft, type PeftAdapter } from '../../src/engine/formats/peft'
+import { asLora, plainDeltas, readPeft, writePeft, type PeftAdapter } from '../../src/engine/formats/peft'
 import { readSafetensorsHeader, readTensor, toFloat32, writeSafetensors } from '../../src/engine/formats/safetensors'
 import { checkpointAdapter } from '../../src/engine/train/checkpoint'
 import { countLabels, packBatch } from '../../src/engine/train/batch'
@@ -159,7 +159,7 @@ describe.each(NAMES)('%s', (name) => {
     const merged = await mergedModel(source, mergeWeights(await openWeights(source), read))
     expect(off((await evaluate(merged, null, rows)).loss, loss)).toBeLessThan(1e-5)
     merged.dispose()
-    if (read.config.use_dora) expect(() => plainDeltas(read)).toThrow(/no place for a DoRA/)
+    if (asLora(read).config.use_dora) expect(() => plainDeltas(read)).toThrow(/no place for a DoRA/)
   })
 })
 

@@ -3,7 +3,7 @@ import type { EncodedRow, BatchSource } from '../../src/shared/records'
 import type { FileSource } from '../../src/shared/files'
 import { completeJob, type Job } from '../../src/shared/job'
 import { readSafetensorsHeader, readTensor, toFloat32 } from '../../src/engine/formats/safetensors'
-import { readPeft, type LoraPeft } from '../../src/engine/formats/peft'
+import { asLora, readPeft, type LoraPeft } from '../../src/engine/formats/peft'
 import { loadModel, type Model } from '../../src/engine'
 import { memoryFolder } from './memory-folder'
 
@@ -108,7 +108,9 @@ export async function readGoldenTensors(name: string): Promise<Map<string, { sha
 }
 
 export async function goldenAdapter(name: string, adapter: string): Promise<LoraPeft> {
-  return readPeft(await goldenFolder(`${name}/${adapter}`, ['adapter_config.json', 'adapter_model.safetensors']))
+  return asLora(
+    await readPeft(await goldenFolder(`${name}/${adapter}`, ['adapter_config.json', 'adapter_model.safetensors'])),
+  )
 }
 
 export async function goldenModel(name: string): Promise<Model> {

@@ -13,6 +13,7 @@ import { CodedError } from '../../shared/errors'
 import type { Job, SettingKey } from '../../shared/job'
 import { completeJob, flagOf, SETTINGS } from '../../shared/job'
 import type { Checkpoint } from '../../shared/records'
+import { jobOf } from '../../engine/formats/peft'
 import { openAdapter } from '../adapter'
 import type { CommandContext } from '../context'
 import { readDataset, reportSkipped, sampleSettings } from '../dataset'
@@ -108,7 +109,11 @@ export async function chooseJob(
   device: Device,
   { output, interrupt }: CommandContext,
 ): Promise<Job> {
-  const given: Given = { ...(await sampleSettings(String(asked.data ?? ''), model.record.id)), ...asked }
+  const start = asked.initAdapter ? jobOf((await openAdapter(String(asked.initAdapter))).config) : {}
+  const sample = { ...(await sampleSettings(String(asked.data ?? ''), model.record.id)) }
+  // Measured for LoRA: other methods want other rates.
+  if ((asked.method ?? start.method ?? 'lora') !== 'lora') delete sample.learningRate
+  const given: Given = { ...sample, ...start, ...asked } as Given
   const held = given.evalData ? { evalFraction: 0 } : {}
   const before = completeJob({ maxLength: model.record.context, ...given, ...held })
   const stats = await datasetStats(data.rows, data.mapping, model.tokenizer, model.chatTemplate, before, {

@@ -2,21 +2,38 @@
  * The one place that makes what a run trains: afresh as its job says, from a stored one, or from a checkpoint. Refuses what the method's
  * own file refuses.
  */
+import { CodedError } from '../../shared/errors'
 import type { Job } from '../../shared/job'
 import type { Checkpoint } from '../../shared/records'
-import { asLora, type FullConfig, type PeftAdapter } from '../formats/peft'
+import { asLora, jobOf, type PeftAdapter } from '../formats/peft'
+import type { BottleneckConfig, Ia3Config, PrefixConfig, PromptConfig } from '../formats/peft-methods'
 import type { Model } from '../models/model'
 import { checkpointAdapter } from '../train/checkpoint'
-import { createFull, loadFull } from './full'
+import { mixSeed, seedOf, uniform } from '../random'
+import { createBottleneck, loadBottleneck } from './bottleneck'
+import { createIa3, loadIa3 } from './ia3'
 import { createLora, loadLora, type LoadOptions } from './lora'
 import type { PrincipalPair } from './pissa'
+import { createPrefix, loadPrefix } from './prefix'
+import { createPrompt, loadPrompt } from './prompt'
 import { loraSettings } from './settings'
 import type { Trainable } from './trainable'
 
 /** What was stored, on a model. Throws CodedError `adapter.mismatch` listing every bad tensor, `adapter.unsupported`. */
 export function loadTrainable(model: Model, stored: PeftAdapter, options: LoadOptions = {}): Trainable {
-  if (stored.config.peft_type === 'FULL') return loadFull(model, stored as PeftAdapter<FullConfig>)
-  return loadLora(model, asLora(stored), options)
+  const { config } = stored
+  switch (config.peft_type) {
+    case 'IA3':
+      return loadIa3(model, stored as PeftAdapter<Ia3Config>)
+    case 'PROMPT_TUNING':
+      return loadPrompt(model, stored as PeftAdapter<PromptConfig>)
+    case 'PREFIX_TUNING':
+      return loadPrefix(model, stored as PeftAdapter<PrefixConfig>)
+    case 'FINETAB_BOTTLENECK':
+      return loadBottleneck(model, stored as PeftAdapter<BottleneckConfig>)
+    default:
+      return loadLora(model, asLora(stored), options)
+  }
 }
 
 export interface Start {
@@ -34,7 +51,41 @@ export function startTrainable({ model, initAdapter, checkpoint, starts }: Start
     const stored = checkpointAdapter(checkpoint, model.record.name)
     return loadTrainable(model, stored, { ratio, hasStart: checkpoint.meta.hasStart ?? false })
   }
-  if (initAdapter) return loadTrainable(model, initAdapter, { ratio })
-  if (job.method === 'full') return createFull(model)
-  return createLora(model, loraSettings(job), job.seed, starts ?? null)
+  if (initAdapter) {
+    refuseOtherMethod(initAdapter, job)
+    return loadTrainable(model, initAdapter, { ratio })
+  }
+  return createTrainable(model, job, starts ?? null)
+}
+
+function refuseOtherMethod({ config }: PeftAdapter, { method }: Job): void {
+  const { method: own = method } = jobOf(config)
+  if (own === method) return
+  throw new CodedError('job.invalid', `The adapter to start from is of the method ${own}, the job of ${method}.`, {
+    where: 'method',
+    fix: `Set the method to ${own}, or start from a fresh adapter.`,
+  })
+}
+
+function createTrainable(model: Model, job: Job, starts: Start['starts'] | null): Trainable {
+  switch (job.method) {
+    case 'lora':
+      return createLora(model, loraSettings(job), job.seed, starts ?? null)
+    case 'ia3':
+      return createIa3(model)
+    case 'bottleneck':
+      return createBottleneck(model, { width: job.bottleneckSize, places: job.bottleneckPlaces }, job.seed)
+    case 'prompt':
+      return createPrompt(model, startTokens(model, job))
+    case 'prefix':
+      return createPrefix(model, startTokens(model, job))
+  }
+}
+
+/** The real tokens that virtual ones start as: those of a text, again and again, or any of the vocabulary by the seed. */
+function startTokens({ tokenizer, network }: Model, { virtualTokens, virtualText, seed }: Job): number[] {
+  const text = tokenizer.encode(virtualText, { addSpecialTokens: false })
+  const next = uniform(mixSeed(seed, seedOf('virtual tokens')))
+  const any = (): number => Math.floor(next() * Math.min(tokenizer.vocabularySize, network.vocabulary))
+  return Array.from({ length: virtualTokens }, (_, i) => text[i % text.length] ?? any())
 }

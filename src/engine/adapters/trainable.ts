@@ -23,6 +23,8 @@ export interface Trainable {
   readonly variables: readonly TrainedVariable[]
   /** Whether half of what is stored is what it started from, which is never trained (PiSSA). */
   readonly hasStart?: boolean
+  /** Positions without a token of their own that it wants before every example; none where left out. */
+  readonly virtual?: number
   /** What a pass carries of it; with `dropoutSeed`, for training. Its hooks are called inside tf.tidy or under the tape. */
   overlay(dropoutSeed?: number | tf.Scalar): Overlay | null
   /** 0 is the base model, 1 as trained. */

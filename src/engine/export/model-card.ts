@@ -40,11 +40,13 @@ const LIBRARY: { readonly [K in ExportFormat]: string } = {
 /** README.md with the header that model hubs read. */
 export function modelCard(input: CardInput): string {
   const { base, training } = input
-  const made = training ? 'fine-tuned with LoRA in Finetab.' : 'written by Finetab; how it was trained is not recorded.'
+  const made = training
+    ? `fine-tuned with ${METHODS[training.job.method ?? 'lora']} in Finetab.`
+    : 'written by Finetab; how it was trained is not recorded.'
   const sections = [
     frontMatter(input),
     `# ${oneLine(input.name)}`,
-    `${WHAT[input.kind]} of ${oneLine(base.name)} (${base.family}, ${base.parameters.toLocaleString('en')} parameters), ${made}`,
+    `${whatOf(input)} of ${oneLine(base.name)} (${base.family}, ${base.parameters.toLocaleString('en')} parameters), ${made}`,
     ...(training
       ? [
           `## Data\n\n${dataText(training.data)}`,
@@ -53,7 +55,7 @@ export function modelCard(input: CardInput): string {
           `## Settings\n\n${settingsTable(training.job)}`,
         ]
       : []),
-    `## Use\n\n${USE[input.kind](oneLine(base.name))}`,
+    `## Use\n\n${useOf(input)}`,
     `## Licence\n\n${base.licence ? `The base model is under ${oneLine(base.licence)}; what is made from it is bound by that.` : "The base model's licence applies; it was not stated in its files."}`,
   ]
   return `${sections.join('\n\n')}\n`
@@ -75,7 +77,21 @@ function baseText({ quantization }: Job, kind: CardInput['kind']): string[] {
   return [`## Base weights\n\nThe adapter was trained over the base model's weights in ${quantization}. ${what}`]
 }
 
-function frontMatter({ base, kind }: CardInput): string {
+const METHODS: { readonly [M in Job['method']]: string } = {
+  lora: 'LoRA',
+  ia3: '(IA)³',
+  bottleneck: 'bottleneck adapters',
+  prompt: 'prompt tuning',
+  prefix: 'prefix tuning',
+}
+
+function whatOf({ kind, training }: CardInput): string {
+  const method = training?.job.method ?? 'lora'
+  if (kind !== 'peft' || method === 'lora') return WHAT[kind]
+  return { ia3: 'Factors ((IA)³)', bottleneck: 'Bottleneck adapters', prompt: 'A learnt prompt', prefix: 'A learnt prefix' }[method] // prettier-ignore
+}
+
+function frontMatter({ base, kind, training }: CardInput): string {
   const lines = [
     `base_model: ${JSON.stringify(base.name)}`,
     ...(base.licence ? [`license: ${JSON.stringify(base.licence)}`] : []),
@@ -83,7 +99,7 @@ function frontMatter({ base, kind }: CardInput): string {
     'pipeline_tag: text-generation',
     'tags:',
     '  - finetab',
-    '  - lora',
+    `  - ${training?.job.method ?? 'lora'}`,
   ]
   return `---\n${lines.join('\n')}\n---`
 }
@@ -161,4 +177,10 @@ const USE: { readonly [K in ExportFormat]: (base: string) => string } = {
   gguf: () => code('sh', 'ollama create my-model -f Modelfile   # or open the .gguf file in llama.cpp or LM Studio'),
   'gguf-lora': () => code('sh', 'llama-cli -m BASE.gguf --lora adapter.gguf   # BASE is the same base model as GGUF'),
   mlx: (base) => code('sh', `mlx_lm.generate --model ${JSON.stringify(base)} --adapter-path . --prompt "…"`),
+}
+
+function useOf({ kind, base, training }: CardInput): string {
+  if (kind === 'peft' && training?.job.method === 'bottleneck')
+    return 'PEFT has no bottleneck adapters: import this folder in Finetab. Its tensors are named as PEFT names its own; after each layer that is named, `y + adapter_up(gelu(adapter_down(y)))`.'
+  return USE[kind](oneLine(base.name))
 }

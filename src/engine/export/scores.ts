@@ -5,6 +5,8 @@
 import type { Trainable } from '../adapters/trainable'
 import { withGuard } from '../device-guard'
 import type { Model } from '../models/model'
+import type { Pass } from '../nn/network'
+import { virtualStart } from '../nn/virtual'
 import { logits } from '../ops'
 import { tf } from '../tf'
 import { differenceText, differs } from './compare'
@@ -24,15 +26,19 @@ export async function scoresOf(
   adapter: Trainable | null,
   ids: readonly number[],
 ): Promise<Float32Array> {
-  const pass = { batch: 1, seq: ids.length, past: 0, overlay: adapter && adapter.overlay(), caches: null }
+  const virtual = adapter?.virtual ?? 0
+  const seq = virtual + ids.length
   return withGuard(async () => {
     const scores = tf.tidy(() => {
-      let x = network.embed(tf.tensor1d([...ids], 'int32'), pass)
+      const overlay = adapter && adapter.overlay()
+      const pass: Pass = { batch: 1, seq, past: 0, overlay, caches: null, virtual: virtualStart(seq, virtual) }
+      let x = network.embed(tf.tensor1d([...new Array<number>(virtual).fill(0), ...ids], 'int32'), pass)
       for (let layer = 0; layer < network.layers; layer++) {
         const input = x
         x = tf.tidy(() => network.layer(layer, input, pass))
         input.dispose()
       }
+      if (virtual > 0) x = tf.slice(x, [virtual, 0])
       return logits(network.finish(x, pass), network.head(pass), network.logitCap)
     })
     const values = (await scores.data()) as Float32Array

@@ -1,11 +1,12 @@
 /**
- * Base weights with an adapter added in, tensor by tensor: W + scale · B·A. Refuses an adapter that has no place in the weights, naming
- * every layer that is missing.
+ * Base weights with an adapter in them, tensor by tensor: W + scale · B·A, or W times the factors of (IA)³. Refuses an adapter that has no
+ * place in the weights, naming every layer that is missing.
  */
 import { CodedError } from '../../shared/errors'
 import type { TensorData } from '../../shared/records'
 import type { Weights } from './checkpoint-index'
 import { asLora, loraDeltas, type LoraDelta, type PeftAdapter } from './peft'
+import type { Ia3Config } from './peft-methods'
 import { fromFloat32, toFloat32 } from './safetensors'
 
 /** The name of a layer's weight in these weights: as PEFT has it, or without or with a family's outer prefix. */
@@ -20,6 +21,58 @@ export function weightName(module: string, names: ReadonlySet<string>): string |
  * Throws CodedError `adapter.mismatch` listing every layer without a place.
  */
 export function mergeWeights(base: Weights, adapter: PeftAdapter): Weights {
+  return adapter.config.peft_type === 'IA3'
+    ? mergeFactors(base, adapter as PeftAdapter<Ia3Config>)
+    : mergeDeltas(base, adapter)
+}
+
+/** (IA)³: rows of weight and bias times the factors after a layer, columns times those before it. */
+function mergeFactors(base: Weights, { config, tensors }: PeftAdapter<Ia3Config>): Weights {
+  const names = new Set(base.names)
+  const factors = new Map<string, { values: Float32Array; before: boolean; bias: boolean }>()
+  const problems: string[] = []
+  for (const [key, tensor] of Object.entries(tensors)) {
+    const module = key.replace(/^base_model\.model\./, '').replace(/\.ia3_l$/, '')
+    const name = weightName(module, names)
+    const shape = name === undefined ? undefined : orient(base.info(name).shape, config.fan_in_fan_out)
+    const before = tensor.shape[0] === 1
+    const [values, wanted] = [toFloat32(tensor), before ? shape?.[1] : shape?.[0]]
+    if (name === undefined) problems.push(`${module} is not in the model`)
+    else if (values.length !== wanted) problems.push(`${module} has ${values.length} factors and needs ${wanted}`)
+    else {
+      factors.set(name, { values, before, bias: false })
+      const bias = name.replace(/weight$/, 'bias')
+      if (!before && names.has(bias)) factors.set(bias, { values, before, bias: true })
+    }
+  }
+  refuse(problems)
+  return {
+    names: base.names,
+    info: (name) => base.info(name),
+    async read(name) {
+      const tensor = await base.read(name)
+      const factor = factors.get(name)
+      if (!factor) return tensor
+      const inn = factor.bias ? 1 : (orient(tensor.shape, config.fan_in_fan_out)[1] as number)
+      const out = toFloat32(tensor).length / inn
+      const transposed = config.fan_in_fan_out && !factor.bias
+      // Row and column of a value in [out, in].
+      const place = (i: number): [number, number] => (transposed ? [i % out, Math.floor(i / out)] : [Math.floor(i / inn), i % inn]) // prettier-ignore
+      const scaled = toFloat32(tensor).map((value, i) => value * (factor.values[place(i)[factor.before ? 1 : 0]] as number)) // prettier-ignore
+      return fromFloat32(scaled, tensor.shape, 'F32')
+    },
+  }
+}
+
+function refuse(problems: readonly string[]): void {
+  if (problems.length === 0) return
+  throw new CodedError('adapter.mismatch', `The adapter does not fit this model: ${problems.join('; ')}.`, {
+    where: 'adapter_model.safetensors',
+    fix: 'Use it with the model it was trained on.',
+  })
+}
+
+function mergeDeltas(base: Weights, adapter: PeftAdapter): Weights {
   const { fan_in_fan_out: transposed } = asLora(adapter).config
   const names = new Set(base.names)
   const byWeight = new Map<string, LoraDelta>()
@@ -35,11 +88,7 @@ export function mergeWeights(base: Weights, adapter: PeftAdapter): Weights {
       problems.push(`${delta.module} is ${delta.b.shape[0]} × ${delta.a.shape[1]} and should be ${out} × ${inn}`)
     byWeight.set(name, delta)
   }
-  if (problems.length > 0)
-    throw new CodedError('adapter.mismatch', `The adapter does not fit this model: ${problems.join('; ')}.`, {
-      where: 'adapter_model.safetensors',
-      fix: 'Use it with the model it was trained on.',
-    })
+  refuse(problems)
   return {
     names: base.names,
     info: (name) => base.info(name),

@@ -4,10 +4,13 @@
  */
 import { CodedError } from '../../shared/errors'
 import type { FileSource, NamedFile } from '../../shared/files'
+import type { Job } from '../../shared/job'
 import type { TensorData } from '../../shared/records'
+import { ADAPTER_CONFIG, isEmpty, isNumber, isObject, isRank, targets, text, wrong } from './peft-fields'
+import { parseMethodConfig, type MethodConfig } from './peft-methods'
 import { readSafetensorsHeader, readTensor, writeSafetensors } from './safetensors'
 
-export const ADAPTER_CONFIG = 'adapter_config.json'
+export { ADAPTER_CONFIG }
 export const ADAPTER_WEIGHTS = 'adapter_model.safetensors'
 
 /** adapter_config.json of LoRA, as far as it matters here. Names are PEFT's. */
@@ -41,7 +44,7 @@ export interface FullConfig {
 }
 
 /** What a method is stored with; `peft_type` says which. */
-export type PeftConfig = LoraConfig | FullConfig
+export type PeftConfig = LoraConfig | FullConfig | MethodConfig
 
 export interface PeftAdapter<C extends PeftConfig = PeftConfig> {
   config: C
@@ -75,11 +78,12 @@ function unsupported(what: string, where: string): CodedError {
   })
 }
 
-function wrong(what: string, where: string, cause?: unknown): CodedError {
-  return new CodedError('adapter.mismatch', what, { where, fix: 'Export the adapter again.', cause })
+/** adapter_config.json of any method that is known here. Throws CodedError `adapter.unsupported`, `adapter.mismatch`. */
+export function parseAdapterConfig(json: unknown): PeftConfig {
+  return (isObject(json) ? parseMethodConfig(json) : null) ?? parsePeftConfig(json)
 }
 
-/** Parses adapter_config.json. Throws CodedError `adapter.unsupported`, `adapter.mismatch`. */
+/** adapter_config.json of LoRA. Throws CodedError `adapter.unsupported`, `adapter.mismatch`. */
 export function parsePeftConfig(json: unknown): LoraConfig {
   if (!isObject(json)) throw wrong('The adapter settings are not a JSON object.', ADAPTER_CONFIG)
   const { peft_type: type } = json
@@ -121,27 +125,6 @@ export function parsePeftConfig(json: unknown): LoraConfig {
   }
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-function isEmpty(value: unknown): boolean {
-  if (value === undefined || value === null || value === false) return true
-  return Array.isArray(value) ? value.length === 0 : isObject(value) && Object.keys(value).length === 0
-}
-function isNumber(value: unknown): value is number {
-  return typeof value === 'number' && Number.isFinite(value)
-}
-function isRank(value: unknown): value is number {
-  return isNumber(value) && Number.isInteger(value) && value >= 1 && value <= 65536
-}
-function text(value: unknown): string | null {
-  return typeof value === 'string' ? value : null
-}
-function targets(value: unknown): string[] | string | null {
-  if (value === undefined || value === null || typeof value === 'string') return value ?? null
-  if (Array.isArray(value) && value.every((one) => typeof one === 'string')) return value
-  throw wrong('target_modules is not a list of names.', `${ADAPTER_CONFIG}, target_modules`)
-}
 function pattern(value: unknown, field: string, check: (one: unknown) => one is number): Record<string, number> {
   if (isEmpty(value)) return {}
   if (!isObject(value) || !Object.values(value).every(check))
@@ -187,12 +170,35 @@ export interface LoraDelta {
 
 const KEY = /^base_model\.model\.(.+)\.lora_(?:([AB])\.weight|magnitude_vector)$/
 
+/** What an adapter's own settings say of the job that made it; all else is not known. */
+export function jobOf(config: PeftConfig): Partial<Job> {
+  switch (config.peft_type) {
+    case 'LORA': {
+      const { r: rank, lora_alpha: alpha, lora_dropout: dropout, target_modules: targets } = config
+      return { method: 'lora', rank, alpha, dropout, ...(Array.isArray(targets) ? { targets } : {}) }
+    }
+    case 'IA3':
+      return { method: 'ia3' }
+    case 'PROMPT_TUNING':
+      return { method: 'prompt', virtualTokens: config.num_virtual_tokens }
+    case 'PREFIX_TUNING':
+      return { method: 'prefix', virtualTokens: config.num_virtual_tokens }
+    case 'FINETAB_BOTTLENECK':
+      return { method: 'bottleneck', bottleneckSize: config.bottleneck_size }
+    case 'FULL':
+      return {}
+  }
+}
+
 /** An adapter that is LoRA. Throws CodedError `adapter.unsupported` where it is of another method. */
 export function asLora(adapter: PeftAdapter): LoraPeft {
   if (adapter.config.peft_type === 'LORA') return adapter as LoraPeft
+  const merges = adapter.config.peft_type === 'IA3' || adapter.config.peft_type === 'FULL'
   throw new CodedError('adapter.unsupported', 'This can be done with LoRA adapters only.', {
     where: 'peft_type',
-    fix: 'Export the merged model, which holds what was trained whatever the method.',
+    fix: merges
+      ? 'Export the merged model, which holds what was trained.'
+      : 'Export it as an adapter: what it learnt cannot be written as weights of the model.',
   })
 }
 
@@ -259,9 +265,9 @@ export function plainDeltas(adapter: PeftAdapter): LoraDelta[] {
  * Reads an adapter folder. Throws CodedError `file.missing`, `adapter.unsupported`, `adapter.mismatch` (with every bad tensor),
  * `model.pickle`, `model.header`, `model.truncated`.
  */
-export async function readPeft(source: FileSource): Promise<LoraPeft> {
+export async function readPeft(source: FileSource): Promise<PeftAdapter> {
   const names = (await source.list()).map((file) => file.name)
-  const config = parsePeftConfig(await readConfig(source, names))
+  const config = parseAdapterConfig(await readConfig(source, names))
   if (!names.includes(ADAPTER_WEIGHTS)) {
     if (names.includes('adapter_model.bin'))
       throw new CodedError('model.pickle', 'The adapter is a pickle file, which can run code when it is opened.', {
@@ -278,7 +284,7 @@ export async function readPeft(source: FileSource): Promise<LoraPeft> {
     entries.push([key, await readTensor(source, header, key)])
   }
   const tensors = Object.fromEntries(entries)
-  loraDeltas({ config, tensors })
+  if (config.peft_type === 'LORA') loraDeltas({ config, tensors })
   return { config, tensors }
 }
 

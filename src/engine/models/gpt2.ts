@@ -3,8 +3,8 @@ import { attentionLinears, selfAttention } from '../nn/attention'
 import type { SelfAttentionParts } from '../nn/attention'
 import { plainMlp } from '../nn/mlp'
 import type { PlainMlpParts } from '../nn/mlp'
-import { matrixIn, vectorIn, type Pass } from '../nn/network'
 import type { StackLayer, StackParts } from '../nn/stack'
+import { overlaid } from '../nn/virtual'
 import { embed, layerNorm } from '../ops'
 import { tf } from '../tf'
 import type { BaseConfig, ConfigReader } from './config'
@@ -75,9 +75,9 @@ export async function loadLayerNorm(
   load: WeightLoader,
   name: string,
   epsilon: number,
-): Promise<(x: tf.Tensor2D, pass: Pass) => tf.Tensor2D> {
+): Promise<(x: tf.Tensor2D) => tf.Tensor2D> {
   const [weight, bias] = [await load.vector(`${name}.weight`), await load.vector(`${name}.bias`)]
-  return (x, pass) => layerNorm(x, vectorIn(pass, weight), vectorIn(pass, bias), epsilon)
+  return (x) => layerNorm(x, weight, bias, epsilon)
 }
 
 async function buildLayer(c: Gpt2Config, i: number, load: WeightLoader): Promise<StackLayer> {
@@ -102,8 +102,8 @@ async function buildLayer(c: Gpt2Config, i: number, load: WeightLoader): Promise
   return {
     linears: [...attentionLinears(attention), mlp.up, mlp.down],
     forward(x, pass) {
-      const middle = tf.add(x, selfAttention(before(x, pass), attention, pass)) as tf.Tensor2D
-      return tf.add(middle, plainMlp(between(middle, pass), mlp, pass))
+      const middle = tf.add(x, selfAttention(before(x), attention, pass)) as tf.Tensor2D
+      return tf.add(middle, plainMlp(between(middle), mlp, pass))
     },
   }
 }
@@ -123,12 +123,12 @@ async function build(c: Gpt2Config, load: WeightLoader): Promise<StackParts> {
     finish,
     embed(ids, pass) {
       const { batch, seq, past, packed, here } = pass
-      const [tokens, places] = [embed(ids, matrixIn(pass, table)), matrixIn(pass, positions)]
+      const tokens = overlaid(embed(ids, table), pass)
       const within = packed?.within ?? here
-      if (within) return tf.add(tokens, embed(within.device, places))
+      if (within) return tf.add(tokens, embed(within.device, positions))
       // Padding may reach beyond the last position; what stands there is not looked at.
       const at = Int32Array.from({ length: batch * seq }, (_, i) => Math.min(past + (i % seq), c.maxPositions - 1))
-      return tf.add(tokens, embed(tf.tensor1d(at, 'int32'), places))
+      return tf.add(tokens, embed(tf.tensor1d(at, 'int32'), positions))
     },
   }
 }

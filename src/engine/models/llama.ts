@@ -3,9 +3,9 @@ import { attentionLinears, selfAttention } from '../nn/attention'
 import type { SelfAttentionParts } from '../nn/attention'
 import { gatedMlp, mlpLinears } from '../nn/mlp'
 import type { GatedMlpParts } from '../nn/mlp'
-import { matrixIn, vectorIn } from '../nn/network'
 import type { RopeConfig, RopeTables } from '../nn/rope'
 import type { StackLayer, StackParts } from '../nn/stack'
+import { overlaid } from '../nn/virtual'
 import { embed, rmsNorm } from '../ops'
 import { tf } from '../tf'
 import type { BaseConfig, ConfigReader } from './config'
@@ -151,15 +151,18 @@ export function preNormLayer(
   return {
     linears: [...attentionLinears(attention), ...mlpLinears(mlp)],
     forward(x, pass) {
-      const middle = add(x, selfAttention(rmsNorm(x, vectorIn(pass, norms.input), c.epsilon), attention, pass))
-      return add(middle, gatedMlp(rmsNorm(middle, vectorIn(pass, norms.post), c.epsilon), mlp, pass))
+      const middle = add(x, selfAttention(rmsNorm(x, norms.input, c.epsilon), attention, pass))
+      return add(middle, gatedMlp(rmsNorm(middle, norms.post, c.epsilon), mlp, pass))
     },
   }
 }
 
-/** Embedding, last norm and head with Llama's names around a family's layers. */
+/**
+ * Embedding, last norm and head with Llama's names around a family's layers. Where transformers scales inside the embedding, as Gemma's does,
+ * what is put in place of tokens is not scaled (`scalesPrompt: false`).
+ */
 export async function llamaStack(
-  c: Pick<LlamaConfig, 'hiddenSize' | 'epsilon' | 'tied' | 'embeddingScale' | 'headScale'>,
+  c: Pick<LlamaConfig, 'hiddenSize' | 'epsilon' | 'tied' | 'embeddingScale' | 'headScale'> & { scalesPrompt?: false },
   layers: readonly StackLayer[],
   load: WeightLoader,
   normShift = 0,
@@ -172,8 +175,11 @@ export async function llamaStack(
     hidden: c.hiddenSize,
     head,
     layers,
-    embed: (ids, pass) => times(embed(ids, matrixIn(pass, table)), c.embeddingScale),
-    finish: (x, pass) => times(rmsNorm(x, vectorIn(pass, norm), c.epsilon), c.headScale),
+    embed: (ids, pass) =>
+      c.scalesPrompt === false
+        ? overlaid(times(embed(ids, table), c.embeddingScale), pass)
+        : times(overlaid(embed(ids, table), pass), c.embeddingScale),
+    finish: (x) => times(rmsNorm(x, norm, c.epsilon), c.headScale),
   }
 }
 

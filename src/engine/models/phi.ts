@@ -3,9 +3,9 @@ import { attentionLinears, selfAttention } from '../nn/attention'
 import type { SelfAttentionParts } from '../nn/attention'
 import { plainMlp } from '../nn/mlp'
 import type { PlainMlpParts } from '../nn/mlp'
-import { matrixIn } from '../nn/network'
 import type { RopeConfig, RopeTables } from '../nn/rope'
 import type { StackLayer, StackParts } from '../nn/stack'
+import { overlaid } from '../nn/virtual'
 import { embed } from '../ops'
 import { tf } from '../tf'
 import type { BaseConfig, ConfigReader } from './config'
@@ -83,7 +83,7 @@ async function buildLayer(c: PhiConfig, i: number, rope: RopeTables, load: Weigh
   return {
     linears: [...attentionLinears(attention), mlp.up, mlp.down],
     forward(x, pass) {
-      const y = norm(x, pass)
+      const y = norm(x)
       return tf.add(x, tf.add(selfAttention(y, attention, pass), plainMlp(y, mlp, pass)))
     },
   }
@@ -101,8 +101,8 @@ async function build(c: PhiConfig, load: WeightLoader): Promise<StackParts> {
     hidden: c.hiddenSize,
     head,
     layers,
-    embed: (ids, pass) => embed(ids, matrixIn(pass, table)),
-    finish: (x, pass) => tf.concat([finish(x, pass), tf.fill([x.shape[0], 1], 1)], 1) as tf.Tensor2D,
+    embed: (ids, pass) => overlaid(embed(ids, table), pass),
+    finish: (x) => tf.concat([finish(x), tf.fill([x.shape[0], 1], 1)], 1) as tf.Tensor2D,
   }
 }
 

@@ -5,7 +5,7 @@
 import { attention, rmsNorm, rope } from '../ops'
 import { tf } from '../tf'
 import type { Linear } from './linear'
-import { vectorIn, type Pass } from './network'
+import type { Pass } from './network'
 import type { RopeTables } from './rope'
 
 /** Norms of queries and keys: over each head (Qwen3, Gemma 3) or over the whole projection (OLMo 2). */
@@ -74,8 +74,8 @@ export function selfAttention(x: tf.Tensor2D, parts: SelfAttentionParts, pass: P
   const { heads, headDim, norm } = parts
   let [q, k, v] = projections(x, parts, pass)
   if (norm) {
-    q = normalise(q, vectorIn(pass, norm.query), norm)
-    k = normalise(k, vectorIn(pass, norm.key), norm)
+    q = normalise(q, norm.query, norm)
+    k = normalise(k, norm.key, norm)
   }
   if (parts.rope) {
     const within = pass.packed?.within ?? pass.here
@@ -85,6 +85,7 @@ export function selfAttention(x: tf.Tensor2D, parts: SelfAttentionParts, pass: P
     q = rope(q, cos, sin, within)
     k = rope(k, cos, sin, within)
   }
+  if (pass.overlay?.keysValues) [k, v] = pass.overlay.keysValues(parts.layer, k, v, pass)
   const cache = pass.caches?.[parts.layer]
   if (cache) ({ keys: k, values: v } = cache.write(k, v, pass.past, pass.count ?? pass.seq, pass.here))
   const mixed = attention(q, k, v, {

@@ -1,8 +1,8 @@
-/** A linear layer that looks up in the pass what training has added to it, or put in its place. Refuses to own it. */
-import type { FrozenMatrix } from '../ops'
+/** A frozen linear layer that looks up its adapter in the pass. Refuses to train its own weight. */
+import type { FrozenMatrix, LoraPair } from '../ops'
 import { doraLinear, linear } from '../ops'
 import type { tf } from '../tf'
-import { matrixIn, vectorIn, type LinearSpec, type Pass } from './network'
+import type { LinearSpec, Pass } from './network'
 
 export class Linear implements LinearSpec {
   readonly module: string
@@ -27,10 +27,14 @@ export class Linear implements LinearSpec {
     return this.weight.in
   }
 
-  /** `[n, in]` → `[n, out]`, with the adapter's share where the pass has one for this layer. */
-  forward(x: tf.Tensor2D, pass: Pass): tf.Tensor2D {
-    const pair = pass.overlay?.lora?.(this.module) ?? null
+  /** `[n, in]` → `[n, out]`, with what the pass has to change in this layer. */
+  forward(x: tf.Tensor2D, { overlay }: Pass): tf.Tensor2D {
+    const y = this.#apply(overlay?.input?.(this.module, x) ?? x, overlay?.lora?.(this.module) ?? null)
+    return overlay?.output?.(this.module, y) ?? y
+  }
+
+  #apply(x: tf.Tensor2D, pair: LoraPair | null): tf.Tensor2D {
     if (pair?.lengths) return doraLinear(x, this.weight, this.bias, pair, pair.lengths.m, pair.lengths.strength)
-    return linear(x, matrixIn(pass, this.weight), this.bias && vectorIn(pass, this.bias), pair)
+    return linear(x, this.weight, this.bias, pair)
   }
 }

@@ -20,10 +20,6 @@ export interface NamedVariable {
   readonly variable: tf.Variable
   /** Factor on the learning rate; 1 where left out (LoRA+). */
   readonly rate?: number
-  /** False where weight decay leaves it alone, as transformers does with norms and biases. */
-  readonly decays?: boolean
-  /** An embedding or a head, which rules for hidden matrices (Muon) hand to AdamW. */
-  readonly table?: boolean
 }
 
 export interface Optimiser {
@@ -46,7 +42,7 @@ export type OptimiserSettings = Pick<
 
 /** The optimiser that a job asks for. */
 export function createOptimiser(job: OptimiserSettings, variables: readonly NamedVariable[]): Optimiser {
-  return new RuleOptimiser(job, variables)
+  return new RuleOptimiser(ruleOf(job), variables)
 }
 
 function ruleOf(job: OptimiserSettings): Rule {
@@ -67,35 +63,17 @@ function ruleOf(job: OptimiserSettings): Rule {
   }
 }
 
-/** The rule of each variable: that of the job, without decay or for tables where it is such; few are different. */
-function rulesOf(job: OptimiserSettings, variables: readonly NamedVariable[]): Rule[] {
-  const made = new Map<string, Rule>()
-  return variables.map(({ decays = true, table = false }) => {
-    const optimizer = table && job.optimizer === 'muon' ? 'adamw' : job.optimizer
-    const key = `${optimizer} ${decays}`
-    const rule = made.get(key) ?? ruleOf({ ...job, optimizer, weightDecay: decays ? job.weightDecay : 0 })
-    made.set(key, rule)
-    return rule
-  })
-}
-
-/** Rules over variables. */
+/** A rule over variables. */
 class RuleOptimiser implements Optimiser {
-  /** Name of the count of updates in a checkpoint. */
-  readonly #count: string
-  readonly #rules: readonly Rule[]
+  readonly #rule: Rule
   readonly #variables: readonly NamedVariable[]
   readonly #slots: readonly { readonly names: readonly string[]; readonly tensors: readonly tf.Variable[] }[]
   #updates = 0
 
-  constructor(job: OptimiserSettings, variables: readonly NamedVariable[]) {
-    this.#rules = rulesOf(job, variables)
-    const own = ruleOf(job)
-    this.#count = `${own.name}/step`
-    own.dispose?.()
+  constructor(rule: Rule, variables: readonly NamedVariable[]) {
+    this.#rule = rule
     this.#variables = variables
-    this.#slots = variables.map(({ name, variable }, i) => {
-      const rule = this.#rules[i]!
+    this.#slots = variables.map(({ name, variable }) => {
       const slots = Object.entries(rule.slots(variable))
       return {
         names: slots.map(([slot]) => `${rule.name}/${slot}/${name}`),
@@ -121,7 +99,7 @@ class RuleOptimiser implements Optimiser {
     )
     recorder.run('update', () =>
       this.#variables.forEach(({ variable, rate = 1 }, i) => {
-        this.#rules[i]!.update(variable, gradients[i] as tf.Tensor, this.#slots[i]!.tensors, updates.get(rate)!)
+        this.#rule.update(variable, gradients[i] as tf.Tensor, this.#slots[i]!.tensors, updates.get(rate)!)
       }),
     )
   }
@@ -131,19 +109,19 @@ class RuleOptimiser implements Optimiser {
     for (const { name, tensor } of this.#all()) tensors[name] = await readTensor(tensor)
     const count = new Uint8Array(4)
     new DataView(count.buffer).setInt32(0, this.#updates, true)
-    tensors[this.#count] = { dtype: 'I32', shape: [1], bytes: count }
+    tensors[`${this.#rule.name}/step`] = { dtype: 'I32', shape: [1], bytes: count }
     return tensors
   }
 
   restore(tensors: Readonly<Record<string, TensorData>>): void {
     for (const { name, tensor } of this.#all()) writeVariable(tensor, tensors, name)
-    const count = tensors[this.#count]
+    const count = tensors[`${this.#rule.name}/step`]
     this.#updates = count ? new DataView(count.bytes.buffer, count.bytes.byteOffset).getInt32(0, true) : 0
   }
 
   dispose(): void {
     for (const { tensor } of this.#all()) tensor.dispose()
-    for (const rule of new Set(this.#rules)) rule.dispose?.()
+    this.#rule.dispose?.()
   }
 
   #all(): { name: string; tensor: tf.Variable }[] {

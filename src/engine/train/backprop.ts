@@ -6,7 +6,7 @@
 import { indicesOf, lowestLayer, type Place, type Trainable } from '../adapters/trainable'
 import type { Network, Pass } from '../nn/network'
 import { takeRows } from '../nn/rows'
-import { crossEntropyWithGrad, evenNoise, type FrozenMatrix } from '../ops'
+import { crossEntropyWithGrad, evenNoise } from '../ops'
 import { tf } from '../tf'
 import type { Batch, DeviceBatch } from './batch'
 import { discard, pull, pullback, taped, type Taped } from './pullback'
@@ -26,7 +26,7 @@ export interface Work {
   readonly spare: number
 }
 
-/** Takes over the gradient of the variable at `index` of `adapter.variables`, as soon as it is there; a tied table's comes in two parts. */
+/** Takes over the gradient of the variable at `index` of `adapter.variables`, as soon as it is there. */
 export type GradientTaker = (index: number, gradient: tf.Tensor) => void
 
 /** How a walk through the layers finds its adapter. */
@@ -43,6 +43,7 @@ export function trainingPass(
     overlay: adapter && adapter.overlay(dropoutSeed),
     caches: null,
     packed: on.packed,
+    virtual: on.virtual,
   }
 }
 
@@ -59,13 +60,16 @@ const NOISE = 0x6e656674
  * longest row, as in transformers. `[rows · seq · hidden]`.
  */
 export function embeddingNoise(
-  { rows, seq, longest }: Batch,
+  { rows, seq, longest, virtual }: Batch,
   hidden: number,
   alpha: number,
   seed: number,
 ): Float32Array {
   const most = alpha / Math.sqrt(longest * hidden)
-  return evenNoise(rows * seq * hidden, seed, NOISE).map((value) => value * most)
+  const noise = evenNoise(rows * seq * hidden, seed, NOISE).map((value) => value * most)
+  // Virtual tokens get none: they are learnt, not read.
+  for (const offset of virtual?.offsets ?? []) noise.fill(0, offset * hidden, (offset + (virtual?.count ?? 0)) * hidden)
+  return noise
 }
 
 /** The layers' inputs `[rows · seq, hidden]` in order, and after them the last layer's output. */
@@ -130,15 +134,7 @@ export async function backpropWeighted(
     throw error
   }
   const dy = tf.tidy(() => {
-    const rowWeights = tf.tensor1d(weights)
-    const head = network.head(pass)
-    if (head.trained) {
-      // Its gradient needs the weights, which the losses told: the head is gone through once more.
-      const finished = network.finish(chosen, pass)
-      const { dHead } = crossEntropyWithGrad(finished, head, on.targets, 1, network.logitCap, 0, rowWeights)
-      takeHead(adapter, head, dHead, take)
-    }
-    const weighted = tf.mul(dHidden, tf.reshape(rowWeights, [batch.slots, 1])) as tf.Tensor2D
+    const weighted = tf.mul(dHidden, tf.tensor2d(weights, [batch.slots, 1])) as tf.Tensor2D
     return finishGradient(network, adapter, chosen, weighted, { on, pass, take })
   })
   tf.dispose([chosen, loss, dHidden])
@@ -185,12 +181,6 @@ function backward(
   tf.dispose(states)
 }
 
-/** Hands over the gradient of a trained head; a tied one gets more from the embedding. */
-function takeHead(adapter: Trainable, head: FrozenMatrix, dHead: tf.Tensor2D | undefined, take: GradientTaker): void {
-  const at = adapter.variables.findIndex(({ variable }) => variable === head.trained)
-  if (dHead && at >= 0) take(at, tf.keep(dHead))
-}
-
 /** Pulls the gradient of what the head takes `[slots, hidden]` through the last norm, to all positions. Call it inside tf.tidy. */
 function finishGradient(
   network: Network,
@@ -217,16 +207,14 @@ function headGradient(
   const { on, scale, labelSmoothing } = work
   return tf.tidy(() => {
     const chosen = takeRows(x, on.positions, false)
-    const head = network.head(pass)
-    const { loss, dHidden, dHead } = crossEntropyWithGrad(
+    const { loss, dHidden } = crossEntropyWithGrad(
       network.finish(chosen, pass),
-      head,
+      network.head(pass),
       on.targets,
       scale,
       network.logitCap,
       labelSmoothing,
     )
-    takeHead(adapter, head, dHead, take)
     const dy = finishGradient(network, adapter, chosen, dHidden, { on, pass, take })
     return { lossSum: tf.sum(loss) as tf.Scalar, dy }
   })

@@ -6,6 +6,7 @@ import { CodedError } from '../../shared/errors'
 import type { EncodedRow } from '../../shared/records'
 import type { Model } from '../models/model'
 import type { Packed } from '../nn/network'
+import { virtualMasks, type VirtualPositions } from '../nn/virtual'
 import type { RowNumbers } from '../nn/rows'
 import type { Recorder } from '../ops/replay'
 import type { tf } from '../tf'
@@ -18,6 +19,8 @@ export interface Batch {
   readonly longest: number
   /** For packed rows, `[rows · seq]`: the column at which each position's example begins, and its place in it. Padding is an example. */
   readonly packed: { readonly starts: Int32Array; readonly within: Int32Array } | null
+  /** Positions without a token of their own at the start of every example, and where they begin; null without any. */
+  readonly virtual: { readonly count: number; readonly offsets: readonly number[] } | null
   /** Ids `[rows · seq]`, padded with 0. */
   readonly ids: Int32Array
   /** Positions whose output is looked at, padded to `slots` with 0. */
@@ -115,9 +118,10 @@ function borders({ rows, seq, offsets }: Layout, lengths: readonly number[]): Ba
  * because nothing that is trained depends on it.
  * @param exact takes lengths as they are; else they are rounded up so that shapes are few, and packed examples share one row.
  * @param together puts several examples into one row; each still sees only itself, so the numbers stay the same.
+ * @param virtual positions that go before every example.
  */
-export function packBatch(rows: readonly EncodedRow[], exact: boolean, together = false): Batch {
-  const lengths = rows.map(usedLength)
+export function packBatch(rows: readonly EncodedRow[], exact: boolean, together = false, virtual = 0): Batch {
+  const lengths = rows.map((row) => virtual + usedLength(row))
   const longest = Math.max(1, ...lengths)
   const layout = !together
     ? apart(lengths, exact ? longest : bucket(longest))
@@ -129,8 +133,8 @@ export function packBatch(rows: readonly EncodedRow[], exact: boolean, together 
   const positions: number[] = []
   const targets: number[] = []
   rows.forEach((row, r) => {
-    const length = lengths[r] as number
-    const offset = offsets[r] as number
+    const length = (lengths[r] as number) - virtual
+    const offset = (offsets[r] as number) + virtual
     ids.set(row.inputIds.subarray(0, length), offset)
     for (let t = 0; t < length; t++) {
       const target = row.labels[t + 1] as number
@@ -150,6 +154,7 @@ export function packBatch(rows: readonly EncodedRow[], exact: boolean, together 
     seq,
     longest,
     packed: together ? borders(layout, lengths) : null,
+    virtual: virtual > 0 ? { count: virtual, offsets } : null,
     ids,
     positions: Int32Array.from({ length: slots }, (_, i) => positions[i] ?? 0),
     targets: Int32Array.from({ length: slots }, (_, i) => targets[i] ?? IGNORED),
@@ -193,6 +198,7 @@ export interface DeviceBatch {
   readonly targets: tf.Tensor1D
   readonly places: RowNumbers
   readonly packed: Packed | null
+  readonly virtual: VirtualPositions | null
 }
 
 /** Puts a batch on the device; the recorder owns it until the next batch. */
@@ -209,10 +215,23 @@ export function uploadBatch(batch: Batch, recorder: Recorder): DeviceBatch {
       within: numbers('within', batch.packed.within),
       longest: batch.longest,
     },
+    virtual: batch.virtual && uploadVirtual(batch.ids.length, batch.virtual, recorder),
+  }
+}
+
+function uploadVirtual(
+  size: number,
+  { count, offsets }: NonNullable<Batch['virtual']>,
+  recorder: Recorder,
+): VirtualPositions {
+  const { select, keep } = virtualMasks(size, count, offsets)
+  return {
+    select: recorder.put('virtual positions', select, [size, count]) as tf.Tensor2D,
+    keep: recorder.put('real positions', keep, [size, 1]) as tf.Tensor2D,
   }
 }
 
 /** Tells batches apart whose steps differ in more than values; as a key for the recorder. */
-export function shapeKey({ rows, seq, slots, packed }: Batch): string {
-  return `${rows} ${packed ? 'packed rows' : 'rows'} of ${seq}, ${slots} slots`
+export function shapeKey({ rows, seq, slots, packed, virtual }: Batch): string {
+  return `${rows} ${packed ? 'packed rows' : 'rows'} of ${seq}, ${slots} slots${virtual ? ', virtual' : ''}`
 }

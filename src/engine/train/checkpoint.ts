@@ -5,8 +5,8 @@
 import { CodedError } from '../../shared/errors'
 import { currentJob, type Job, type SettingKey } from '../../shared/job'
 import type { Checkpoint, TensorData } from '../../shared/records'
-import type { FullConfig, PeftAdapter } from '../formats/peft'
-import { parsePeftConfig } from '../formats/peft'
+import type { PeftAdapter } from '../formats/peft'
+import { parseAdapterConfig } from '../formats/peft'
 import { targetsOf } from '../adapters/lora'
 import { peftConfig } from '../adapters/settings'
 
@@ -49,10 +49,8 @@ export function checkpointAdapter(checkpoint: Checkpoint, baseName: string): Pef
   const { adapterConfig } = checkpoint.meta
   const job = currentJob(checkpoint.meta.job)
   const targets = targetsOf(Object.keys(tensors))
-  const full: FullConfig = { peft_type: 'FULL', base_model_name_or_path: baseName }
-  if (adapterConfig?.peft_type === 'FULL') return { config: full, tensors }
   const config = adapterConfig
-    ? parsePeftConfig(adapterConfig)
+    ? parseAdapterConfig(adapterConfig)
     : peftConfig({ rank: job.rank, alpha: job.alpha, dropout: job.dropout, targets }, baseName)
   return { config: { ...config, base_model_name_or_path: baseName }, tensors }
 }

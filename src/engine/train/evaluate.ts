@@ -77,7 +77,7 @@ async function measureGroup(
   recorder: Recorder,
 ): Promise<{ values: Float32Array; slots: number }> {
   const { network } = model
-  const batch = packBatch(rows, tf.getBackend() !== 'webgpu')
+  const batch = packBatch(rows, tf.getBackend() !== 'webgpu', false, adapter?.virtual)
   checkPositions(batch, model)
   const on = uploadBatch(batch, recorder)
   const pass = trainingPass(adapter, batch, on)

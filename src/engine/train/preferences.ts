@@ -110,7 +110,7 @@ export class Preferences {
       const unmatched = await this.#unmatched(rows)
       const sequences = rows.map((row) => answersOf(row, job.objective))
       const flat = rows.flatMap((row, i) => sequences[i]!.map((sequence) => asRow(sequence, row.index)))
-      const batch = packBatch(flat, tf.getBackend() !== 'webgpu', job.packing)
+      const batch = packBatch(flat, tf.getBackend() !== 'webgpu', job.packing, adapter.virtual)
       checkPositions(batch, model)
       const weigh = (losses: Float32Array): Float32Array => {
         const logps = sumsOf(flat, losses)

@@ -283,7 +283,7 @@ export class TrainSession {
   /** Adds the loss and the gradients of some rows to the totals. */
   #microBatch(rows: readonly EncodedRow[], first: boolean, labels: number, seed: number): void {
     const { recorder, model, adapter, job } = this
-    const batch = packBatch(rows, tf.getBackend() !== 'webgpu', job.packing)
+    const batch = packBatch(rows, tf.getBackend() !== 'webgpu', job.packing, adapter.virtual)
     checkPositions(batch, model)
     const { hidden } = model.network
     const noise = job.neftune > 0 ? embeddingNoise(batch, hidden, job.neftune, seed) : null

@@ -35,6 +35,23 @@ describe('forecast', () => {
     expect(adapterParameters(SHAPE, { ...job, targets: ['q_proj'] })).toBe(30 * 16 * 1152)
   })
 
+  it('counts what other methods train exactly', () => {
+    const of = (change: object): number => adapterParameters(SHAPE, { ...job, ...change })
+    expect(of({ method: 'ia3' })).toBe(30 * (2 * 192 + 1536))
+    expect(of({ method: 'bottleneck', bottleneckSize: 8 })).toBe(30 * 2 * (8 * 576 + 8 + 576 * 8 + 576))
+    expect(of({ method: 'bottleneck', bottleneckSize: 8, bottleneckPlaces: 'mlp' })).toBe(30 * (2 * 8 * 576 + 8 + 576))
+    expect(of({ method: 'prompt', virtualTokens: 20 })).toBe(20 * 576)
+    expect(of({ method: 'prefix', virtualTokens: 20 })).toBe(20 * 30 * 2 * 192)
+  })
+
+  it('counts virtual tokens as positions', () => {
+    const at = (change: object, length: number): number =>
+      forecast(MODEL, { ...job, ...change } as typeof job, length, device(1)).activations
+    const prompt = { method: 'prompt', virtualTokens: 20 } as const
+    expect(at(prompt, 108)).toBeGreaterThan(at({ ...prompt, virtualTokens: 1 }, 108))
+    expect(at({ ...prompt, virtualTokens: 1 }, 127)).toBe(at(prompt, 108))
+  })
+
   it('knows the weights of SmolLM2-135M to 1%', () => {
     const { weights } = forecast(MODEL, job, 512, device(2 ** 40))
     expect(Math.abs(weights / (4 * 134.5e6) - 1)).toBeLessThan(0.01)

@@ -56,6 +56,15 @@ describe('recommend', () => {
     expect(recommend(model(parameters), facts(500)).change.learningRate).toBe(rate)
   })
 
+  it.each([
+    ['ia3', 3e-2],
+    ['prompt', 3e-2],
+    ['prefix', 1e-2],
+    ['bottleneck', 5e-3],
+  ] as const)('gives %s a rate of its own', (method, rate) => {
+    expect(recommend(model(3_200_000), facts(500), { given: { method } }).change.learningRate).toBe(rate)
+  })
+
   it('learns preferences from pairs and ratings, at a lower rate', () => {
     const pairs = recommend(model(3_200_000), { ...facts(500), format: 'preference' }).change
     expect(pairs).toMatchObject({ objective: 'dpo', learningRate: 5e-4, sftWeight: 1 })

@@ -41,10 +41,15 @@ export interface HandoffInput {
 
 /**
  * Every file of the hand-off.
- * @throws CodedError `usage` where the job starts from an adapter that is not given.
+ * @throws CodedError `usage` where the job starts from an adapter that is not given, or is of a method that is not handed on.
  */
 export function handoffFiles(input: HandoffInput): OutFile[] {
   const { model, train, valid } = input
+  if (['ia3', 'bottleneck', 'prompt', 'prefix'].includes(input.job.method))
+    throw new CodedError('usage', 'Jobs of this method are not written for other trainers.', {
+      where: 'method',
+      fix: 'Hand on a job that trains a LoRA adapter, or go on here.',
+    })
   if ((input.job.initAdapter !== '') !== (input.start !== null))
     throw new CodedError('usage', 'The adapter that this job starts from is not there.', { where: 'initAdapter' })
   const job = { ...input.job, model }

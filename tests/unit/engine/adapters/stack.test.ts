@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { stackAdapters } from '../../../../src/engine/adapters/stack'
 import { peftConfig } from '../../../../src/engine/adapters/settings'
-import { loraDeltas, type PeftAdapter } from '../../../../src/engine/formats/peft'
+import { asLora, loraDeltas, type LoraPeft } from '../../../../src/engine/formats/peft'
 import { toFloat32 } from '../../../../src/engine/formats/safetensors'
 import { uniform } from '../../../../src/engine/random'
 import type { TensorData } from '../../../../src/shared/records'
@@ -12,7 +12,7 @@ const SIZES: Record<string, [out: number, inn: number]> = {
   'model.layers.0.mlp.down_proj': [5, 7],
 }
 
-function adapter(seed: number, rank: number, alpha: number, change: Partial<PeftAdapter['config']> = {}): PeftAdapter {
+function adapter(seed: number, rank: number, alpha: number, change: Partial<LoraPeft['config']> = {}): LoraPeft {
   const next = uniform(seed)
   const modules = Object.entries(SIZES).filter(([name]) => seed > 1 || name.endsWith('q_proj'))
   const targets = modules.map(([name]) => name.split('.').at(-1) as string)
@@ -32,7 +32,7 @@ function adapter(seed: number, rank: number, alpha: number, change: Partial<Peft
 }
 
 /** scale · B · A, by module. */
-function changes(peft: PeftAdapter): Record<string, number[]> {
+function changes(peft: LoraPeft): Record<string, number[]> {
   return Object.fromEntries(
     loraDeltas(peft).map(({ module, rank, scale, a, b }) => {
       const [left, right] = [toFloat32(b), toFloat32(a)]
@@ -53,10 +53,12 @@ describe('stacked adapters', () => {
     const first = adapter(1, 2, 8)
     const second = adapter(2, 3, 4, { use_rslora: true })
     const both = changes(
-      stackAdapters([
-        { adapter: first, weight: 0.75 },
-        { adapter: second, weight: -0.5 },
-      ]),
+      asLora(
+        stackAdapters([
+          { adapter: first, weight: 0.75 },
+          { adapter: second, weight: -0.5 },
+        ]),
+      ),
     )
     const [one, two] = [changes(first), changes(second)]
     expect(Object.keys(both).sort()).toEqual(Object.keys(SIZES).sort())

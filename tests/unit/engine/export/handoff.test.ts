@@ -126,7 +126,11 @@ describe('every setting', () => {
       case 'switch':
         return { ...base, [key]: !setting.default }
       case 'choice':
-        return { ...base, [key]: Object.keys(setting.choices).findLast((choice) => choice !== setting.default) }
+        return {
+          ...base,
+          [key]:
+            key === 'method' ? 'full' : Object.keys(setting.choices).findLast((choice) => choice !== setting.default),
+        }
       case 'text':
         return {
           ...(key === 'replayData' ? { replayShare: 0.1 } : base),
@@ -159,8 +163,15 @@ describe('every setting', () => {
     return [files['llama_factory.yaml'] as string, files['train_trl.py'] as string] as const
   }
 
-  const hasChoice = (setting: Setting) => setting.kind !== 'choice' || Object.keys(setting.choices).length > 1
-  const carried = SETTING_LIST.filter(([key, setting]) => !OWN_FILES.includes(key) && hasChoice(setting))
+  /** Other methods are refused as a whole. */
+  const isHandedOn = (key: SettingKey, { when }: Setting) =>
+    key === 'method' ? 'full' in SETTINGS.method.choices : !when?.method || when.method.some((one) => one === 'lora' || one === 'full') // prettier-ignore
+  const carried = SETTING_LIST.filter(([key, setting]) => !OWN_FILES.includes(key) && isHandedOn(key, setting))
+  it('of methods that other trainers do not have is refused', () => {
+    for (const method of ['ia3', 'bottleneck', 'prompt', 'prefix'] as const)
+      expect(() => handoffFiles(input({ method }))).toThrow(/other trainers/)
+  })
+
   it.each(carried.map(([key]) => key))(
     '%s changes the LLaMA-Factory and the TRL file, or is named in it',
     async (key) => {

@@ -9,7 +9,7 @@ import { readGguf, readGgufTensor } from '../../../../src/engine/formats/gguf-re
 import { writeGguf, type GgufMetadata } from '../../../../src/engine/formats/gguf-write'
 import { checkGguf, exportGguf, exportGgufLora } from '../../../../src/engine/formats/gguf-export'
 import { collect } from '../../../../src/engine/formats/out-file'
-import { readPeft, type PeftAdapter } from '../../../../src/engine/formats/peft'
+import { asLora, readPeft, type LoraPeft } from '../../../../src/engine/formats/peft'
 import { toFloat32 } from '../../../../src/engine/formats/safetensors'
 import { loadTokenizer } from '../../../../src/engine/tokenizer'
 import { CodedError } from '../../../../src/shared/errors'
@@ -134,7 +134,7 @@ describe('files', () => {
 describe('exports', () => {
   const load = async (name: string) => {
     const source = diskFolder(resolve(GOLDEN, name))
-    const adapter = await readPeft(diskFolder(resolve(GOLDEN, name, 'adapter_init')))
+    const adapter = asLora(await readPeft(diskFolder(resolve(GOLDEN, name, 'adapter_init'))))
     return { source, adapter, tokenizer: await loadTokenizer(source), name }
   }
 
@@ -160,11 +160,11 @@ describe('exports', () => {
 
   it('folds rsLoRA and other alphas into what llama.cpp multiplies by', async () => {
     const { source, adapter, name } = await load('llama-gqa-tied')
-    const change = (config: Partial<PeftAdapter['config']>) => ({
+    const change = (config: Partial<LoraPeft['config']>) => ({
       ...adapter,
       config: { ...adapter.config, ...config },
     })
-    const read = async (changed: PeftAdapter) => {
+    const read = async (changed: LoraPeft) => {
       const { file, tensors } = await exportGgufLora({ source, adapter: changed, name })
       const gguf = await readGguf(memoryFolder({ [FILE]: await collect(file) }), FILE)
       const b = await tensors.find((one) => one.name === 'blk.1.ffn_up.weight.lora_b')!.values()

@@ -9,7 +9,14 @@ import { mergeWeights } from '../../../../src/engine/formats/merge'
 import { mergedFolder, type MergedOptions } from '../../../../src/engine/formats/merged'
 import { mlxAdapter, readMlx } from '../../../../src/engine/formats/mlx'
 import { collect, type OutFile } from '../../../../src/engine/formats/out-file'
-import { loraDeltas, parsePeftConfig, readPeft, writePeft, type LoraPeft } from '../../../../src/engine/formats/peft'
+import {
+  asLora,
+  loraDeltas,
+  parsePeftConfig,
+  readPeft,
+  writePeft,
+  type LoraPeft,
+} from '../../../../src/engine/formats/peft'
 import { fromFloat32, toFloat32, writeSafetensors } from '../../../../src/engine/formats/safetensors'
 import type { TensorData } from '../../../../src/shared/records'
 import { dataFolder, diskFolder, memoryFolder } from '../../../support/folder'
@@ -79,7 +86,7 @@ describe('mergeWeights', () => {
 describe('mergedFolder', () => {
   const load = async (name: string) => ({
     source: diskFolder(resolve(GOLDEN, name)),
-    peft: await readPeft(diskFolder(resolve(GOLDEN, name, 'adapter_init'))),
+    peft: asLora(await readPeft(diskFolder(resolve(GOLDEN, name, 'adapter_init')))),
   })
   const text = async (source: Awaited<ReturnType<typeof collected>>, name: string) =>
     new TextDecoder().decode(await source.read(name))
@@ -191,7 +198,7 @@ describe('mlx-lm', () => {
     const files = mlxAdapter(mixed, 2)
     expect(files.map((file) => file.name)).toEqual(['adapter_config.json', 'adapters.safetensors'])
     const back = await readAdapter(await collected(files))
-    expect(Object.fromEntries(product(back))).toEqual(Object.fromEntries(product(mixed)))
+    expect(Object.fromEntries(product(asLora(back)))).toEqual(Object.fromEntries(product(mixed)))
   })
 
   it('is told from PEFT, also inside another folder', async () => {
