@@ -1,7 +1,7 @@
 /** What a person gives as a dataset, as files to read: chosen ones, those of zips, pasted text, an address. Refuses to read them. */
 import type { DataFile } from '../src/data'
 import { zipFiles } from '../src/engine/formats/zip'
-import { datasetFile, isAddress } from '../src/hub'
+import { datasetFile } from '../src/hub'
 import type { DataSource } from '../src/shared/protocol'
 
 /** Endings that say nothing to a person who looks for a name. */
@@ -18,8 +18,8 @@ export interface GivenFiles {
 
 /** @throws CodedError `usage` and `hub.…` for addresses, `file.…` for zips. */
 export async function givenFiles(source: DataSource, signal: AbortSignal): Promise<GivenFiles> {
-  if (!Array.isArray(source) && !(source instanceof File) && isAddress(source.text) && !/\s/.test(source.text.trim())) {
-    const remote = await datasetFile(source.text, {}, signal)
+  if ('address' in source) {
+    const remote = await datasetFile(source.address, { token: source.token }, signal)
     return named([remote], [remote.name], remote.size)
   }
   const chosen = Array.isArray(source)

@@ -30,7 +30,7 @@ export async function datasetFile(
   signal?: AbortSignal,
 ): Promise<RemoteFile> {
   const url = fileAddress(address)
-  const http = new Http(url.origin, options)
+  const http = new Http(url.origin, { ...options, thing: 'dataset' })
   const size = await http.size(url, signal)
   const name = decodeURIComponent(url.pathname.split('/').at(-1) ?? '')
   return {

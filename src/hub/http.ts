@@ -3,6 +3,7 @@
  * Refuses to keep a token longer than the object that it was given to.
  */
 import { CodedError } from '../shared/errors'
+import { checked, failure, isOffline, Passing, RETRY, unreachable, type Thing } from './http-errors'
 
 export interface HttpOptions {
   /** Sent to the endpoint's origin and to nobody else. */
@@ -13,23 +14,11 @@ export interface HttpOptions {
   stall?: number
   /** How often a request is sent at most. */
   tries?: number
+  /** What is asked for, for the words of an error. */
+  thing?: Thing
 }
 
-/** Statuses that may pass: too many requests, and the server's own troubles. */
-const PASSING = new Set([408, 425, 429, 500, 502, 503, 504])
 const MOST_REDIRECTS = 5
-
-/** A failure that another try may mend. */
-class Passing extends Error {
-  readonly after: number
-  readonly report: CodedError
-
-  constructor(report: CodedError, after = 0) {
-    super(report.message)
-    this.report = report
-    this.after = after
-  }
-}
 
 export class Http {
   readonly #origin: string
@@ -37,9 +26,13 @@ export class Http {
   readonly #delay: number
   readonly #stall: number
   readonly #tries: number
+  readonly #thing: Thing
 
   /** @throws CodedError `usage` where the endpoint is no web address, or would carry the token in the open. */
-  constructor(endpoint: string, { token = '', delay = 500, stall = 30_000, tries = 5 }: HttpOptions = {}) {
+  constructor(
+    endpoint: string,
+    { token = '', delay = 500, stall = 30_000, tries = 5, thing = 'model' }: HttpOptions = {},
+  ) {
     const url = webAddress(endpoint)
     if (token !== '' && url.protocol === 'http:' && !isLocal(url.hostname)) {
       throw new CodedError('usage', 'A token is not sent over a connection that others can read.', {
@@ -52,6 +45,7 @@ export class Http {
     this.#delay = delay
     this.#stall = stall
     this.#tries = tries
+    this.#thing = thing
   }
 
   async json(url: URL, signal?: AbortSignal): Promise<unknown> {
@@ -111,7 +105,8 @@ export class Http {
         return await attempt(stop.signal)
       } catch (error) {
         signal?.throwIfAborted()
-        const passing = error instanceof Passing ? error : error instanceof CodedError ? null : unreachable(url, error)
+        const passing =
+          error instanceof Passing ? error : error instanceof CodedError ? null : unreachable(url, error, this.#thing)
         if (!passing) throw error
         if (tried >= this.#tries || isOffline()) throw passing.report
         await pause(Math.max(passing.after, this.#delay * 2 ** (tried - 1)), signal)
@@ -172,18 +167,17 @@ export class Http {
         credentials: 'omit',
       })
       if (response.type === 'opaqueredirect') {
-        return checked(url, await fetch(url, { headers: all, redirect: 'follow', signal, credentials: 'omit' }))
+        const followed = await fetch(url, { headers: all, redirect: 'follow', signal, credentials: 'omit' })
+        return checked(url, followed, this.#thing, this.#token !== '')
       }
       const location = response.status >= 300 && response.status < 400 ? response.headers.get('location') : null
-      if (location === null) return checked(url, response)
+      if (location === null) return checked(url, response, this.#thing, this.#token !== '')
       await response.body?.cancel()
       url = new URL(location, url)
     }
     throw failure(start, 'The address leads in circles.', 'Check the endpoint.')
   }
 }
-
-const RETRY = 'Check your connection and go on: what has come so far is kept.'
 
 /** Aborts when it has not been touched for a while. */
 class Stall {
@@ -207,50 +201,12 @@ class Stall {
   }
 }
 
-function checked(url: URL, response: Response): Response {
-  const { status, headers } = response
-  if (status === 200 || status === 206) return response
-  void response.body?.cancel().catch(() => {})
-  const code = headers.get('x-error-code') ?? ''
-  if (code === 'RepoNotFound') {
-    throw failure(
-      url,
-      'There is no such model, or it is private.',
-      'Check owner and name; a private model needs a token.',
-    )
-  }
-  if (status === 401 || status === 403) throw refused(url, status, code)
-  if (status === 404) {
-    const what =
-      code === 'RevisionNotFound' ? 'There is no such revision of this model.' : 'There is no such model or file.'
-    throw failure(url, what, 'Check owner, name and revision.')
-  }
-  const what = status === 429 ? 'The hub asks for a pause: too many requests.' : `The hub answered with ${status}.`
-  const report = failure(url, what, 'Wait a little and go on: what has come so far is kept.')
-  if (!PASSING.has(status)) throw report
-  const after = Number(headers.get('retry-after'))
-  throw new Passing(report, Number.isFinite(after) ? Math.min(after, 60) * 1000 : 0)
-}
-
 function checkRange(url: URL, response: Response, from: number): void {
   // Servers of other origins may hide this header; where it is shown it must be right.
   const told = /^bytes (\d+)-/.exec(response.headers.get('content-range') ?? '')
   if (told && Number(told[1]) !== from) {
     throw failure(url, 'The hub sent another part of the file than was asked for.', 'Try another endpoint.')
   }
-}
-
-function refused(url: URL, status: number, code: string): CodedError {
-  const gated = code === 'GatedRepo'
-  const what = gated
-    ? status === 403
-      ? 'The account of this token has not been given access to this model.'
-      : 'This model is gated: its files need an access token.'
-    : 'The hub refused access.'
-  const fix = gated
-    ? 'Accept the conditions on the model’s page, then give a token of the same account that may read it.'
-    : 'If the model is gated or private, give an access token that may read it; if you gave one, check it.'
-  return new CodedError('hub.access', what, { where: url.origin + url.pathname, fix })
 }
 
 function webAddress(endpoint: string): URL {
@@ -264,26 +220,6 @@ function webAddress(endpoint: string): URL {
 
 function isLocal(host: string): boolean {
   return host === 'localhost' || host.endsWith('.localhost') || host === '[::1]' || /^127\./.test(host)
-}
-
-/** Whether the browser says so; Node does not know. */
-function isOffline(): boolean {
-  return globalThis.navigator?.onLine === false
-}
-
-function unreachable(url: URL, cause: unknown): Passing {
-  if (isOffline()) {
-    return new Passing(
-      failure(url, 'You are offline: the hub cannot be reached.', 'Go online and go on: what has come so far is kept.'),
-    )
-  }
-  const why = cause instanceof Error ? cause.message : String(cause)
-  return new Passing(failure(url, `The hub could not be reached: ${why}.`, RETRY, cause))
-}
-
-/** A failed request. The address goes in without its query, which in signed links is a secret. */
-export function failure(url: URL, what: string, fix: string, cause?: unknown): CodedError {
-  return new CodedError('hub.request', what, { where: url.origin + url.pathname, fix, cause })
 }
 
 function pause(ms: number, signal?: AbortSignal): Promise<void> {

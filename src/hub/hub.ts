@@ -5,7 +5,8 @@
 import { CodedError } from '../shared/errors'
 import type { FileSource } from '../shared/files'
 import { parseHubName, type HubName } from './hub-name'
-import { failure, Http, type HttpOptions } from './http'
+import { Http, type HttpOptions } from './http'
+import { failure } from './http-errors'
 import { isModelFile } from './model-files'
 import { Sha256 } from './sha256'
 

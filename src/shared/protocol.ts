@@ -327,14 +327,14 @@ export interface RowExportResult {
   reason: string
 }
 
-/** What a person gives as a dataset: one or more files, or text. */
-export type DataSource = File | File[] | { name: string; text: string }
+/** What a person gives as a dataset: one or more files, text, or the address of a file with a token where it needs one. */
+export type DataSource = File | File[] | { name: string; text: string } | { address: string; token: string }
 
 /** The data worker: files, rows, previews. */
 export interface DataApi {
   /** Every dataset at hand: bundled samples first, then stored ones, newest first. */
   listDatasets(): Promise<DatasetRecord[]>
-  /** Several files, and those of a zip, become one dataset; a text that is the address of a file stands for that file. */
+  /** Several files, and those of a zip, become one dataset. A token goes to the address's own host only, and is kept nowhere. */
   importDataset(source: DataSource, onProgress: OnProgress): Promise<DatasetRecord>
   /** Stops the import in progress; nothing is stored. */
   cancelImport(): Promise<void>

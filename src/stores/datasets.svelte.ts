@@ -7,6 +7,11 @@ import type { DatasetId, DatasetRecord, RowProblem } from '../shared/records'
 import { device } from './device.svelte'
 import { readPreference, writePreference } from './preferences'
 
+function nameOf(source: DataSource): string {
+  if (Array.isArray(source)) return source.map((file) => file.name).join(', ')
+  return 'address' in source ? (source.address.split(/[/?#]/).filter(Boolean).at(-1) ?? '') : source.name
+}
+
 class Datasets {
   list = $state.raw<readonly DatasetRecord[]>([])
   loaded = $state(false)
@@ -33,10 +38,10 @@ class Datasets {
     writePreference('data', id)
   }
 
-  /** Reads files as one dataset, or pasted text, or the file at a pasted address; keeps and chooses it. True if it is here now. */
+  /** Reads files as one dataset, or pasted text, or the file at an address; keeps and chooses it. True if it is here now. */
   async add(source: DataSource): Promise<boolean> {
     this.error = null
-    const name = Array.isArray(source) ? source.map((file) => file.name).join(', ') : source.name
+    const name = nameOf(source)
     this.importing = { name, stage: 'Reading', done: 0, total: 0, unit: 'bytes' }
     try {
       const dataset = await data().importDataset(source, (progress) => {

@@ -39,10 +39,10 @@ describe('a dataset', () => {
   it('may be named by its address', async () => {
     const steer = (state: object) => fetch(`${endpoint}/steer`, { method: 'POST', body: JSON.stringify(state) })
     await steer({ gated: false, troubles: [], replaced: { 'train.jsonl': pairs(6) } })
-    const record = await add({ name: 'Pasted.txt', text: ` ${endpoint}/me/tiny/resolve/${COMMIT}/train.jsonl\n` })
+    const record = await add({ address: ` ${endpoint}/me/tiny/resolve/${COMMIT}/train.jsonl\n`, token: '' })
     await steer({ replaced: {} })
     expect(record).toMatchObject({ name: 'train', file: 'train.jsonl', rows: 6, bytes: pairs(6).length })
-    const wrong = add({ name: 'Pasted.txt', text: 'https://huggingface.co/datasets/a/b/tree/main' })
+    const wrong = add({ address: 'https://huggingface.co/datasets/a/b/tree/main', token: '' })
     await expect(wrong).rejects.toMatchObject({ code: 'usage' })
   })
 })

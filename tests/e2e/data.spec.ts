@@ -1,5 +1,6 @@
 /** A messy file in a person's hands: see what is wrong, mend it, take a repair back, train on what is left. */
 import { expect, test } from '@playwright/test'
+import { COMMIT, startHub, TOKEN } from '../support/hub-server'
 import { go, set, status, writeFile } from './support'
 
 function messyCsv(): string {
@@ -149,4 +150,31 @@ test('other datasets and general text are mixed in with shares, checked, trained
   await page.getByRole('table', { name: 'Runs' }).getByRole('link').first().click()
   await expect(page.getByRole('main')).toContainText('ping 60%')
   await expect(page.getByRole('main')).toContainText("General text Ship's computer")
+})
+
+test('a gated file comes from a link with a token, which goes to no other host', async ({ page }) => {
+  const lines = Array.from({ length: 40 }, (_, i) => JSON.stringify({ prompt: `p${i}`, completion: `c${i}` }))
+  const hub = await startHub({ 'stored-train.jsonl': new TextEncoder().encode(lines.join('\n')) })
+  hub.gated = true
+  const address = `${hub.endpoint}/me/tiny/resolve/${COMMIT}/stored-train.jsonl`
+  await page.goto('./')
+  await go(page, 'Data')
+  await page.getByRole('button', { name: 'Paste text' }).click()
+  await page.getByLabel('Pasted examples').fill(address)
+  await page.getByRole('button', { name: 'Add these' }).click()
+  const alert = page.getByRole('alert')
+  await expect(alert).toContainText('This dataset is gated: its files need an access token.')
+  await expect(page.getByLabel('Address of a file')).toHaveValue(address)
+  await page.getByLabel('Access token').fill('hf_wrong')
+  await page.getByRole('button', { name: 'Add this file' }).click()
+  await expect(alert).toContainText('the account of this token has not been given access')
+  await page.getByLabel('Access token').fill(TOKEN)
+  await page.getByRole('button', { name: 'Add this file' }).click()
+  await expect(page.getByRole('list', { name: 'Chosen' })).toContainText('40 rows')
+  const sent = (host: string) => hub.asked.filter((one) => one.host === host).map((one) => one.authorization)
+  expect(sent('hub')).toContain(`Bearer ${TOKEN}`)
+  expect(new Set(sent('store'))).toEqual(new Set(['']))
+  const kept = await page.evaluate(() => JSON.stringify({ ...localStorage, ...sessionStorage }))
+  expect(kept).not.toContain(TOKEN)
+  await hub.close()
 })

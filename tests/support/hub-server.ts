@@ -79,7 +79,7 @@ export async function startHub(files: Record<string, Uint8Array>): Promise<HubSe
     if (refused) return sendStatus(response, 401, { 'x-error-code': 'GatedRepo' })
     if (!match || match[1] !== COMMIT) return sendStatus(response, 404, { 'x-error-code': 'RevisionNotFound' })
     const name = decodeURIComponent(match[2] ?? '')
-    if (!name.endsWith('.safetensors')) return sendFile(state, name, request, response)
+    if (!name.endsWith('.safetensors') && !name.startsWith('stored-')) return sendFile(state, name, request, response)
     response.writeHead(302, { location: `${storeAddress}/signed/${name}?signature=secret`, etag: '"pointer"' }).end()
   })
   state.endpoint = await listen(hub)

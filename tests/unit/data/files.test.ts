@@ -174,9 +174,38 @@ describe('a file by its address', () => {
     expect(server.asked.at(-1)?.range).toBe(`bytes=50000-${text.length - 1}`)
   })
 
+  it.each([
+    [401, undefined, '', 'hub.access', 'The hub refused access.', 'give an access token'],
+    [401, undefined, 'hf_mine', 'hub.access', 'The token was not accepted.', 'Check the token'],
+    [401, 'GatedRepo', '', 'hub.access', 'This dataset is gated: its files need an access token.', 'Accept the conditions on the dataset’s page'], // prettier-ignore
+    [401, 'RepoNotFound', '', 'hub.request', 'There is no such dataset, or it is private.', 'a private dataset needs a token'], // prettier-ignore
+    [403, 'GatedRepo', 'hf_mine', 'hub.access', 'This dataset is gated, and the account of this token has not been given access to it.', 'Accept'], // prettier-ignore
+    [404, 'EntryNotFound', '', 'hub.request', 'There is no such dataset or file.', 'the name of the file'],
+  ])('%i %s (token "%s") says what to do', async (status, code, token, kind, what, fix) => {
+    server.troubles.push({ kind: 'status', status, ...(code ? { code } : {}) })
+    const report = await refusal(datasetFile(at('train.jsonl'), { ...options, token }))
+    expect(report).toMatchObject({ code: kind, what, where: at('train.jsonl') })
+    expect(report.fix).toContain(fix)
+    expect(JSON.stringify(report)).not.toContain('hf_')
+  })
+
+  it('sends the token to its own host, and not to the one that it is led on to', async () => {
+    server.gated = true
+    server.files['stored-train.jsonl'] = new TextEncoder().encode(text)
+    const data = await importFiles([await datasetFile(at('stored-train.jsonl'), { ...options, token: TOKEN })])
+    expect(data.count).toBe(3000)
+    const tokens = (host: string) => new Set(server.asked.filter((one) => one.host === host).map((one) => one.authorization)) // prettier-ignore
+    expect(tokens('hub')).toEqual(new Set([`Bearer ${TOKEN}`]))
+    expect(tokens('store')).toEqual(new Set(['']))
+    await expect(datasetFile('http://example.org/a.jsonl', { token: TOKEN })).rejects.toMatchObject({ code: 'usage' })
+  })
+
   it('needs a token where the set is gated, and is refused where it is not there or is a page', async () => {
     server.gated = true
     expect(await refusal(datasetFile(at('train.jsonl'), options))).toMatchObject({ code: 'hub.access' })
+    expect(await refusal(datasetFile(at('train.jsonl'), { ...options, token: 'hf_other' }))).toMatchObject({
+      what: 'This dataset is gated, and the account of this token has not been given access to it.',
+    })
     expect(await datasetFile(at('train.jsonl'), { ...options, token: TOKEN })).toMatchObject({ size: text.length })
     expect(await refusal(datasetFile(at('nothing.jsonl'), { ...options, token: TOKEN }))).toMatchObject({ code: 'hub.request' }) // prettier-ignore
     for (const page of [
