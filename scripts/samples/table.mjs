@@ -101,7 +101,7 @@ async function measure(card, folder) {
         held.map((row) => side(row, name)),
       )
   }
-  await writeFile(join(folder, `${card.id}.json`), JSON.stringify({ ...card.suggested, earlyStop: 0 }))
+  await writeFile(join(folder, `${card.id}.json`), JSON.stringify(card.suggested))
 
   const score = async (adapter) => {
     const found = await evaluate(path(isPair ? 'chosen' : 'held'), adapter)
