@@ -1,8 +1,9 @@
-/** `npm run docs`: writes docs/settings.md from the settings table, and the README's support table from the tests. With --check it only compares, and fails on a difference. */
+/** `npm run docs`: writes docs/settings.md from the settings table, docs/methods.md, and the README's support table from the tests. With --check it only compares, and fails on a difference. */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { format } from 'prettier'
 import { tsImport } from 'tsx/esm/api'
+import { methodsPage } from './docs/methods.mjs'
 import { withSupport } from './docs/support.mjs'
 import { ROOT } from './setup.mjs'
 
@@ -40,6 +41,7 @@ text = await format(text, { parser: 'markdown', printWidth: 120 })
 const readme = readFileSync(join(ROOT, 'README.md'), 'utf8')
 const pages = {
   'docs/settings.md': text,
+  'docs/methods.md': await format(methodsPage(ROOT, { SETTINGS, flagOf }), { parser: 'markdown', printWidth: 120 }),
   'README.md': await format(withSupport(readme, ROOT), { parser: 'markdown', printWidth: 120 }),
 }
 for (const [path, wanted] of Object.entries(pages)) {
