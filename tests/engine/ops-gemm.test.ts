@@ -1,11 +1,13 @@
 /** Every tile of the webgpu product against TensorFlow.js's matMul: layouts, odd sizes, folded parts, windows of rows. */
 import { afterAll, beforeAll, describe, test } from 'vitest'
-import { gemm, tileOverride, type Factor } from '../../src/engine/ops/gemm'
+import { gemm, tileOverride, type Factor, type Tile } from '../../src/engine/ops/gemm'
 import { dropoutMask } from '../../src/engine/ops/dropout'
 import { tf } from '../../src/engine/tf'
 import { expectClose, onWebGPU, random } from '../support/backends'
 
-const TILES = [
+/** The first is what the device would take itself: on a processor that computes four side by side the lanes of gemm-lanes.ts. */
+const TILES: (Tile | null)[] = [
+  null,
   { tm: 4, tn: 4, wy: 4, wx: 4, bk: 16 },
   { tm: 4, tn: 4, wy: 8, wx: 16, bk: 16 },
   { tm: 8, tn: 4, wy: 4, wx: 8, bk: 8 },
@@ -25,7 +27,7 @@ function factor(layout: Factor['layout'], outer: number, k: number, seed: number
   return { own: { tensor, layout }, plain: layout === 'k-last' ? tensor : tf.transpose(tensor) }
 }
 
-describe.skipIf(!onWebGPU()).each(TILES)('gemm with $tm by $tn a thread, $wy by $wx threads, depth $bk', (tile) => {
+describe.skipIf(!onWebGPU()).each(TILES.map((tile) => ({ tile })))('gemm with tile $tile', ({ tile }) => {
   beforeAll(() => {
     tileOverride.tile = tile
   })
@@ -36,6 +38,8 @@ describe.skipIf(!onWebGPU()).each(TILES)('gemm with $tm by $tn a thread, $wy by 
   test.each([
     [37, 41, 23],
     [40, 68, 36],
+    [7, 16, 33],
+    [3, 5, 2],
   ])('%i by %i by %i in every layout', async (m, n, k) => {
     for (const [a, b] of LAYOUTS) {
       const [left, right] = [factor(a, m, k, 1), factor(b, n, k, 2)]
@@ -44,21 +48,24 @@ describe.skipIf(!onWebGPU()).each(TILES)('gemm with $tm by $tn a thread, $wy by 
     }
   })
 
-  test('bias, scale and masked low-rank part', async () => {
+  test.each([
+    ['bias, scale and low-rank part', 0],
+    ['bias, scale and masked low-rank part', 0.5],
+  ])('%s', async (_, rate) => {
     const [m, n, k, r] = [21, 36, 12, 5]
     const [a, b] = [factor('k-last', m, k, 1), factor('k-first', n, k, 2)]
     const low = { a: factor('k-last', m, r, 3), b: factor('k-first', n, r, 4) }
     const bias = random<tf.Rank.R1>([n], 5)
-    const key = { rate: 0.5, seed: 9, salt: 1 }
+    const key = { rate, seed: 9, salt: 1 }
     const own = gemm({
       a: a.own,
       b: b.own,
       bias,
       scale: 3,
       low: { a: low.a.own, b: low.b.own },
-      dropout: { key, on: 'low' },
+      dropout: rate > 0 ? { key, on: 'low' } : null,
     })
-    const mask = tf.tensor2d(dropoutMask(m * n, 0.5, 9, 1), [m, n])
+    const mask = tf.tensor2d(dropoutMask(m * n, rate, 9, 1), [m, n])
     const update = tf.mul(tf.mul(tf.matMul(low.a.plain, low.b.plain, false, true), 3), mask)
     await expectClose(own, tf.add(tf.add(tf.matMul(a.plain, b.plain, false, true), update), bias))
   })

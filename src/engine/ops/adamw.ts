@@ -5,7 +5,7 @@
 import { tf } from '../tf'
 import { dispatch, emptyTensor, onGPU, spread, type Binding } from './gpu'
 import { heapTensor, hostNumber, onHeap, views } from './heap'
-import { elementMain, ROW_THREADS, totalWGSL } from './reduce'
+import { elementMain, rowThreads, totalWGSL } from './reduce'
 
 /** Everything an update depends on. What changes between steps may be a scalar on the device, so that a recorded step can be replayed. */
 export interface AdamHyper {
@@ -199,13 +199,13 @@ function sumSquaresProgram(grads: tf.Tensor[]): tf.Scalar {
       uniforms: { size: from.size, first, count, span },
       workgroups: spread(count),
       code: () => `${totalWGSL()}
-@compute @workgroup_size(${ROW_THREADS})
+@compute @workgroup_size(${rowThreads()})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) tid: u32) {
   let group = wid.y * groups.x + wid.x;
   if (group < u.count) {
     var part = 0.0;
     let end = min(u.size, (group + 1u) * u.span);
-    for (var i = group * u.span + tid; i < end; i += ${ROW_THREADS}u) { part += ${power}; }
+    for (var i = group * u.span + tid; i < end; i += ${rowThreads()}u) { part += ${power}; }
     let sum = total(tid, part);
     if (tid == 0u) { sums[u.first + group] = sum; }
   }

@@ -8,9 +8,13 @@ import type { AttentionOptions } from './attention-reach'
 import { dispatch, emptyTensor, gpuDevice, isSoftware, spread, widest, type Binding, type Program } from './gpu'
 import { elementMain, SAFE_TANH } from './reduce'
 
-/** 8 by 8 threads; each keeps tile/8 rows and tile/8 columns of the scores. */
-const SIDE = 8
-const THREADS = SIDE * SIDE
+/**
+ * Threads of a workgroup in each direction; each keeps tile/side rows and tile/side columns of the scores. A processor computes four side
+ * by side and pays dearly for barriers between more.
+ */
+function side(): number {
+  return isSoftware() && !attentionTile.override ? 2 : 8
+}
 
 interface Shape {
   batch: number
@@ -31,7 +35,7 @@ function shapeOf(q: tf.Tensor4D, k: tf.Tensor4D, options: AttentionOptions): Sha
   return { batch, t, s, h, kv, d, d4: Math.ceil(d / 4), wide: widest(d), options }
 }
 
-/** The tile that is used instead of the chosen one (8, 16 or 32); for tests. */
+/** The tile that is used instead of the chosen one (8, 16 or 32), with the threads of a GPU; for tests. */
 export const attentionTile: { override: number | null } = { override: null }
 
 /** The largest tile whose `matrices` [tile, d] and `squares` [tile, tile] fit into workgroup memory. */
@@ -72,7 +76,7 @@ export function attentionForward(
   const starts = startsOf(options)
   dispatch({
     ...uniformsOf(shape),
-    key: `attention forward ${tile} ${shape.d4} ${options.softcap === undefined}${starts.key}`,
+    key: `attention forward ${tile} ${side()} ${shape.d4} ${options.softcap === undefined}${starts.key}`,
     bindings: {
       y: { tensor: y, type: wide, write: true },
       lse: { tensor: lse, type: 'f32', write: true },
@@ -112,7 +116,7 @@ export function attentionBackward(
     ...starts.bindings,
   }
   const key = (name: string, tile: number): string =>
-    `attention ${name} ${tile} ${shape.d4} ${options.softcap === undefined}${starts.key}`
+    `attention ${name} ${tile} ${side()} ${shape.d4} ${options.softcap === undefined}${starts.key}`
   const queryTile = chooseTile(shape, 4, 1)
   dispatch({
     ...uniformsOf(shape),
@@ -197,10 +201,10 @@ const NEVER = -3.0e38;`
 }
 
 function mainWGSL(body: string): string {
-  return `@compute @workgroup_size(${THREADS})
+  return `@compute @workgroup_size(${side() ** 2})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) tid: u32) {
-  let lx = tid % ${SIDE}u;
-  let ly = tid / ${SIDE}u;
+  let lx = tid % ${side()}u;
+  let ly = tid / ${side()}u;
 ${body}
 }`
 }
@@ -211,29 +215,29 @@ function matrix(name: string, tile: number, { d4 }: Shape): string {
 
 /** Fills a shared matrix with `tile` positions from `first` on. */
 function fill(into: string, from: string, first: string, head: string, tile: number, { d4 }: Shape): string {
-  return `for (var i = tid; i < ${tile * d4}u; i += ${THREADS}u) {
+  return `for (var i = tid; i < ${tile * d4}u; i += ${side() ** 2}u) {
     ${into}[i] = load_${from}(b, ${first} + i / ${d4}u, ${head}, i % ${d4}u);
   }`
 }
 
 /** Declares `name{r}_{c}` = rows of `left` times rows of `right`, for this thread's part of the square. */
 function products(name: string, left: string, right: string, tile: number, { d4 }: Shape): string {
-  const side = range(tile / SIDE)
-  const declare = side.flatMap((r) => side.map((c) => `var ${name}${r}_${c} = 0.0;`))
-  const rows = side.map((r) => `let l${r} = ${left}[(ly + ${SIDE * r}u) * ${d4}u + e];`)
-  const columns = side.map((c) => `let r${c} = ${right}[(lx + ${SIDE * c}u) * ${d4}u + e];`)
-  const sums = side.flatMap((r) => side.map((c) => `${name}${r}_${c} += dot(l${r}, r${c});`))
+  const own = range(tile / side())
+  const declare = own.flatMap((r) => own.map((c) => `var ${name}${r}_${c} = 0.0;`))
+  const rows = own.map((r) => `let l${r} = ${left}[(ly + ${side() * r}u) * ${d4}u + e];`)
+  const columns = own.map((c) => `let r${c} = ${right}[(lx + ${side() * c}u) * ${d4}u + e];`)
+  const sums = own.flatMap((r) => own.map((c) => `${name}${r}_${c} += dot(l${r}, r${c});`))
   return `${declare.join(' ')}
     for (var e = 0u; e < ${d4}u; e++) { ${rows.join(' ')} ${columns.join(' ')} ${sums.join(' ')} }`
 }
 
 /** Accumulators of this thread: its rows, every eighth group of four channels. */
 function accumulators(name: string, tile: number, { d4 }: Shape): { name: string; row: string; column: string }[] {
-  return range(tile / SIDE).flatMap((r) =>
-    range(Math.ceil(d4 / SIDE)).map((c) => ({
+  return range(tile / side()).flatMap((r) =>
+    range(Math.ceil(d4 / side())).map((c) => ({
       name: `${name}${r}_${c}`,
-      row: `ly + ${SIDE * r}u`,
-      column: `lx + ${SIDE * c}u`,
+      row: `ly + ${side() * r}u`,
+      column: `lx + ${side() * c}u`,
     })),
   )
 }
@@ -261,11 +265,16 @@ function keyRange(tile: number, { options }: Shape): string {
   let begin = ${options.starts ? `max(${first}, begins(b, q0))` : first} / ${tile}u * ${tile}u;`
 }
 
+/** Code for each row of a tile, with `row` in scope. */
+function eachRow(tile: number, code: string): string {
+  return `for (var row = tid; row < ${tile}u; row += ${side() ** 2}u) { ${code} }`
+}
+
 function forwardWGSL(shape: Shape, tile: number): string {
-  const side = range(tile / SIDE)
-  const write = side.flatMap((r) =>
-    side.map(
-      (c) => `{ let row = ly + ${SIDE * r}u; let column = lx + ${SIDE * c}u;
+  const own = range(tile / side())
+  const write = own.flatMap((r) =>
+    own.map(
+      (c) => `{ let row = ly + ${side() * r}u; let column = lx + ${side() * c}u;
       square[row * ${tile}u + column] = select(NEVER, bend(z${r}_${c} * u.scale), sees(b, q0 + row, k0 + column)); }`,
     ),
   )
@@ -284,7 +293,7 @@ ${mainWGSL(`  let q0 = wid.x * ${tile}u;
   let group = head / (u.h / u.kv);
   ${keyRange(tile, shape)}
   ${declare('o', tile, shape)}
-  if (tid < ${tile}u) { tops[tid] = NEVER; sums[tid] = 0.0; }
+  ${eachRow(tile, 'tops[row] = NEVER; sums[row] = 0.0;')}
   ${fill('queries', 'q', 'q0', 'head', tile, shape)}
   for (var k0 = begin; k0 < end; k0 += ${tile}u) {
     ${fill('staged', 'k', 'k0', 'group', tile, shape)}
@@ -293,27 +302,29 @@ ${mainWGSL(`  let q0 = wid.x * ${tile}u;
     ${write.join('\n    ')}
     workgroupBarrier();
     ${fill('staged', 'v', 'k0', 'group', tile, shape)}
-    if (tid < ${tile}u) {
-      var top = tops[tid];
-      for (var k = 0u; k < ${tile}u; k++) { top = max(top, square[tid * ${tile}u + k]); }
+    ${eachRow(
+      tile,
+      `
+      var top = tops[row];
+      for (var k = 0u; k < ${tile}u; k++) { top = max(top, square[row * ${tile}u + k]); }
       var sum = 0.0;
       for (var k = 0u; k < ${tile}u; k++) {
-        let z = square[tid * ${tile}u + k];
+        let z = square[row * ${tile}u + k];
         let p = select(0.0, exp(z - top), z > 0.5 * NEVER);
-        square[tid * ${tile}u + k] = p;
+        square[row * ${tile}u + k] = p;
         sum += p;
       }
-      shrink[tid] = exp(tops[tid] - top);
-      sums[tid] = sums[tid] * shrink[tid] + sum;
-      tops[tid] = top;
-    }
+      shrink[row] = exp(tops[row] - top);
+      sums[row] = sums[row] * shrink[row] + sum;
+      tops[row] = top;`,
+    )}
     workgroupBarrier();
     ${all.map(({ name, row }) => `${name} *= shrink[${row}];`).join(' ')}
     ${accumulate('o', (row) => `square[(${row}) * ${tile}u + k]`, 'staged', tile, shape)}
     workgroupBarrier();
   }
   ${all.map(({ name, row, column }) => `if (${column} < ${shape.d4}u) { store_y(b, q0 + ${row}, head, ${column}, ${name} / sums[${row}]); }`).join('\n  ')}
-  if (tid < ${tile}u && q0 + tid < u.t) { lse[(b * u.t + q0 + tid) * u.h + head] = tops[tid] + log(sums[tid]); }`)}`
+  ${eachRow(tile, 'if (q0 + row < u.t) { lse[(b * u.t + q0 + row) * u.h + head] = tops[row] + log(sums[row]); }')}`)}`
 }
 
 function backwardHead(shape: Shape, tile: number): string {
@@ -325,11 +336,11 @@ function backwardHead(shape: Shape, tile: number): string {
 
 /** Probability `p` and gradient `ds` of the raw score, for this thread's part of the square of queries q0 and keys k0. */
 function squareGradient(tile: number, write: string): string {
-  const side = range(tile / SIDE)
-  return side
+  const own = range(tile / side())
+  return own
     .flatMap((r) =>
-      side.map(
-        (c) => `{ let row = ly + ${SIDE * r}u; let column = lx + ${SIDE * c}u;
+      own.map(
+        (c) => `{ let row = ly + ${side() * r}u; let column = lx + ${side() * c}u;
       let at = (b * u.t + min(q0 + row, u.t - 1u)) * u.h + head;
       let z = bend(z${r}_${c} * u.scale);
       let p = select(0.0, exp(z - lse[at]), sees(b, q0 + row, k0 + column));

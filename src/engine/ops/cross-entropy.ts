@@ -6,7 +6,7 @@ import { tf } from '../tf'
 import type { FrozenMatrix } from './frozen-matrix'
 import { gemm, kLast, weights } from './gemm'
 import { dispatch, emptyTensor, onGPU, spread, type Binding } from './gpu'
-import { ROW_THREADS, rowMain, SAFE_TANH } from './reduce'
+import { rowMain, rowThreads, SAFE_TANH } from './reduce'
 
 /** Logits that may exist at once (16 MiB in f32); a test makes it smaller. */
 export const chunk = { elements: 2 ** 22 }
@@ -152,7 +152,7 @@ function rowWGSL(gradient: boolean, softcap: boolean, scaleOnDevice: boolean, sm
   const factor = `u.factor${scaleOnDevice ? ' * scale[0]' : ''}`
   const finish = gradient
     ? `let inverse = select(0.0, ${factor}, label >= 0);
-    for (var v = tid; v < u.vocabulary; v += ${ROW_THREADS}u) {
+    for (var v = tid; v < u.vocabulary; v += ${rowThreads()}u) {
       let z = score(base + v);
       let p = exp(z - best.top) / best.sum;
       scores[base + v] = (p - select(0.0, ${smooth ? 'u.sharp' : '1.0'}, i32(v) == label)${smooth ? ' - u.spread' : ''}) * inverse${slope};
@@ -160,7 +160,7 @@ function rowWGSL(gradient: boolean, softcap: boolean, scaleOnDevice: boolean, sm
     : 'if (tid == 0u) { correct[at] = select(0.0, 1.0, label >= 0 && u32(label) == best.index); }'
   return `${SAFE_TANH}
 struct Best { top: f32, sum: f32, index: u32${smooth ? ', total: f32' : ''} }
-var<workgroup> partial: array<Best, ${ROW_THREADS}>;
+var<workgroup> partial: array<Best, ${rowThreads()}>;
 fn score(i: u32) -> f32 { let raw = scores[i]; return ${bent}; }
 fn join(a: Best, b: Best) -> Best {
   let top = max(a.top, b.top);
@@ -172,10 +172,10 @@ ${rowMain(`
     let at = u.first + row;
     let label = labels[at];
     var own = Best(-3.0e38, 0.0, 0xffffffffu${smooth ? ', 0.0' : ''});
-    for (var v = tid; v < u.vocabulary; v += ${ROW_THREADS}u) { let z = score(base + v); own = join(own, Best(z, 1.0, v${smooth ? ', z' : ''})); }
+    for (var v = tid; v < u.vocabulary; v += ${rowThreads()}u) { let z = score(base + v); own = join(own, Best(z, 1.0, v${smooth ? ', z' : ''})); }
     partial[tid] = own;
     workgroupBarrier();
-    for (var span = ${ROW_THREADS / 2}u; span > 0u; span /= 2u) {
+    for (var span = ${rowThreads() / 2}u; span > 0u; span /= 2u) {
       if (tid < span) { partial[tid] = join(partial[tid], partial[tid + span]); }
       workgroupBarrier();
     }

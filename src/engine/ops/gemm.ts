@@ -6,6 +6,7 @@ import type { tf } from '../tf'
 import type { FrozenMatrix, Packed } from './frozen-matrix'
 import { packedHeader, packedType, scaleType, unpackWGSL } from './packing'
 import { dropoutUniforms, dropoutWGSL, seedBinding, type DropoutKey } from './dropout'
+import { hasLanes, LANES, lanesWGSL, laneTile } from './gemm-lanes'
 import { dispatch, emptyTensor, isSoftware, widest, type Binding } from './gpu'
 
 /** A factor of a product: `k-last` is stored `[m, k]` (or `[n, k]`), `k-first` `[k, m]` (or `[k, n]`). */
@@ -49,7 +50,8 @@ export interface Gemm {
   dropout?: { key: DropoutKey; on: 'a' | 'b' | 'low' } | null
 }
 
-interface Tile {
+/** How a product is cut up. */
+export interface Tile {
   /** Rows and columns of C that one thread keeps in registers; multiples of 4. */
   tm: number
   tn: number
@@ -58,10 +60,13 @@ interface Tile {
   wx: number
   /** Depth staged at once; 0 reads global memory directly. */
   bk: number
+  /** Each lane of a subgroup loads for the others; see gemm-lanes.ts. */
+  lanes?: true
 }
 
-function chooseTile(m: number, n: number): Tile {
-  if (isSoftware()) return { tm: 4, tn: 8, wy: 4, wx: 4, bk: 0 }
+function chooseTile(m: number, n: number, plain: boolean): Tile {
+  if (plain && hasLanes()) return { ...laneTile(m, n), wy: 1, wx: LANES, bk: 0, lanes: true }
+  if (isSoftware()) return { tm: 8, tn: 8, wy: 1, wx: 4, bk: 0 }
   const few = Math.ceil(m / 64) * Math.ceil(n / 64) < 24
   const side = (size: number): number => (size <= 16 ? 16 : size <= 32 || few ? 32 : 64)
   return { tm: 4, tn: 4, wy: side(m) / 4, wx: side(n) / 4, bk: 16 }
@@ -84,13 +89,14 @@ export function gemm(product: Gemm): tf.Tensor2D {
   const [m, n, k] = [rows?.count ?? outerSize(a), outerSize(b), depth(a)]
   if (depth(b) !== k || (low && depth(low.a) !== depth(low.b))) throw new Error('gemm: inner sizes differ')
   const y = rows?.into ?? emptyTensor<tf.Rank.R2>([m, n])
-  const tile = tileOverride.tile ?? chooseTile(m, n)
+  const tile = tileOverride.tile ?? chooseTile(m, n, !b.packed && !dropout)
+  const type = (contiguous: number): string => (tile.lanes ? 'f32' : widest(contiguous))
   const factors: [string, Factor][] = [['a', a], ['b', b]] // prettier-ignore
   if (low) factors.push(['la', low.a], ['lb', low.b])
-  const bindings: Record<string, Binding> = { y: { tensor: y, type: widest(n), write: true } }
+  const bindings: Record<string, Binding> = { y: { tensor: y, type: type(n), write: true } }
   for (const [name, factor] of factors) {
     const { tensor, packed } = factor
-    bindings[name] = { tensor, type: packed ? packedType(packed.precision) : widest(stored(factor)[1]) }
+    bindings[name] = { tensor, type: packed ? packedType(packed.precision) : type(stored(factor)[1]) }
     if (packed?.scales) bindings[`${name}_scales`] = { tensor: packed.scales, type: scaleType(packed.precision) }
   }
   if (bias) bindings.bias = { tensor: bias, type: 'f32' }
@@ -98,6 +104,7 @@ export function gemm(product: Gemm): tf.Tensor2D {
   if (dropout) Object.assign(bindings, seedBinding(dropout.key))
   const layouts = factors.map(([, { layout }]) => (layout === 'k-last' ? 'l' : 'f')).join('')
   dispatch({
+    ...(tile.lanes ? { enable: ['subgroups'] } : {}),
     key: `gemm ${Object.values(tile).join()} ${layouts} ${dropout?.on ?? ''} ${b.packed ? b.packed.precision + b.packed.group : ''}`,
     bindings,
     uniforms: {
@@ -112,9 +119,15 @@ export function gemm(product: Gemm): tf.Tensor2D {
     },
     floats: ['factor', 'drop_keep'],
     workgroups: [Math.ceil(n / (tile.tn * tile.wx)), Math.ceil(m / (tile.tm * tile.wy)), 1],
-    code: () => gemmWGSL(tile, bindings, factors, dropout),
+    code: () => (tile.lanes ? laneCode(tile, bindings, factors) : gemmWGSL(tile, bindings, factors, dropout)),
   })
   return y
+}
+
+function laneCode(tile: Tile, bindings: Record<string, Binding>, factors: [string, Factor][]): string {
+  const [a, b, la, lb] = factors.map(([name, { layout }]) => ({ name, kLast: layout === 'k-last' }))
+  const scale = `u.factor${bindings.scale ? ' * scale[0]' : ''}`
+  return lanesWGSL(tile, [a!, b!], la && lb ? [la, lb] : null, { scale, bias: Boolean(bindings.bias) })
 }
 
 /** Function reading four neighbours of row r from column c on, zeros outside. */

@@ -60,6 +60,8 @@ export interface Program {
   uniforms: Record<string, number>
   /** Names of uniforms that are f32. */
   floats?: readonly string[]
+  /** WGSL extensions that the code needs; the device must have them. */
+  enable?: readonly 'subgroups'[]
   /** Workgroups in x, y, z. */
   workgroups: readonly [number, number, number]
   /** WGSL with an entry point `main`; called only when the pipeline is not there yet. */
@@ -167,7 +169,11 @@ function compile(
     (name) => `${name}: ${program.floats?.includes(name) ? 'f32' : 'u32'}`,
   )
   const uniform = `struct Uniforms { ${fields.join(', ')} }\n@group(0) @binding(${storage.length}) var<uniform> u: Uniforms;`
-  const module = device.createShaderModule({ code: [...storage, uniform, program.code()].join('\n'), label })
+  const extensions = (program.enable ?? []).map((name) => `enable ${name};`)
+  const module = device.createShaderModule({
+    code: [...extensions, ...storage, uniform, program.code()].join('\n'),
+    label,
+  })
   const descriptor: GPUComputePipelineDescriptor = { layout: 'auto', compute: { module, entryPoint: 'main' }, label }
   return later ? device.createComputePipelineAsync(descriptor) : device.createComputePipeline(descriptor)
 }

@@ -2,7 +2,7 @@
 import { tf } from '../tf'
 import { dispatch, emptyTensor, onGPU, spread } from './gpu'
 import { differentiable } from './gradient'
-import { ROW_THREADS, rowMain, totalWGSL } from './reduce'
+import { rowMain, rowThreads, totalWGSL } from './reduce'
 
 /** `[n, d] → [n, d]`: x / sqrt(mean(x²) + eps) · weight (Zhang & Sennrich 2019). Plain TensorFlow.js, any backend. */
 export function rmsNormReference(x: tf.Tensor2D, weight: tf.Tensor1D, eps: number): tf.Tensor2D {
@@ -28,13 +28,13 @@ export function rmsNormReference(x: tf.Tensor2D, weight: tf.Tensor1D, eps: numbe
 function statistics(centred: boolean): string {
   const sums = centred
     ? `var part = 0.0;
-    for (var c = tid; c < u.d; c += ${ROW_THREADS}u) { part += x[base + c]; }
+    for (var c = tid; c < u.d; c += ${rowThreads()}u) { part += x[base + c]; }
     let mean = total(tid, vec2<f32>(part, 0.0)).x / f32(u.d);`
     : 'let mean = 0.0;'
   return `let base = row * u.d;
     ${sums}
     var square = 0.0;
-    for (var c = tid; c < u.d; c += ${ROW_THREADS}u) { let off = x[base + c] - mean; square += off * off; }
+    for (var c = tid; c < u.d; c += ${rowThreads()}u) { let off = x[base + c] - mean; square += off * off; }
     let r = inverseSqrt(total(tid, vec2<f32>(square, 0.0)).x / f32(u.d) + u.eps);`
 }
 
@@ -74,19 +74,19 @@ function normProgram(
 }
 
 function forwardBody(bias: boolean): string {
-  return `for (var c = tid; c < u.d; c += ${ROW_THREADS}u) {
+  return `for (var c = tid; c < u.d; c += ${rowThreads()}u) {
       y[base + c] = (x[base + c] - mean) * r * weight[c]${bias ? ' + bias[c]' : ''};
     }`
 }
 
 function backwardBody(centred: boolean): string {
   return `var sums = vec2<f32>(0.0); // of g and of g · normal, g the gradient of the normalised row
-    for (var c = tid; c < u.d; c += ${ROW_THREADS}u) {
+    for (var c = tid; c < u.d; c += ${rowThreads()}u) {
       let g = dy[base + c] * weight[c];
       sums += vec2<f32>(g, g * (x[base + c] - mean) * r);
     }
     let means = total(tid, sums) / f32(u.d);
-    for (var c = tid; c < u.d; c += ${ROW_THREADS}u) {
+    for (var c = tid; c < u.d; c += ${rowThreads()}u) {
       let normal = (x[base + c] - mean) * r;
       y[base + c] = (dy[base + c] * weight[c]${centred ? ' - means.x' : ''} - normal * means.y) * r;
     }`

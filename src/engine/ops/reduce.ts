@@ -1,15 +1,18 @@
 /** WGSL snippets that several programs share: reductions over a workgroup and a safe tanh. */
+import { isSoftware } from './gpu'
 
-/** Threads of a workgroup that works on one row. */
-export const ROW_THREADS = 64
+/** Threads of a workgroup that works on one row: on a processor no more than it computes side by side, for it pays dearly for barriers. */
+export function rowThreads(): number {
+  return isSoftware() ? 4 : 64
+}
 
-/** `total(tid, value)`: the sum over the workgroup's {@link ROW_THREADS} threads, for a scalar or vector type; call it in uniform control flow. */
+/** `total(tid, value)`: the sum over the workgroup's {@link rowThreads} threads, for a scalar or vector type; call it in uniform control flow. */
 export function totalWGSL(type = 'f32'): string {
-  return `var<workgroup> scratch: array<${type}, ${ROW_THREADS}>;
+  return `var<workgroup> scratch: array<${type}, ${rowThreads()}>;
 fn total(tid: u32, value: ${type}) -> ${type} {
   scratch[tid] = value;
   workgroupBarrier();
-  for (var span = ${ROW_THREADS / 2}u; span > 0u; span /= 2u) {
+  for (var span = ${rowThreads() / 2}u; span > 0u; span /= 2u) {
     if (tid < span) { scratch[tid] += scratch[tid + span]; }
     workgroupBarrier();
   }
@@ -21,7 +24,7 @@ fn total(tid: u32, value: ${type}) -> ${type} {
 
 /** Entry point whose workgroups take one row each: `row` and `tid` are in scope, rows beyond `u.rows` do nothing. */
 export function rowMain(body: string): string {
-  return `@compute @workgroup_size(${ROW_THREADS})
+  return `@compute @workgroup_size(${rowThreads()})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) tid: u32) {
   let row = wid.y * groups.x + wid.x;
   if (row < u.rows) { ${body} }
