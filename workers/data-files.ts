@@ -38,5 +38,6 @@ function named(files: DataFile[], names: readonly string[], bytes: number): Give
 }
 
 function fileOf(file: File): DataFile {
-  return { name: file.name, size: file.size, open: () => file.stream() }
+  const slice = (start: number, end: number) => file.slice(start, end).arrayBuffer()
+  return { name: file.name, size: file.size, open: () => file.stream(), slice }
 }

@@ -54,7 +54,7 @@ async function oneFile(path: string): Promise<DataFile> {
   const { name, size, stream } = await openStream(path)
   await stream.cancel()
   const blob = await openAsBlob(path)
-  return { name, size, open: () => blob.stream() }
+  return { name, size, open: () => blob.stream(), slice: (start, end) => blob.slice(start, end).arrayBuffer() }
 }
 
 /** The file of `sample:NAME`, a dataset that comes with Finetab. */

@@ -118,11 +118,17 @@ export function quantile(sorted: ArrayLike<number>, share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(share * sorted.length) - 1))] as number
 }
 
-/** About twenty bars of a round width from the shortest to the longest; `to` is exclusive. */
+/**
+ * About twenty bars of a round width from the shortest to the longest; `to` is exclusive. Where a few are far longer than all others,
+ * they share a last, wider bar, so that the others can be told apart.
+ */
 export function histogram(sorted: ArrayLike<number>): { from: number; to: number; rows: number }[] {
   if (sorted.length === 0) return []
   const low = sorted[0] as number
-  const high = sorted[sorted.length - 1] as number
+  const longest = sorted[sorted.length - 1] as number
+  const most = quantile(sorted, 0.99)
+  const tail = longest - low > FAR * (most - low + 1)
+  const high = tail ? most : longest
   const width = roundUp((high - low + 1) / BARS)
   const first = Math.floor(low / width) * width
   const bars = Array.from({ length: Math.floor((high - first) / width) + 1 }, (_, i) => ({
@@ -134,8 +140,14 @@ export function histogram(sorted: ArrayLike<number>): { from: number; to: number
     const bar = bars[Math.floor(((sorted[i] as number) - first) / width)]
     if (bar) bar.rows++
   }
-  return bars
+  if (!tail) return bars
+  const from = first + bars.length * width
+  const rows = sorted.length - bars.reduce((sum, bar) => sum + bar.rows, 0)
+  return rows > 0 ? [...bars, { from, to: longest + 1, rows }] : bars
 }
+
+/** How many times as long as 99 of 100 rows the longest must be to stand apart. */
+const FAR = 2
 
 /** The next of 1, 2, 5, 10, 20, 50 … */
 function roundUp(width: number): number {

@@ -16,6 +16,8 @@ export interface ImportSource {
   name: string
   stream: ReadableStream<Uint8Array>
   size: number
+  /** Bytes `start` to `end`, where they can be had without those before; else the whole of a Parquet file is held. */
+  slice?: (start: number, end: number) => Promise<ArrayBuffer>
 }
 
 /** A file that can be read from its start more than once. */
@@ -25,6 +27,8 @@ export interface DataFile {
   /** Bytes; 0 where it is not known. */
   size: number
   open(): ReadableStream<Uint8Array>
+  /** Bytes `start` to `end`, where they can be had without those before. */
+  slice?: (start: number, end: number) => Promise<ArrayBuffer>
 }
 
 /** A file's rows, what was set aside, and what the rows are taken for. */

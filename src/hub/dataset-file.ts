@@ -13,6 +13,7 @@ export interface RemoteFile {
   size: number
   /** From the start, each time; what a broken connection left out is asked for again. */
   open(): ReadableStream<Uint8Array>
+  slice(start: number, end: number): Promise<ArrayBuffer>
 }
 
 /** Whether a text is an address rather than a name or a path. */
@@ -36,6 +37,7 @@ export async function datasetFile(
   return {
     name,
     size,
+    slice: async (start, end) => (await http.range(url, start, end, signal)).buffer as ArrayBuffer,
     open() {
       let at = 0
       return new ReadableStream<Uint8Array>({

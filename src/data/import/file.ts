@@ -38,7 +38,11 @@ export async function importFile(
   const first = head.done ? new Uint8Array(0) : head.value
   const all = prepend(first, chunks)
   if (isParquet(first)) {
-    await readParquet(await gather(all), input.name, out, onProgress, signal)
+    const { size, slice } = input
+    // Its index lies at the end: with ranges, one row group is held at a time.
+    const file = slice ? { byteLength: size, slice } : await gather(all)
+    if (slice) await chunks.return(undefined)
+    await readParquet(file, input.name, out, onProgress, signal)
     await out.flush(true)
     return conclude(input.name, 'parquet', out, '')
   }

@@ -61,7 +61,8 @@ export async function importFiles(
 }
 
 function sourceOf(file: DataFile) {
-  return { name: baseName(file.name), size: file.size, stream: file.open() }
+  const { name, size, slice } = file
+  return { name: baseName(name), size, stream: file.open(), ...(slice ? { slice } : {}) }
 }
 
 const baseName = (path: string) => path.slice(path.lastIndexOf('/') + 1)

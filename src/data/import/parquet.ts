@@ -2,31 +2,38 @@
 import { cancelled } from '../cancel'
 import { CodedError } from '../../shared/errors'
 import type { OnProgress } from '../../shared/files'
+import type { AsyncBuffer } from 'hyparquet'
 import type { Collector } from './collector'
 
+/** A file that is read in pieces from any place. */
+export interface Ranges {
+  byteLength: number
+  slice(start: number, end: number): Promise<ArrayBuffer>
+}
+
 /**
- * Reads a whole file from memory; the reader is loaded only when it is needed.
+ * Reads a file, from ranges of it or from memory; the reader is loaded only when it is needed.
  * @throws CodedError `file.unreadable`, `cancelled`.
  */
 export async function readParquet(
-  bytes: Uint8Array<ArrayBuffer>,
+  given: Uint8Array<ArrayBuffer> | Ranges,
   name: string,
   out: Collector,
   onProgress?: OnProgress,
   signal?: AbortSignal,
 ): Promise<void> {
-  const [{ parquetMetadata, parquetReadObjects }, { compressors }] = await Promise.all([
+  const [{ parquetMetadataAsync, parquetReadObjects }, { compressors }] = await Promise.all([
     import('hyparquet'),
     import('hyparquet-compressors'),
   ])
-  const buffer = bytes.byteLength === bytes.buffer.byteLength ? bytes.buffer : bytes.slice().buffer
+  const file = given instanceof Uint8Array ? inMemory(given) : ranges(given, signal)
   try {
-    const metadata = parquetMetadata(buffer)
+    const metadata = await parquetMetadataAsync(file)
     let start = 0
     for (const group of metadata.row_groups) {
       if (signal?.aborted) throw cancelled()
       const end = start + Number(group.num_rows)
-      const rows = await parquetReadObjects({ file: buffer, metadata, compressors, rowStart: start, rowEnd: end })
+      const rows = await parquetReadObjects({ file, metadata, compressors, rowStart: start, rowEnd: end })
       rows.forEach((row, i) => out.value(plain(row), start + i + 1))
       await out.flush()
       start = end
@@ -39,6 +46,21 @@ export async function readParquet(
       fix: 'Download or save it again; if that does not help, save it as JSON Lines.',
       cause: error,
     })
+  }
+}
+
+function inMemory(bytes: Uint8Array<ArrayBuffer>): AsyncBuffer {
+  return { byteLength: bytes.length, slice: (start, end) => bytes.slice(start, end).buffer }
+}
+
+/** What the reader asks for, from the file: it may leave out the end. */
+function ranges({ byteLength, slice }: Ranges, signal: AbortSignal | undefined): AsyncBuffer {
+  return {
+    byteLength,
+    slice(start, end = byteLength) {
+      if (signal?.aborted) throw cancelled()
+      return slice(start, end)
+    },
   }
 }
 

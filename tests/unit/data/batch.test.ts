@@ -9,7 +9,7 @@ import {
   splitRows,
   type RawRow,
 } from '../../../src/data'
-import { judge } from '../../../src/data/stats'
+import { histogram, judge } from '../../../src/data/stats'
 import type { EncodedRow, Mapping } from '../../../src/shared/records'
 import { byteModel, CHATML, refusal } from './support'
 
@@ -330,6 +330,19 @@ describe('datasetStats', () => {
     const whole = await datasetStats(rows, PAIRS, tokenizer, template, { ...job, maxLength: 1000 })
     expect(whole.tokens - stats.tokens).toBe(104 - 64)
     expect(whole.trainedTokens - stats.trainedTokens).toBe(104 - 64)
+  })
+
+  it('gathers a few far longer rows in one wider bar, and keeps the others apart', () => {
+    const even = histogram(Array.from({ length: 100 }, (_, i) => i + 1))
+    expect(new Set(even.map(({ from, to }) => to - from)).size).toBe(1)
+    const tailed = histogram(
+      [...Array.from({ length: 1000 }, (_, i) => 10 + (i % 50)), 5000, 9000].sort((a, b) => a - b),
+    )
+    const last = tailed.at(-1)
+    expect(last).toMatchObject({ to: 9001, rows: 2 })
+    expect(tailed.length).toBeGreaterThan(8)
+    expect(tailed.reduce((sum, { rows }) => sum + rows, 0)).toBe(1002)
+    expect(tailed.slice(1).every(({ from }, i) => from === tailed[i]?.to)).toBe(true)
   })
 
   it('says how much is enough and what to mend first', () => {

@@ -1,6 +1,8 @@
+import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { describe, expect, it, vi } from 'vitest'
-import { importFile, importText } from '../../../src/data'
+import { importFile, importText, type RawRow } from '../../../src/data'
 import { importBytes, refusal } from './support'
 
 vi.setConfig({ testTimeout: 60_000 })
@@ -258,5 +260,35 @@ describe('bytes', () => {
     )
     expect(await refusal(result)).toMatchObject({ code: 'cancelled' })
     expect(seen[0]).toBeGreaterThan(0)
+  })
+})
+
+describe('a Parquet file of many row groups', () => {
+  const bytes = readFileSync(resolve(import.meta.dirname, '../../golden/groups.parquet'))
+  const stream = () => new Blob([bytes]).stream()
+
+  it('is read from ranges a row group at a time, as it is from memory', async () => {
+    const asked: number[] = []
+    const slice = async (start: number, end: number) => {
+      asked.push(end - start)
+      return new Uint8Array(bytes.subarray(start, end)).buffer
+    }
+    const rows: RawRow[] = []
+    const take = (batch: RawRow[]) => void rows.push(...batch)
+    const ranged = await importFile({ name: 'a.parquet', stream: stream(), size: bytes.length, slice }, undefined, undefined, take) // prettier-ignore
+    const whole = await importFile({ name: 'a.parquet', stream: stream(), size: bytes.length })
+    expect([ranged.count, whole.count]).toEqual([3000, 3000])
+    expect(rows).toEqual(whole.rows)
+    expect(rows[2999]).toMatchObject({ prompt: 'What is 2999?', number: 2999 })
+    // The index at the end is asked for first and whole; after it no piece is more than a group.
+    expect(Math.max(...asked.slice(1))).toBeLessThan(bytes.length / 6)
+  })
+
+  it('is ended between two groups', async () => {
+    const stop = new AbortController()
+    const slice = async (start: number, end: number) => new Uint8Array(bytes.subarray(start, end)).buffer
+    const source = { name: 'a.parquet', stream: stream(), size: bytes.length, slice }
+    const reading = importFile(source, ({ unit, done }) => unit === 'rows' && done >= 500 && stop.abort(), stop.signal)
+    expect(await refusal(reading)).toMatchObject({ code: 'cancelled' })
   })
 })
