@@ -1,8 +1,8 @@
 /**
  * An answer from a model, with a run's adapter or without, streamed. Refuses to know who listens.
  */
-import { asSupervised, mapRow, type Example } from '../src/data'
-import { generate, loadTrainable, stackAdapters } from '../src/engine'
+import { asSupervised, encodeText, mapRow, type Example } from '../src/data'
+import { classify, classText, generate, loadTrainable, stackAdapters } from '../src/engine'
 import type { PeftAdapter } from '../src/engine/formats/peft'
 import type { GenerateRequest, GenerateResult, OnText } from '../src/shared/protocol'
 import type { RunRecord } from '../src/shared/records'
@@ -37,6 +37,13 @@ export async function answer(
       const adapter = peft && (await workshop.alone(async () => loadTrainable(model, peft)))
       adapter?.setStrength(other ? 1 : strength)
       try {
+        if (adapter?.classes && strength > 0) {
+          const text = typeof prompt === 'string' ? prompt : (prompt.at(-1)?.content ?? '')
+          const ids = encodeText(text, mapping, model.tokenizer)
+          const named = classText(await workshop.alone(() => classify(model, adapter, ids)))
+          onText(named)
+          return { ids: [], text: named, reason: 'end', tokensPerSecond: 0 }
+        }
         const tokens = generate(model, adapter, promptIds(model, prompt, mapping, examples), sampling, signal)
         for (;;) {
           const turn = await workshop.alone(() => tokens.next())

@@ -3,6 +3,7 @@
  * is kept on it. Refuses to train while a run does.
  */
 import { loadTrainable, type Model } from '../src/engine'
+import { classesOf } from '../src/engine/formats/peft'
 import { adapterChange } from '../src/engine/formats/change'
 import { openWeights } from '../src/engine/formats/checkpoint-index'
 import { judge, judgeRows, rehearse, type JudgeData, type Turn } from '../src/judge'
@@ -56,7 +57,12 @@ export async function judgeRun(
   const work = async (model: Model) => {
     const turn: Turn = (piece) => workshop.alone(piece)
     const peft = await adapterOf(run.id, request.checkpoint, model.record.name)
-    const choice = { heldBack: own && !job.evalData, limit: request.rows, shots: request.shots }
+    const choice = {
+      heldBack: own && !job.evalData,
+      limit: request.rows,
+      shots: request.shots,
+      classes: classesOf(peft),
+    }
     const chosen = await judgeRows(data, model, job, choice, signal)
     const adapter = await turn(async () => loadTrainable(model, peft))
     try {

@@ -1,7 +1,7 @@
 /**
  * Text and turns to the tokens that a model is asked to go on from. Refuses to truncate.
  */
-import { encodePrompt, encodeRendered, type Example } from '../src/data'
+import { encodePrompt, encodeRendered, encodeText, type Example } from '../src/data'
 import type { Model } from '../src/engine'
 import type { Job } from '../src/shared/job'
 import type { ChatMessage, EncodedRow, Mapping } from '../src/shared/records'
@@ -41,6 +41,8 @@ export function samplePrompt(
 ): number[] | null {
   if (job.sampleTokens === 0) return null
   const { tokenizer, chatTemplate } = model
+  if (job.samplePrompt.trim() !== '' && job.objective === 'classification')
+    return encodeText(job.samplePrompt, mapping, tokenizer)
   if (job.samplePrompt.trim() !== '') return encodePrompt(job.samplePrompt, mapping, tokenizer, chatTemplate)
   if (!example) return null
   const trained = example.labels.findIndex((label) => label !== -100)

@@ -120,6 +120,7 @@ async function work(
           initAdapter:
             job.initAdapter && !checkpoint ? await adapterOf(job.initAdapter, 'best', model.record.name) : undefined,
           checkpoint,
+          classes: rows.classes,
           spare: spareMemory(model, job, device),
         }),
       )

@@ -9,6 +9,7 @@ import { createBatches, type MixedRows } from './batch/batches'
 import { Splitter, type SplitSettings } from './batch/keys'
 import { permutation } from './batch/random'
 import { cancelled } from './cancel'
+import { Classes } from './encode/classes'
 import { encodeExample, IGNORED } from './encode/encode'
 import { judgedExamples, mapRow } from './formats/map'
 import type { EncodedExample, EncodeOptions, Example, Prepared, RawRow, RowSource, SkippedRow } from './types'
@@ -22,6 +23,8 @@ export interface PrepareOptions {
   total?: number
   onProgress?: OnProgress
   signal?: AbortSignal
+  /** What a classification head tells apart, where it is known already; rows of other labels are left out. */
+  classes?: readonly string[]
 }
 
 /** What of a job {@link prepare} looks at. */
@@ -47,11 +50,14 @@ export async function prepare(
   options: PrepareOptions = {},
 ): Promise<Prepared> {
   const { total = 0, evaluation } = options
+  const classes = job.objective === 'classification' ? new Classes(options.classes) : undefined
   const encode = (source: RowSource, by: Mapping, chosen?: ReadonlySet<number>, splitter?: Splitter) =>
-    encodeRows(source, by, tokenizer, template, job, { ...options, chosen, splitter })
+    encodeRows(source, by, tokenizer, template, job, { ...options, chosen, splitter, classes })
   const splitter = evaluation ? undefined : new Splitter(job)
   const main = await encode(rows, mapping, subsetOf(total, job), splitter)
   if (main.rows.length === 0) throw nothingToLearn(main.skipped)
+  classes?.settle(main.rows)
+  const named = classes ? { classes: classes.names } : {}
   const mixed: MixedRows[] = []
   for (const other of options.mix ?? []) {
     const { rows: encoded, skipped } = await encode(other.rows, other.mapping)
@@ -61,11 +67,11 @@ export async function prepare(
   const { skipped, truncatedRows } = main
   if (!splitter) {
     const held = evaluation ? (await encode(evaluation.rows, evaluation.mapping)).rows : []
-    return { train: main.rows, eval: held, mixed, skipped, truncatedRows }
+    return { train: main.rows, eval: held, mixed, skipped, truncatedRows, ...named }
   }
   const split = splitter.split()
   const pick = (indices: number[]) => indices.map((i) => main.rows[i] as EncodedRow)
-  return { train: pick(split.train), eval: pick(split.eval), mixed, skipped, truncatedRows }
+  return { train: pick(split.train), eval: pick(split.eval), mixed, skipped, truncatedRows, ...named }
 }
 
 /**
@@ -112,7 +118,8 @@ async function encodeRows(
     total,
     chosen,
     splitter,
-  }: PrepareOptions & { chosen?: ReadonlySet<number>; splitter?: Splitter },
+    classes,
+  }: Omit<PrepareOptions, 'classes'> & { chosen?: ReadonlySet<number>; splitter?: Splitter; classes?: Classes },
 ): Promise<{ rows: EncodedRow[]; skipped: SkippedRow[]; truncatedRows: number }> {
   if (mapping.format === 'unknown') throw unknownFormat()
   const rows: EncodedRow[] = []
@@ -124,7 +131,7 @@ async function encodeRows(
       index++
       continue
     }
-    const result = encodeRow(row, mapping, tokenizer, template, encoding)
+    const result = encodeRow(row, mapping, tokenizer, template, encoding, classes)
     const { example, encoded } = result
     const reason = result.reason ?? unfit(result, encoding.objective ?? 'sft', mapping)
     if (example && encoded && reason === undefined) {
@@ -143,7 +150,8 @@ async function encodeRows(
 
 /** Why a row that could be encoded is not for this objective; undefined where it is. */
 function unfit({ good }: RowResult, objective: Job['objective'], { format }: Mapping): string | undefined {
-  if (objective === 'sft') return good === false ? 'The answer is marked as a bad one.' : undefined
+  if (objective === 'sft' || objective === 'classification')
+    return good === false ? 'The answer is marked as a bad one.' : undefined
   const wanted = objective === 'kto' ? 'kto' : 'preference'
   if (format === wanted) return undefined
   return wanted === 'kto'
@@ -192,8 +200,14 @@ export function encodeRow(
   tokenizer: Tokenizer,
   template: ChatTemplate,
   encoding: EncodeOptions,
+  classes?: Classes,
 ): RowResult {
   try {
+    if (classes) {
+      const example = mapRow(row, mapping)
+      const encoded = classes.encode(example, tokenizer, encoding.maxLength)
+      return { example, encoded, reason: encoded.problem }
+    }
     if (mapping.format === 'preference' || mapping.format === 'kto')
       return encodeJudged(row, mapping, (example) =>
         encodeExample(example, tokenizer, template, { ...encoding, trainOn: 'completion' }),

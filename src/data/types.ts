@@ -114,6 +114,8 @@ export interface Prepared {
   skipped: SkippedRow[]
   /** Rows that lost tokens to the maximum length. */
   truncatedRows: number
+  /** What a classification head is to tell apart; only for that objective. */
+  classes?: readonly string[]
 }
 
 /** Rows from memory or, a batch at a time, from a store. */

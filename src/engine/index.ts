@@ -17,6 +17,7 @@ export { totalSteps } from './train/schedule'
 export { spareMemory } from './train/spare'
 export { evaluate, tokenLosses, totalOf, type Evaluation, type RowResult } from './train/evaluate'
 export { generate } from './generate'
+export { classify, classText, type ClassProbability } from './classify'
 export { adapterParameters, batchShares, checkFits, forecast } from './memory'
 
 /** A session ready to run, fresh or from a checkpoint. Throws CodedError `job.invalid`, `checkpoint.mismatch`, `adapter.*`, `data.empty`. */

@@ -62,24 +62,23 @@ const RATES: readonly { below: number; rate: number; source: string }[] = [
   { below: Infinity, rate: 2e-4, source: 'TRL and Unsloth, LoRA guides' },
 ]
 
-/** Learning rates of methods that want others than a LoRA adapter. */
-const METHOD_RATES: Partial<Record<Job['method'], { rate: number; text: string; source: string }>> = {
+/** Learning rates of methods that want others than a LoRA adapter: of small models as measured, of larger ones as the field has them. */
+const METHOD_RATES: Partial<Record<Job['method'], { small: number; rate: number; text: string; source: string }>> = {
   ia3: {
-    rate: 3e-2,
+    ...{ small: 0.1, rate: 8e-3, source: 'PEFT, (IA)³ guide; small models measured on Feelings' },
     text: 'Factors start at 1 and have a long way to go: they want a high rate.',
-    source: 'PEFT, (IA)³ guide (8e-3); measured on Feelings with the bundled model',
   },
   prompt: {
-    rate: 3e-2,
+    ...{ small: 0.1, rate: 3e-2, source: 'PEFT, prompt tuning guide; small models measured on Feelings' },
     text: 'A few learnt tokens have to move far: they want a high rate.',
-    source: 'PEFT, prompt tuning guide; Lester et al. 2021',
   },
   prefix: {
-    rate: 1e-2,
+    ...{ small: 5e-2, rate: 1e-2, source: 'PEFT, prefix tuning guide; small models measured on Feelings' },
     text: 'A prefix wants a higher rate than weights, and a lower one than a prompt.',
-    source: 'PEFT, prefix tuning guide',
   },
 }
+/** Models below this size are small to {@link METHOD_RATES}. */
+const SMALL = 1e7
 
 /** The settings to fill in: all that have a reason, also where it speaks for the default. */
 export function recommend(model: ModelRecord, facts: RowFacts, { given = {}, memory = [] }: Known = {}): Recipe {
@@ -128,13 +127,13 @@ function recommendRate(draft: Draft): void {
   const { parameters } = draft.model
   const row = RATES.find(({ below }) => parameters < below)
   if (!row) return
-  if (current(draft, 'objective') !== 'sft') {
+  if (!['sft', 'classification'].includes(current(draft, 'objective'))) {
     const rate = Number((row.rate * PREFERENCE_SHARE).toPrecision(2))
     const text = 'Preferences want about a tenth of the rate at which a model of this size learns answers.'
     return set(draft, 'learningRate', rate, text, 'TRL, DPO guides; measured on Kinder answers')
   }
   const own = METHOD_RATES[current(draft, 'method')]
-  if (own) return set(draft, 'learningRate', own.rate, own.text, own.source)
+  if (own) return set(draft, 'learningRate', parameters < SMALL ? own.small : own.rate, own.text, own.source)
   const size = describeCount(parameters)
   set(draft, 'learningRate', row.rate, `A model of ${size} parameters learns best at about this rate.`, row.source)
 }

@@ -2,7 +2,7 @@
  * Base beside tuned on the same rows: losses, greedy answers, general text; one piece of device work at a time, so that others get
  * their turn. Refuses to know where runs are kept.
  */
-import { evaluate, generate, type Trainable, type Model, type RowResult } from '../engine'
+import { classify, evaluate, generate, type Trainable, type Model, type RowResult } from '../engine'
 import { scoreRows, taskOf, type MeasuredRow, type Scored } from '../insight/score'
 import type { OnProgress } from '../shared/files'
 import type { Forgetting, JudgedTask } from '../shared/judgement'
@@ -58,7 +58,7 @@ export async function judge(input: JudgeInput): Promise<Judged> {
   const asked = task === 'text' ? [] : rows.filter((row) => row.ask).slice(0, most)
   await answerAll(input, asked, measured)
   const forgetting = input.probe
-    ? await measureForgetting(model, adapter, input.turn, input.onProgress, input.signal)
+    ? await measureForgetting(model, adapter.body ?? adapter, input.turn, input.onProgress, input.signal)
     : null
   return {
     task,
@@ -83,7 +83,9 @@ async function measureLosses({
     signal?.throwIfAborted()
     const part = rows.slice(from, from + STRIDE)
     const encoded = part.map((row): EncodedRow => row.encoded)
-    const base = await turn(() => evaluate(model, null, encoded))
+    const base = adapter.classes
+      ? undecided(encoded, adapter.classes)
+      : await turn(() => evaluate(model, null, encoded))
     const tuned = await turn(() => evaluate(model, adapter, encoded))
     part.forEach((row, i) => {
       const [before, after] = [base.rows[i], tuned.rows[i]]
@@ -124,7 +126,8 @@ async function answerAll(
       signal?.throwIfAborted()
       return text
     }
-    known.answers = { base: await ask(row.ask, null), tuned: await ask(row.ask, adapter) }
+    const tuned = adapter.classes ? await named(input, row.encoded) : await ask(row.ask, adapter)
+    known.answers = { base: await ask(row.ask, null), tuned }
     // Plain text goes on with another example after an empty line; that is not its answer any more.
     if (row.askWithShots) {
       const text = await ask(row.askWithShots, null)
@@ -132,6 +135,18 @@ async function answerAll(
     }
   }
   onProgress?.({ stage: 'Letting both answer', done: rows.length, total: rows.length, unit: 'rows' })
+}
+
+/** What a head says of rows before it has learnt anything: all classes alike. */
+function undecided(rows: readonly EncodedRow[], classes: readonly string[]): { rows: RowResult[] } {
+  const loss = Math.log(classes.length)
+  return { rows: rows.map(({ index, labels }) => ({ index, loss, tokens: 1, correct: labels.at(-1) === 0 ? 1 : 0 })) }
+}
+
+/** The class that a head finds likeliest. */
+async function named({ model, adapter, turn }: JudgeInput, { inputIds }: EncodedRow): Promise<string> {
+  const [first] = await turn(() => classify(model, adapter, [...inputIds.subarray(0, inputIds.length - 1)]))
+  return first?.name ?? ''
 }
 
 /** The likeliest answer, token by token. */

@@ -15,7 +15,7 @@ export interface RehearseInput {
   kind: RehearsalKind
   model: Model
   job: Job
-  rows: Pick<Prepared, 'train' | 'eval' | 'mixed'>
+  rows: Pick<Prepared, 'train' | 'eval' | 'mixed' | 'classes'>
   initAdapter?: PeftAdapter | undefined
   turn: Turn
   onStep?: (step: RehearsalStep) => void
@@ -50,6 +50,7 @@ export async function rehearse(input: RehearseInput): Promise<Rehearsal> {
       batches: batchesOf({ ...rows, train }, job),
       evalRows: [],
       samplePrompt: null,
+      classes: rows.classes,
       ...(input.initAdapter ? { initAdapter: input.initAdapter } : {}),
       ...(kind === 'range' ? { rateAt: (step: number) => rangeRate(step, count) } : {}),
     }),

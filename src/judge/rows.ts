@@ -44,6 +44,8 @@ export interface RowChoice {
   limit: number
   /** Examples to put before each question for the third column. */
   shots: number
+  /** What a classification head tells apart, where the tuned model has one. */
+  classes?: readonly string[] | undefined
 }
 
 export interface ChosenRows {
@@ -67,9 +69,14 @@ export async function judgeRows(
   signal?: AbortSignal,
 ): Promise<ChosenRows> {
   const mapping = asSupervised(data.mapping)
-  const split = choice.heldBack ? job : { ...job, evalFraction: 0 }
+  const of = { ...job, objective: choice.classes ? ('classification' as const) : job.objective }
+  const split = choice.heldBack ? of : { ...of, evalFraction: 0 }
   const { tokenizer, chatTemplate } = model
-  const sides = await prepare(await data.open(), mapping, tokenizer, chatTemplate, split, { total: data.total, signal })
+  const sides = await prepare(await data.open(), mapping, tokenizer, chatTemplate, split, {
+    total: data.total,
+    signal,
+    ...(choice.classes ? { classes: choice.classes } : {}),
+  })
   const heldBack = choice.heldBack && sides.eval.length > 0
   const wanted = spread(heldBack ? sides.eval : sides.train, choice.limit)
   const shotRows = choice.shots > 0 ? spread(sides.train, choice.shots + 1) : []

@@ -54,9 +54,10 @@ const BY_METHOD: Record<Job['method'], readonly ExportFormat[]> = {
   prefix: ['peft'],
 }
 
-/** The formats that a run of this method can be exported to. */
-export function exportFormatsOf(method: Job['method']): readonly ExportFormat[] {
-  return BY_METHOD[method]
+/** The formats that a run of this job can be exported to. */
+export function exportFormatsOf({ method = 'lora', objective }: Partial<Job>): readonly ExportFormat[] {
+  // A head has no place in files of models that write.
+  return objective === 'classification' ? ['peft'] : BY_METHOD[method]
 }
 
 /** Name and one sentence of a format as a run of this method is written. */

@@ -259,13 +259,14 @@ export const SETTINGS = {
   objective: choice({
     group: 'method',
     label: 'Objective',
-    help: 'What is learnt: the answers as they stand, or which of two answers is the better one.',
+    help: 'What is learnt: the answers as they stand, which of two answers is the better one, or which of a few labels a text has.',
     default: 'sft',
     choices: {
       sft: 'the answers',
       dpo: 'preferences (DPO)',
       orpo: 'answers and preferences (ORPO)',
       kto: 'rated answers (KTO)',
+      classification: 'classes, through a head of their own',
     },
   }),
   beta: number({

@@ -83,7 +83,10 @@ class Trial {
       : this.choices.filter((run) => run.id !== this.run?.id && run.model.id === this.run?.model.id && addsUp(run)),
   )
   /** Whether a run's tuning is there or not, and nothing between: virtual tokens have no half. */
-  whole = $derived(this.run !== null && ['prompt', 'prefix'].includes(this.run.job.method))
+  whole = $derived(
+    this.run !== null &&
+      (['prompt', 'prefix'].includes(this.run.job.method) || this.run.job.objective === 'classification'),
+  )
   beside = $derived(this.besides.find(({ id }) => id === this.besideId) ?? null)
   /** The checkpoint that is used: the wanted one, else the one there is. */
   checkpoint = $derived<CheckpointKind>(
@@ -154,7 +157,7 @@ class Trial {
 }
 
 function addsUp({ job }: RunRecord): boolean {
-  return (job.method ?? 'lora') === 'lora' && !job.dora
+  return (job.method ?? 'lora') === 'lora' && !job.dora && job.objective !== 'classification'
 }
 
 export const trial = new Trial()

@@ -87,7 +87,8 @@ async function run(sample: string, change: Partial<Job>): Promise<Found> {
     })
     const rows = await prepare(data.rows, data.mapping, model.tokenizer, model.chatTemplate, job, { mix })
     const batches = batchesOf(rows, job)
-    const session = await createSession({ model, job, batches, evalRows: rows.eval, samplePrompt: null })
+    const { classes } = rows
+    const session = await createSession({ model, job, batches, evalRows: rows.eval, samplePrompt: null, classes })
     const found = { tokens: 0, time: 0, evalLoss: Number.NaN, preferred: undefined as number | undefined }
     for await (const event of session.run()) {
       // The first steps fetch what later ones have at hand.
@@ -122,7 +123,7 @@ for (const method of wanted) {
   const found = Object.keys(method.job).length > 0 ? await run(sample, method.job) : reference
   const result =
     found.preferred === undefined ? `${found.evalLoss.toFixed(2)}` : `${Math.round(100 * found.preferred)} % preferred`
-  const on = sample === 'pebble-bay' ? 'Pebble Bay' : 'Kinder answers'
+  const on = { 'kinder-answers': 'Kinder answers', feelings: 'Feelings' }[sample] ?? 'Pebble Bay'
   measured[method.id] = {
     memory: found.bytes / reference.bytes,
     speed: found.tokensPerSecond / reference.tokensPerSecond,

@@ -47,7 +47,12 @@ export async function evaluate(context: CommandContext): Promise<number> {
   // Nothing is cut off that the model can read.
   const job = completeJob({ maxLength: model.record.context, ...given })
   const source = { open: () => data.rows, mapping: data.mapping, name: job.data, total: data.rows.length }
-  const choice = { heldBack: options['held-back'] ?? false, limit: Infinity, shots: options.shots ?? 0 }
+  const choice = {
+    heldBack: options['held-back'] ?? false,
+    limit: Infinity,
+    shots: options.shots ?? 0,
+    classes: adapter?.classes,
+  }
   const chosen = await judgeRows(source, model, job, choice, interrupt.signal)
   reportSkipped(job.data, chosen.skipped, output)
   if (chosen.truncatedRows > 0) output.warn(`${chosen.truncatedRows} rows were cut at ${job.maxLength} tokens.`)

@@ -1,6 +1,6 @@
 /** `finetab generate`: text from a prompt, with or without an adapter. Refuses to keep a conversation. */
-import { encodePrompt } from '../../data'
-import { generate as continuation } from '../../engine'
+import { encodePrompt, encodeText } from '../../data'
+import { classify, classText, generate as continuation } from '../../engine'
 import type { Sampling } from '../../shared/protocol'
 import { DEFAULT_SAMPLING } from '../../shared/protocol'
 import { completeJob } from '../../shared/job'
@@ -23,6 +23,13 @@ export async function generate(context: CommandContext): Promise<number> {
   const adapter = await loadAdapterFolder(model, options.adapter)
   adapter?.setStrength(options.strength ?? 1)
   const mapping = await mappingOf(context, model.record.hasChatTemplate)
+  if (adapter?.classes && (options.strength ?? 1) > 0) {
+    const text = encodeText(options.prompt ?? '', mapping, model.tokenizer)
+    const classes = await classify(model, adapter, text)
+    output.event('classes', { classes, prompt_ids: text })
+    output.result(`${classText(classes)}\n`)
+    return 0
+  }
   const ids = encodePrompt(options.prompt ?? '', mapping, model.tokenizer, model.chatTemplate)
   const stream = continuation(model, adapter, ids, samplingOf(context), interrupt.signal)
   let step = await stream.next()

@@ -4,7 +4,7 @@
  */
 import { resolve } from 'node:path'
 import type { ImportedData } from '../../data'
-import { batchesOf, datasetStats, encodePrompt, mixOf, paddingShares, prepare } from '../../data'
+import { batchesOf, datasetStats, encodePrompt, encodeText, mixOf, paddingShares, prepare } from '../../data'
 import type { Prepared, PrepareOptions } from '../../data'
 import type { Device, Model, TrainSession } from '../../engine'
 import { batchShares, checkFits, createSession, forecast, spareMemory } from '../../engine'
@@ -164,6 +164,7 @@ async function openSession(
     samplePrompt: samplePrompt(job, rows, note, model),
     initAdapter: job.initAdapter && !checkpoint ? await openAdapter(job.initAdapter) : undefined,
     checkpoint,
+    classes: rows.classes,
     spare: spareMemory(model, job, device.report),
   })
 }
@@ -171,6 +172,7 @@ async function openSession(
 /** Prompt ids of the sample: the person's, else those of the first validation row up to its first answer. */
 function samplePrompt(job: Job, rows: Prepared, note: RunNote, model: Model): number[] | null {
   if (job.sampleTokens === 0) return null
+  if (job.samplePrompt && rows.classes) return encodeText(job.samplePrompt, note.mapping, model.tokenizer)
   if (job.samplePrompt) return encodePrompt(job.samplePrompt, note.mapping, model.tokenizer, model.chatTemplate)
   const row = rows.eval[0]
   if (!row) return null

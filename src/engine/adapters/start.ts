@@ -11,6 +11,7 @@ import type { Model } from '../models/model'
 import { checkpointAdapter } from '../train/checkpoint'
 import { mixSeed, seedOf, uniform } from '../random'
 import { createBottleneck, loadBottleneck } from './bottleneck'
+import { loadClassifier, startClassifier } from './classifier'
 import { createIa3, loadIa3 } from './ia3'
 import { createLora, loadLora, type LoadOptions } from './lora'
 import type { PrincipalPair } from './pissa'
@@ -31,8 +32,10 @@ export function loadTrainable(model: Model, stored: PeftAdapter, options: LoadOp
       return loadPrefix(model, stored as PeftAdapter<PrefixConfig>)
     case 'FINETAB_BOTTLENECK':
       return loadBottleneck(model, stored as PeftAdapter<BottleneckConfig>)
-    default:
-      return loadLora(model, asLora(stored), options)
+    default: {
+      const lora = asLora(stored)
+      return (lora.config.modules_to_save?.length ? loadClassifier : loadLora)(model, lora, options)
+    }
   }
 }
 
@@ -42,15 +45,19 @@ export interface Start {
   readonly checkpoint?: Checkpoint
   /** What a fresh adapter starts from, by module, where it is not zero (PiSSA). */
   readonly starts?: ReadonlyMap<string, PrincipalPair> | undefined
+  /** What a head is to tell apart, where the job trains one. */
+  readonly classes?: readonly string[] | undefined
 }
 
 /** What a job trains. Throws CodedError `job.invalid` where the model has none of what is to be trained, and as {@link loadTrainable}. */
-export function startTrainable({ model, initAdapter, checkpoint, starts }: Start, job: Job): Trainable {
+export function startTrainable({ model, initAdapter, checkpoint, starts, classes }: Start, job: Job): Trainable {
   const ratio = job.loraPlus
   if (checkpoint) {
     const stored = checkpointAdapter(checkpoint, model.record.name)
     return loadTrainable(model, stored, { ratio, hasStart: checkpoint.meta.hasStart ?? false })
   }
+  if (job.objective === 'classification')
+    return startClassifier(model, job, classes ?? [], initAdapter ? asLora(initAdapter) : null)
   if (initAdapter) {
     refuseOtherMethod(initAdapter, job)
     return loadTrainable(model, initAdapter, { ratio })
@@ -59,7 +66,12 @@ export function startTrainable({ model, initAdapter, checkpoint, starts }: Start
 }
 
 function refuseOtherMethod({ config }: PeftAdapter, { method }: Job): void {
-  const { method: own = method } = jobOf(config)
+  const { method: own = method, objective } = jobOf(config)
+  if (objective === 'classification')
+    throw new CodedError('job.invalid', 'The adapter to start from has a classification head.', {
+      where: 'objective',
+      fix: 'Set the objective to classification, or start from a fresh adapter.',
+    })
   if (own === method) return
   throw new CodedError('job.invalid', `The adapter to start from is of the method ${own}, the job of ${method}.`, {
     where: 'method',

@@ -23,6 +23,10 @@ export interface Trainable {
   readonly variables: readonly TrainedVariable[]
   /** Whether half of what is stored is what it started from, which is never trained (PiSSA). */
   readonly hasStart?: boolean
+  /** What a head scores instead of the next token; left out where there is none. */
+  readonly classes?: readonly string[]
+  /** What it is without that head, where it has one. */
+  readonly body?: Trainable
   /** Positions without a token of their own that it wants before every example; none where left out. */
   readonly virtual?: number
   /** What a pass carries of it; with `dropoutSeed`, for training. Its hooks are called inside tf.tidy or under the tape. */

@@ -14,7 +14,7 @@ import { mergeWeights } from '../formats/merge'
 import { mergedFolder } from '../formats/merged'
 import { mlxAdapter, readMlx } from '../formats/mlx'
 import { bytesFile, jsonFile, type OutFile } from '../formats/out-file'
-import { loraDeltas, readPeft, writePeft, type PeftAdapter } from '../formats/peft'
+import { classesOf, loraDeltas, readPeft, writePeft, type PeftAdapter } from '../formats/peft'
 import type { Tokenizer } from '../tokenizer'
 import type { ChatTemplate } from '../tokenizer/chat-template'
 import { compareDeltas, compareTensors, compareWeights, differenceText, type Verification } from './compare'
@@ -74,6 +74,11 @@ export async function planExport(
   material: ExportMaterial,
   dtype?: ExportDtype,
 ): Promise<ExportPlan> {
+  if (format !== 'peft' && classesOf(material.adapter))
+    throw new CodedError('adapter.unsupported', 'This format has no place for a classification head.', {
+      where: format,
+      fix: 'Export it as a PEFT adapter.',
+    })
   const dtypes = dtypesOf(format)
   if (dtype !== undefined && !dtypes.includes(dtype)) {
     throw new CodedError('usage', `${format} files cannot be written as ${dtype}.`, {

@@ -11,6 +11,8 @@ import { parseMethodConfig, type MethodConfig } from './peft-methods'
 import { readSafetensorsHeader, readTensor, writeSafetensors } from './safetensors'
 
 export { ADAPTER_CONFIG }
+/** Beside a classification head: what its rows stand for. */
+const CLASSES = 'classes.json'
 export const ADAPTER_WEIGHTS = 'adapter_model.safetensors'
 
 /** adapter_config.json of LoRA, as far as it matters here. Names are PEFT's. */
@@ -34,7 +36,10 @@ export interface LoraConfig {
   /** Rank of the layers whose name ends so, where it is not `r`. */
   rank_pattern: Record<string, number>
   alpha_pattern: Record<string, number>
+  /** Only a classification head, `score`. */
   modules_to_save: string[] | null
+  /** Of that head, what its rows stand for; in a file of its own, which PEFT does not read. */
+  classes?: string[]
 }
 
 /** What trained whole weights are stored with: no method of PEFT's, so its folders go no further than this program. */
@@ -67,7 +72,6 @@ const VARIANTS: Readonly<Record<string, string>> = {
   layer_replication: 'layer replication',
   target_parameters: 'LoRA on parameters',
   trainable_token_indices: 'trained token embeddings',
-  modules_to_save: 'extra trained modules',
   megatron_config: 'Megatron layers',
 }
 
@@ -94,6 +98,7 @@ export function parsePeftConfig(json: unknown): LoraConfig {
     if (!isEmpty(json[field]))
       throw unsupported(`The adapter uses ${name}, which is not supported.`, `${ADAPTER_CONFIG}, ${field}`)
   }
+  const saved = headOf(json)
   const bias = json.bias ?? 'none'
   if (bias !== 'none') throw unsupported('The adapter also trained biases.', `${ADAPTER_CONFIG}, bias`)
   const r = json.r ?? 8
@@ -121,8 +126,25 @@ export function parsePeftConfig(json: unknown): LoraConfig {
     inference_mode: json.inference_mode !== false,
     rank_pattern: pattern(json.rank_pattern, 'rank_pattern', isRank),
     alpha_pattern: pattern(json.alpha_pattern, 'alpha_pattern', isNumber),
-    modules_to_save: null,
+    ...saved,
   }
+}
+
+/** The key of a classification head's weight. */
+export const SCORE_KEY = 'base_model.model.score.weight'
+
+/** PEFT names a head by both names that transformers has for one. */
+const HEADS = ['score', 'classifier']
+
+/** A classification head is the one module that may be trained whole. */
+function headOf(json: Record<string, unknown>): Pick<LoraConfig, 'modules_to_save' | 'classes'> {
+  if (isEmpty(json.modules_to_save)) return { modules_to_save: null }
+  const names = targets(json.modules_to_save, 'modules_to_save')
+  if (json.task_type !== 'SEQ_CLS' || !Array.isArray(names) || !names.every((name) => HEADS.includes(name)))
+    throw unsupported('The adapter uses extra trained modules, which is not supported.', `${ADAPTER_CONFIG}, modules_to_save`) // prettier-ignore
+  const classes = json.classes
+  const known = Array.isArray(classes) && classes.every((one) => typeof one === 'string')
+  return { modules_to_save: ['score'], ...(known ? { classes } : {}) }
 }
 
 function pattern(value: unknown, field: string, check: (one: unknown) => one is number): Record<string, number> {
@@ -175,7 +197,8 @@ export function jobOf(config: PeftConfig): Partial<Job> {
   switch (config.peft_type) {
     case 'LORA': {
       const { r: rank, lora_alpha: alpha, lora_dropout: dropout, target_modules: targets } = config
-      return { method: 'lora', rank, alpha, dropout, ...(Array.isArray(targets) ? { targets } : {}) }
+      const objective = config.modules_to_save ? { objective: 'classification' as const } : {}
+      return { method: 'lora', rank, alpha, dropout, ...(Array.isArray(targets) ? { targets } : {}), ...objective }
     }
     case 'IA3':
       return { method: 'ia3' }
@@ -188,6 +211,11 @@ export function jobOf(config: PeftConfig): Partial<Job> {
     case 'FULL':
       return {}
   }
+}
+
+/** What the head of an adapter tells apart; undefined where it has none. */
+export function classesOf({ config }: PeftAdapter): readonly string[] | undefined {
+  return config.peft_type === 'LORA' && config.modules_to_save ? config.classes : undefined
 }
 
 /** An adapter that is LoRA. Throws CodedError `adapter.unsupported` where it is of another method. */
@@ -208,6 +236,7 @@ export function loraDeltas(adapter: PeftAdapter): LoraDelta[] {
   const problems: string[] = []
   const modules = new Map<string, { a?: TensorData; b?: TensorData; lengths?: TensorData }>()
   for (const [key, tensor] of Object.entries(tensors)) {
+    if (key === SCORE_KEY && config.modules_to_save) continue
     const [, module, side] = KEY.exec(key) ?? []
     if (module === undefined) {
       problems.push(`${key} is no LoRA tensor`)
@@ -267,7 +296,9 @@ export function plainDeltas(adapter: PeftAdapter): LoraDelta[] {
  */
 export async function readPeft(source: FileSource): Promise<PeftAdapter> {
   const names = (await source.list()).map((file) => file.name)
-  const config = parseAdapterConfig(await readConfig(source, names))
+  const json = await readJson(source, ADAPTER_CONFIG, names)
+  const classes = names.includes(CLASSES) ? await readJson(source, CLASSES, names) : null
+  const config = parseAdapterConfig(isObject(json) && isObject(classes) ? { ...json, ...classes } : json)
   if (!names.includes(ADAPTER_WEIGHTS)) {
     if (names.includes('adapter_model.bin'))
       throw new CodedError('model.pickle', 'The adapter is a pickle file, which can run code when it is opened.', {
@@ -288,13 +319,13 @@ export async function readPeft(source: FileSource): Promise<PeftAdapter> {
   return { config, tensors }
 }
 
-async function readConfig(source: FileSource, names: readonly string[]): Promise<unknown> {
-  if (!names.includes(ADAPTER_CONFIG)) throw missing(ADAPTER_CONFIG)
-  const bytes = await source.read(ADAPTER_CONFIG)
+async function readJson(source: FileSource, name: string, names: readonly string[]): Promise<unknown> {
+  if (!names.includes(name)) throw missing(name)
+  const bytes = await source.read(name)
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) as unknown
   } catch (cause) {
-    throw wrong('The adapter settings are not valid JSON.', ADAPTER_CONFIG, cause)
+    throw wrong('The adapter settings are not valid JSON.', name, cause)
   }
 }
 
@@ -308,8 +339,11 @@ function missing(name: string): CodedError {
 /** The two files of an adapter folder. Throws CodedError `adapter.mismatch` where the tensors are not whole. */
 export function writePeft(adapter: PeftAdapter): NamedFile[] {
   if (adapter.config.peft_type === 'LORA') loraDeltas(adapter)
+  const { classes, ...config } = { classes: undefined, ...adapter.config }
+  const json = (name: string, value: object): NamedFile => ({ name, bytes: new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`) }) // prettier-ignore
   return [
-    { name: ADAPTER_CONFIG, bytes: new TextEncoder().encode(`${JSON.stringify(adapter.config, null, 2)}\n`) },
+    json(ADAPTER_CONFIG, config),
+    ...(classes ? [json(CLASSES, { classes })] : []),
     { name: ADAPTER_WEIGHTS, bytes: writeSafetensors(adapter.tensors, { format: 'pt' }) },
   ]
 }

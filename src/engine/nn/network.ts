@@ -34,6 +34,8 @@ export interface Packed {
 export interface Overlay {
   /** The low-rank matrices of a linear layer, by its name, or null. */
   lora?(module: string): LoraPair | null
+  /** A head of classes `[classes, hidden]` that is asked instead of the model's own. */
+  readonly score?: tf.Tensor2D
   /** Changes what a linear layer takes, and what it gives. */
   input?(module: string, x: tf.Tensor2D): tf.Tensor2D
   output?(module: string, y: tf.Tensor2D): tf.Tensor2D

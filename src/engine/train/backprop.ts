@@ -7,6 +7,7 @@ import { indicesOf, lowestLayer, type Place, type Trainable } from '../adapters/
 import type { Network, Pass } from '../nn/network'
 import { takeRows } from '../nn/rows'
 import { crossEntropyWithGrad, evenNoise } from '../ops'
+import { classLossWithGrad } from '../ops/class-loss'
 import { tf } from '../tf'
 import type { Batch, DeviceBatch } from './batch'
 import { discard, pull, pullback, taped, type Taped } from './pullback'
@@ -207,6 +208,13 @@ function headGradient(
   const { on, scale, labelSmoothing } = work
   return tf.tidy(() => {
     const chosen = takeRows(x, on.positions, false)
+    if (pass.overlay?.score) {
+      const { score } = pass.overlay
+      const { loss, dHidden, dHead } = classLossWithGrad(network.finish(chosen, pass), score, on.targets, scale)
+      for (const at of indicesOf(adapter, 'head')) take(at, tf.keep(dHead))
+      const dy = finishGradient(network, adapter, chosen, dHidden, { on, pass, take })
+      return { lossSum: tf.sum(loss) as tf.Scalar, dy }
+    }
     const { loss, dHidden } = crossEntropyWithGrad(
       network.finish(chosen, pass),
       network.head(pass),

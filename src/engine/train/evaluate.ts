@@ -4,6 +4,7 @@ import type { Trainable } from '../adapters/trainable'
 import { withGuard } from '../device-guard'
 import type { Model } from '../models/model'
 import { crossEntropy } from '../ops'
+import { classLoss } from '../ops/class-loss'
 import { Recorder } from '../ops/replay'
 import { store } from '../ops/store'
 import { tf } from '../tf'
@@ -90,12 +91,11 @@ async function measureGroup(
       x = next
     }
     tf.tidy(() => {
-      const { loss, correct } = crossEntropy(
-        lookedAt(network, x, on, pass),
-        network.head(pass),
-        on.targets,
-        network.logitCap,
-      )
+      const seen = lookedAt(network, x, on, pass)
+      const score = pass.overlay?.score
+      const { loss, correct } = score
+        ? classLoss(seen, score, on.targets)
+        : crossEntropy(seen, network.head(pass), on.targets, network.logitCap)
       store(results, loss)
       store(results, correct, { at: batch.slots })
     })

@@ -4,6 +4,7 @@
  */
 import type { RunMark, RunSample } from '../../shared/records'
 import { DEFAULT_SAMPLING } from '../../shared/protocol'
+import { classify, classText } from '../classify'
 import { generate } from '../generate'
 import { tf } from '../tf'
 import { breathe } from './breathe'
@@ -119,6 +120,7 @@ async function sampleNow(session: TrainSession): Promise<RunSample> {
   const { model, adapter, job, samplePrompt, step } = session
   const settings = { ...DEFAULT_SAMPLING, temperature: 0, repetitionPenalty: 1, maxNewTokens: job.sampleTokens, seed: job.seed } // prettier-ignore
   const { text } = await session.judged(async () => {
+    if (adapter.classes) return { text: classText(await classify(model, adapter, samplePrompt ?? [])) }
     const answer = generate(model, adapter, samplePrompt ?? [], settings)
     let turn = await answer.next()
     while (!turn.done) turn = await answer.next()

@@ -9,7 +9,7 @@ import { bytesFile, jsonFile, type OutFile } from '../../formats/out-file'
 import { asLora, writePeft, type PeftAdapter } from '../../formats/peft'
 import type { ChatTemplate } from '../../tokenizer/chat-template'
 import { START, type Options } from './rules'
-import { rayScript, trlScript } from './scripts'
+import { rayScript, trlScript, type HandedOn } from './scripts'
 import { together, translate, type Fate, type Translation } from './translate'
 import { commentsOf, toYaml } from './yaml'
 
@@ -45,8 +45,8 @@ export interface HandoffInput {
  */
 export function handoffFiles(input: HandoffInput): OutFile[] {
   const { model, train, valid } = input
-  if (['ia3', 'bottleneck', 'prompt', 'prefix'].includes(input.job.method))
-    throw new CodedError('usage', 'Jobs of this method are not written for other trainers.', {
+  if (['ia3', 'bottleneck', 'prompt', 'prefix'].includes(input.job.method) || input.job.objective === 'classification')
+    throw new CodedError('usage', 'Jobs of this method or objective are not written for other trainers.', {
       where: 'method',
       fix: 'Hand on a job that trains a LoRA adapter, or go on here.',
     })
@@ -171,7 +171,7 @@ function datasetInfo({ kind, job, valid }: HandoffInput): Record<string, unknown
     kto: { ...(kind === 'pair' ? { response: 'completion' } : {}), kto_tag: 'label' },
     dpo: { chosen: 'chosen', rejected: 'rejected' },
     orpo: { chosen: 'chosen', rejected: 'rejected' },
-  }[job.objective]
+  }[job.objective as HandedOn]
   const ranking = job.objective === 'dpo' || job.objective === 'orpo' ? { ranking: true } : {}
   const tags = kind === 'chat' ? { tags: CHAT_TAGS } : {}
   const shape = { ...ranking, formatting, columns: { ...asked, ...answers }, ...tags }

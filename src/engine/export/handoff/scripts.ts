@@ -28,8 +28,11 @@ const LOADING: Record<Job['quantization'], string> = {
   nf4: 'dict(quantization_config=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16))',
 }
 
+/** Objectives that other trainers are told of; the others are refused before. */
+export type HandedOn = Exclude<Job['objective'], 'classification'>
+
 /** Trainer and configuration of each objective. */
-const TRAINERS: Record<Job['objective'], { from: string; name: string }> = {
+const TRAINERS: Record<HandedOn, { from: string; name: string }> = {
   sft: { from: 'trl', name: 'SFT' },
   dpo: { from: 'trl', name: 'DPO' },
   orpo: { from: 'trl.experimental.orpo', name: 'ORPO' },
@@ -101,7 +104,7 @@ export function trlScript(input: {
   lost: readonly string[]
 }): string {
   const { model, options, lora, job, kind, hasValid, template, lost } = input
-  const { from, name } = TRAINERS[job.objective]
+  const { from, name } = TRAINERS[job.objective as HandedOn]
   const patience = hasValid ? job.earlyStop : 0
   const splits = kind === 'chat' && job.objective === 'sft' && job.trainOn === 'last'
   const marks = options.assistant_only_loss === true

@@ -11,6 +11,7 @@ import type { Objective } from './verdict'
 export function objectiveOf(job: Pick<Job, 'objective' | 'beta' | 'wrongPairs' | 'sftWeight'>): Objective | null {
   switch (job.objective) {
     case 'sft':
+    case 'classification':
       return null
     case 'dpo':
       return dpo(job)

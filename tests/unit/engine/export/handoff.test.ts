@@ -129,12 +129,16 @@ describe('every setting', () => {
         return {
           ...base,
           [key]:
-            key === 'method' ? 'full' : Object.keys(setting.choices).findLast((choice) => choice !== setting.default),
+            key === 'method'
+              ? 'full'
+              : Object.keys(setting.choices).findLast(
+                  (choice) => choice !== setting.default && choice !== 'classification',
+                ),
         }
       case 'text':
         return {
           ...(key === 'replayData' ? { replayShare: 0.1 } : base),
-          [key]: setting.form ? 'q_proj=8' : 'something',
+          [key]: key === 'mix' ? 'other=0.2' : setting.form ? 'q_proj=8' : 'something',
         }
       case 'list':
         return { ...base, [key]: setting.choices.slice(0, 1) }
@@ -168,6 +172,7 @@ describe('every setting', () => {
     key === 'method' ? 'full' in SETTINGS.method.choices : !when?.method || when.method.some((one) => one === 'lora' || one === 'full') // prettier-ignore
   const carried = SETTING_LIST.filter(([key, setting]) => !OWN_FILES.includes(key) && isHandedOn(key, setting))
   it('of methods that other trainers do not have is refused', () => {
+    expect(() => handoffFiles(input({ objective: 'classification' }))).toThrow(/other trainers/)
     for (const method of ['ia3', 'bottleneck', 'prompt', 'prefix'] as const)
       expect(() => handoffFiles(input({ method }))).toThrow(/other trainers/)
   })
