@@ -106,6 +106,11 @@ describe.each(CASES)('%s', (name) => {
         expect(rows[i]!.tokens).toBe(wanted.tokens)
         expect(Math.abs(rows[i]!.loss / wanted.loss - 1), `${which}, row ${i}`).toBeLessThan(1e-4)
       })
+      const packed = await evaluate(model, on, encodedRows(golden), undefined, undefined, undefined, true)
+      packed.rows.forEach(({ index, tokens, loss, correct }, i) => {
+        expect([index, tokens, correct], `packed row ${i}`).toEqual([rows[i]!.index, rows[i]!.tokens, rows[i]!.correct])
+        expect(Math.abs(loss / rows[i]!.loss - 1), `${which}, packed row ${i}`).toBeLessThan(1e-5)
+      })
       const [row] = encodedRows(golden)
       const asked = [...(await tokenLosses(model, on, row!))].filter((loss) => !Number.isNaN(loss))
       const [wanted] = golden.row_losses[which]

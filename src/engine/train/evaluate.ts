@@ -30,22 +30,27 @@ export interface Evaluation {
   rows: RowResult[]
 }
 
-/** Rows go together up to this many padded tokens and rows. */
+/** Rows go together up to this many tokens, padded or packed, and rows. */
 const BATCH_TOKENS = 2048
 const BATCH_ROWS = 16
+const PACKED_ROWS = 64
 
-function* groups(rows: readonly EncodedRow[]): Generator<EncodedRow[]> {
+function* groups(rows: readonly EncodedRow[], together: boolean): Generator<EncodedRow[]> {
+  const most = together ? PACKED_ROWS : BATCH_ROWS
   let group: EncodedRow[] = []
   let longest = 0
+  let sum = 0
   for (const row of rows) {
-    const next = Math.max(longest, row.inputIds.length)
-    if (group.length > 0 && (group.length >= BATCH_ROWS || next * (group.length + 1) > BATCH_TOKENS)) {
+    const { length } = row.inputIds
+    const next = together ? sum + length : Math.max(longest, length) * (group.length + 1)
+    if (group.length > 0 && (group.length >= most || next > BATCH_TOKENS)) {
       yield group
       group = []
-      longest = 0
+      longest = sum = 0
     }
     group.push(row)
-    longest = Math.max(longest, row.inputIds.length)
+    longest = Math.max(longest, length)
+    sum += length
   }
   if (group.length > 0) yield group
 }
@@ -55,8 +60,9 @@ async function evaluateGroup(
   adapter: Trainable | null,
   rows: readonly EncodedRow[],
   recorder: Recorder,
+  together: boolean,
 ): Promise<RowResult[]> {
-  const { values, slots } = await measureGroup(model, adapter, rows, recorder)
+  const { values, slots } = await measureGroup(model, adapter, rows, recorder, together)
   let at = 0
   return rows.map((row): RowResult => {
     const tokens = countLabels(row)
@@ -76,9 +82,10 @@ async function measureGroup(
   adapter: Trainable | null,
   rows: readonly EncodedRow[],
   recorder: Recorder,
+  together = false,
 ): Promise<{ values: Float32Array; slots: number }> {
   const { network } = model
-  const batch = packBatch(rows, tf.getBackend() !== 'webgpu', false, adapter?.virtual)
+  const batch = packBatch(rows, tf.getBackend() !== 'webgpu', together, adapter?.virtual)
   checkPositions(batch, model)
   const on = uploadBatch(batch, recorder)
   const pass = trainingPass(adapter, batch, on)
@@ -125,6 +132,7 @@ export async function tokenLosses(model: Model, adapter: Trainable | null, row: 
  * @param onRow called for each row in order as soon as it is known.
  * @param signal aborts between batches with an `AbortError`.
  * @param recorder of a session that evaluates again and again; it must not have seen another model or adapter.
+ * @param together packs rows one after the other instead of padding them; each sees only itself, so the numbers stay the same.
  */
 export async function evaluate(
   model: Model,
@@ -133,13 +141,14 @@ export async function evaluate(
   onRow?: (result: RowResult, done: number) => void,
   signal?: AbortSignal,
   recorder?: Recorder,
+  together = false,
 ): Promise<Evaluation> {
   const results: RowResult[] = []
   const own = recorder ?? new Recorder()
   try {
-    for (const group of groups(rows)) {
+    for (const group of groups(rows, together)) {
       signal?.throwIfAborted()
-      for (const result of await withGuard(() => evaluateGroup(model, adapter, group, own))) {
+      for (const result of await withGuard(() => evaluateGroup(model, adapter, group, own, together))) {
         results.push(result)
         onRow?.(result, results.length)
       }

@@ -103,8 +103,9 @@ async function validate(session: TrainSession): Promise<{
   loss: number
   rewards?: { rewardMargin: number; rewardAccuracy: number }
 }> {
-  const { model, adapter, evalRows, preferences, recorder } = session
-  if (!preferences) return { loss: (await evaluate(model, adapter, evalRows, undefined, undefined, recorder)).loss }
+  const { model, adapter, evalRows, preferences, recorder, job } = session
+  if (!preferences)
+    return { loss: (await evaluate(model, adapter, evalRows, undefined, undefined, recorder, job.packing)).loss }
   const { loss, rewardMargin, rewardAccuracy } = await preferences.evaluate(evalRows)
   return { loss, rewards: { rewardMargin, rewardAccuracy } }
 }

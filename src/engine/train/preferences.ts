@@ -179,7 +179,7 @@ export class Preferences {
 
   async #logps(rows: readonly EncodedRow[]): Promise<number[]> {
     const { model, adapter, recorder } = this.#parts
-    return (await evaluate(model, adapter, rows, undefined, undefined, recorder)).rows.map(
+    return (await evaluate(model, adapter, rows, undefined, undefined, recorder, this.#parts.job.packing)).rows.map(
       ({ loss, tokens }) => -loss * tokens,
     )
   }
