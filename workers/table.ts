@@ -17,6 +17,7 @@ import { CodedError, toReport } from '../src/shared/errors'
 import type { OnProgress } from '../src/shared/files'
 import type { RowExport, RowExportResult, RowQuery, TableRow } from '../src/shared/protocol'
 import type { Mapping } from '../src/shared/records'
+import { asRead } from '../src/shared/roles'
 
 /** Characters of a text that a table shows. */
 const SHOWN = 600
@@ -33,7 +34,7 @@ interface Texts {
 /** Prompt and answer of a row; of one that cannot be used, all its values and the reason. */
 function textsOf(row: RawRow, mapping: Mapping): Texts {
   try {
-    return partsOf(mapRow(row, mapping))
+    return partsOf(mapRow(row, asRead(mapping)))
   } catch (error) {
     const values = Object.values(row).map((value) => (typeof value === 'string' ? value : JSON.stringify(value)))
     const known = mapping.format === 'unknown' ? {} : { problem: toReport(error).what }

@@ -126,8 +126,10 @@ export function histogram(sorted: ArrayLike<number>): { from: number; to: number
   if (sorted.length === 0) return []
   const low = sorted[0] as number
   const longest = sorted[sorted.length - 1] as number
-  const most = quantile(sorted, 0.99)
-  const tail = longest - low > FAR * (most - low + 1)
+  // At least one row, so that in a small set one that stands apart is seen to.
+  const apart = Math.max(1, Math.floor(sorted.length / 100))
+  const most = sorted[Math.max(0, sorted.length - 1 - apart)] as number
+  const tail = sorted.length > 5 && longest - low > FAR * (most - low + 1)
   const high = tail ? most : longest
   const width = roundUp((high - low + 1) / BARS)
   const first = Math.floor(low / width) * width
@@ -146,7 +148,7 @@ export function histogram(sorted: ArrayLike<number>): { from: number; to: number
   return rows > 0 ? [...bars, { from, to: longest + 1, rows }] : bars
 }
 
-/** How many times as long as 99 of 100 rows the longest must be to stand apart. */
+/** How many times as long as 99 of 100 rows (of a small set: as all but one) the longest must be to stand apart. */
 const FAR = 2
 
 /** The next of 1, 2, 5, 10, 20, 50 … */

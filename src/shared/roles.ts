@@ -146,3 +146,11 @@ export function asSupervised(mapping: Mapping): Mapping {
   if (input !== undefined) return made('alpaca', { instruction: prompt, input, output: chosen })
   return made('pair', { prompt, completion: chosen })
 }
+
+/** A mapping for looking rows through: of a pair of answers the better one, of rated answers any. Others come back as they are. */
+export function asRead(mapping: Mapping): Mapping {
+  if (mapping.format !== 'preference' && mapping.format !== 'kto') return mapping
+  const supervised = asSupervised(mapping)
+  const { desirable: _rating, ...columns } = supervised.columns
+  return { ...supervised, columns }
+}

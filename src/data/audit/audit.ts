@@ -6,6 +6,7 @@ import type { ChatTemplate } from '../../engine/tokenizer/chat-template'
 import { CodedError, toReport } from '../../shared/errors'
 import type { OnProgress } from '../../shared/files'
 import type { Mapping } from '../../shared/records'
+import { asRead } from '../../shared/roles'
 import { Splitter, type SplitSettings } from '../batch/keys'
 import { encodeExample } from '../encode/encode'
 import { mapRow } from '../formats/map'
@@ -83,7 +84,8 @@ class Audit {
     this.#characters = options.model && new CharacterCheck(options.model.tokenizer)
   }
 
-  async read(rows: RowSource, mapping: Mapping, side: Side): Promise<void> {
+  async read(rows: RowSource, given: Mapping, side: Side): Promise<void> {
+    const mapping = asRead(given)
     if (mapping.format === 'unknown') throw unknownFormat()
     const { onProgress, signal, total = 0 } = this.#options
     let row = 0

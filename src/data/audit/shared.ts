@@ -1,7 +1,7 @@
 /** Rows that another dataset has too: leaks between training and validation. Refuses to say which side should lose them. */
 import type { OnProgress } from '../../shared/files'
 import type { Mapping } from '../../shared/records'
-import { asSupervised } from '../../shared/roles'
+import { asRead } from '../../shared/roles'
 import { mapRow } from '../formats/map'
 import { partsOf, type Parts } from '../formats/parts'
 import { fingerprint } from '../hash'
@@ -46,7 +46,7 @@ async function* partsIn(
   given: Mapping,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<[number, Parts]> {
-  const mapping = asSupervised(given)
+  const mapping = asRead(given)
   if (mapping.format === 'unknown') throw unknownFormat()
   let position = 0
   for await (const row of withBreaks(rows, signal)) {

@@ -10,6 +10,7 @@ import { permutation } from '../batch/random'
 import { mapRow } from '../formats/map'
 import { partsOf } from '../formats/parts'
 import { CodedError } from '../../shared/errors'
+import { asRead } from '../../shared/roles'
 import type { Mapping } from '../../shared/records'
 import type { RawRow, RowSource } from '../types'
 import { fillTemplate, mapTexts, renameColumn, renameInMapping, renameRole } from './change'
@@ -233,7 +234,7 @@ async function keepLongest(rows: SteppedRows, found: readonly Finding[], dropped
     rivals.set(of, [...(rivals.get(of) ?? [of]), row])
   }
   for (const group of rivals.values()) {
-    const lengths = (await rows.pick(group)).map((row) => partsOf(mapRow(row, rows.mapping)).answer.length)
+    const lengths = (await rows.pick(group)).map((row) => partsOf(mapRow(row, asRead(rows.mapping))).answer.length)
     const longest = lengths.indexOf(Math.max(...lengths))
     group.forEach((position, i) => (i === longest ? dropped.delete(position) : dropped.add(position)))
   }

@@ -320,3 +320,20 @@ describe('texts', () => {
     expect(index.add('what is the sum of the numbers 12 and 7 ? It is 19!')).toMatchObject({ of: 0, similarity: 1 })
   })
 })
+
+describe('pairs of answers and rated answers', () => {
+  const row = (i: number) => ({ prompt: `Question number ${i}, please?`, chosen: `Answer ${i}.`, rejected: `No ${i}.` })
+
+  it('are looked through as what they teach, and none is called useless', async () => {
+    const rows = [...Array.from({ length: 20 }, (_, i) => row(i)), row(3)]
+    const mapping: Mapping = {
+      format: 'preference',
+      columns: { prompt: 'prompt', chosen: 'chosen', rejected: 'rejected' },
+    }
+    const report = await audit(rows, mapping, options)
+    expect(report).toMatchObject({ rows: 21, goodRows: 20, counts: { unusable: 0, 'exact-duplicate': 1 } })
+    const rated = rows.map(({ prompt, chosen }, i) => ({ prompt, completion: chosen, label: i % 2 === 0 }))
+    const kto: Mapping = { format: 'kto', columns: { prompt: 'prompt', completion: 'completion', label: 'label' } }
+    expect((await audit(rated, kto, options)).counts).toMatchObject({ unusable: 0, 'exact-duplicate': 1 })
+  })
+})

@@ -339,6 +339,7 @@ describe('datasetStats', () => {
       [...Array.from({ length: 1000 }, (_, i) => 10 + (i % 50)), 5000, 9000].sort((a, b) => a - b),
     )
     const last = tailed.at(-1)
+    expect(histogram([3, 4, 5, 6, 7, 8, 700]).at(-1)).toMatchObject({ to: 701, rows: 1 })
     expect(last).toMatchObject({ to: 9001, rows: 2 })
     expect(tailed.length).toBeGreaterThan(8)
     expect(tailed.reduce((sum, { rows }) => sum + rows, 0)).toBe(1002)
