@@ -77,6 +77,11 @@ function parseFlags(command: CommandName, argv: readonly string[]): { options: O
   const given: Given = {}
   for (let i = 0; i < argv.length; i++) {
     const argument = argv[i] as string
+    const { operand } = COMMANDS[command] as Command
+    if (!argument.startsWith('--') && operand && options[operand] === undefined) {
+      options[operand] = argument
+      continue
+    }
     if (!argument.startsWith('--')) {
       throw usage(command, `"${argument}" stands alone, without a flag before it.`, argument)
     }

@@ -1,7 +1,7 @@
 /** Help texts, made from the settings table and the command table. Refuses to hold words of its own about a setting. */
 import type { Setting, SettingKey } from '../shared/job'
 import { flagOf, SETTINGS } from '../shared/job'
-import type { CommandName, Option } from './options'
+import type { Command, CommandName, Option } from './options'
 import { COMMANDS, OPTIONS, SETTING_VALUES } from './options'
 
 const WIDTH = 100
@@ -38,11 +38,11 @@ function helpOf(names: readonly CommandName[], usage: string): string {
 
 /** A command's usage line and each of its flags with one sentence. */
 export function commandHelp(name: CommandName): string {
-  const command = COMMANDS[name]
+  const command: Command = COMMANDS[name]
   const needs = command.needs.map((need) =>
     need
       .split('|')
-      .map((flag) => `--${flag} ${valueOf(flag)}`)
+      .map((flag) => (flag === command.operand ? valueOf(flag) : `--${flag} ${valueOf(flag)}`))
       .join(' | '),
   )
   return [

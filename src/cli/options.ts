@@ -36,6 +36,7 @@ export interface Option {
 const none = (what: number | string) => `default ${what}`
 
 export const OPTIONS = {
+  path: { kind: 'text', value: 'PATH', help: 'Any file or folder; the flag itself can be left out.' },
   out: { kind: 'text', value: 'DIR', help: 'The folder that is written.' },
   job: {
     kind: 'text',
@@ -169,6 +170,8 @@ export interface Command {
   /** Required flags, in words for the usage line; groups joined by "|" need one of them. */
   readonly needs: readonly string[]
   readonly options: readonly OptionName[]
+  /** The option that a word without a flag stands for. */
+  readonly operand?: OptionName
   readonly settings: readonly SettingKey[]
 }
 
@@ -251,9 +254,10 @@ export const COMMANDS: Record<CommandName, Command> = {
     settings: ALL_SETTINGS,
   },
   inspect: {
-    summary: 'Says what a model, an adapter or a dataset is, without training.',
-    needs: ['model|adapter|data'],
-    options: ['adapter', 'json'],
+    summary: 'Says what a file or folder is: model, adapter, weights, rows, tokenizer or job. inspect PATH is enough.',
+    needs: ['path|model|adapter|data'],
+    operand: 'path',
+    options: ['path', 'adapter', 'json'],
     settings: ['model', 'data', 'trainOn', 'maxLength', 'evalFraction', 'seed'],
   },
 }

@@ -26,7 +26,8 @@ function projections(shape: ModelShape): { target: string; out: number; in: numb
   ]
 }
 
-type MethodSettings = Pick<Job, 'method' | 'rank' | 'targets' | 'virtualTokens' | 'bottleneckSize' | 'bottleneckPlaces'>
+type MethodKeys = 'method' | 'rank' | 'targets' | 'virtualTokens' | 'bottleneckSize' | 'bottleneckPlaces'
+type MethodSettings = Pick<Job, MethodKeys | 'trainedPart' | 'trainedLayers'>
 
 /** Values that a job trains on a model. */
 export function adapterParameters(shape: ModelShape, job: MethodSettings): number {
@@ -37,6 +38,8 @@ export function adapterParameters(shape: ModelShape, job: MethodSettings): numbe
       return projections(shape)
         .filter(({ target }) => job.targets.includes(target))
         .reduce((sum, { out, in: inn }) => sum + layers * job.rank * (out + inn), 0)
+    case 'full':
+      return fullParameters(shape, job)
     case 'ia3':
       return layers * (2 * kv + shape.intermediateSize)
     case 'bottleneck':
@@ -45,6 +48,27 @@ export function adapterParameters(shape: ModelShape, job: MethodSettings): numbe
       return job.virtualTokens * h
     case 'prefix':
       return job.virtualTokens * layers * 2 * kv
+  }
+}
+
+/** Values of the weights that are trained; of those by name all, which is the most that they may be. */
+function fullParameters(shape: ModelShape, job: MethodSettings): number {
+  const h = shape.hiddenSize
+  const layer = projections(shape).reduce((sum, { out, in: inn }) => sum + out * inn, 2 * h)
+  const table = shape.vocabulary * h
+  const some = Math.min(shape.layers, job.trainedLayers)
+  const head = shape.tiedHead ? 0 : table
+  switch (job.trainedPart) {
+    case 'last':
+      return some * layer + h + head
+    case 'first':
+      return some * layer + table
+    case 'norms':
+      return (2 * shape.layers + 1) * h
+    case 'head':
+      return table
+    default:
+      return shape.layers * layer + h + table + head
   }
 }
 
@@ -59,6 +83,8 @@ function keptOf(shape: ModelShape, job: MethodSettings): number {
   switch (job.method) {
     case 'lora':
       return 7 * job.rank
+    case 'full':
+      return 0
     case 'ia3':
       return 2 * kv + shape.intermediateSize
     case 'bottleneck':
@@ -85,14 +111,15 @@ const BYTES: { readonly [P in Precision]: number } = {
  */
 function weightBytes(
   { shape, dtype, parameters }: ModelFacts,
-  { quantization }: Pick<Job, 'quantization'>,
+  { quantization, method }: Pick<Job, 'quantization' | 'method'>,
   backend: DeviceReport['backend'],
 ): number {
   const linear = shape.layers * projections(shape).reduce((sum, { out, in: inn }) => sum + out * inn, 0)
   const table = shape.vocabulary * shape.hiddenSize
   const vectors = FLOAT * (2 * shape.layers + 1) * shape.hiddenSize
   if (backend !== 'webgpu' && isPlainOnWasm(quantization, parameters))
-    return FLOAT * (4 * linear + (shape.tiedHead ? 4 : 5) * table) + vectors
+    // Four times for its products; where all weights are trained, the base takes no part in them.
+    return FLOAT * (method === 'full' ? linear + 2 * table : 4 * linear + (shape.tiedHead ? 4 : 5) * table) + vectors
   const size = (role: MatrixRole): number => BYTES[precisionOf(quantization, role, dtype)]
   return size('linear') * linear + size('table') * (shape.tiedHead ? 1 : 2) * table + vectors
 }
@@ -179,9 +206,10 @@ function parts(model: ModelFacts, job: Job, length: number, device: DeviceReport
   const { shape } = model
   const trainable = FLOAT * adapterParameters(shape, job)
   const weights = weightBytes(model, job, device.backend)
-  // The adapter with its gradients (twice while micro-batches add up), and two moments.
-  const adapter = trainable * (job.gradAccum > 1 ? 3 : 2)
-  const optimiser = 2 * trainable
+  // What is trained with its gradients (twice while micro-batches add up), and two moments.
+  const isFull = job.method === 'full'
+  const adapter = isFull ? fullBytes(trainable, shape, device.backend) : trainable * (job.gradAccum > 1 ? 3 : 2)
+  const optimiser = (job.optimizer === 'adamw-8bit' && isFull ? 0.55 : 2) * trainable
   const activations = activationBytes(model, job, length, device.backend)
   const total = weights + adapter + optimiser + activations
   return {
@@ -194,6 +222,16 @@ function parts(model: ModelFacts, job: Job, length: number, device: DeviceReport
     fits: total <= device.budget,
     remedies: [],
   }
+}
+
+/**
+ * Bytes of trained weights and their gradients, with those of one layer or table that are on their way to the sums. The wasm backend
+ * keeps a transposed copy, and packed ones of both for its products.
+ */
+function fullBytes(trainable: number, shape: ModelShape, backend: DeviceReport['backend']): number {
+  const table = FLOAT * shape.vocabulary * shape.hiddenSize
+  const layer = FLOAT * projections(shape).reduce((sum, { out, in: inn }) => sum + out * inn, 0)
+  return trainable * (backend === 'webgpu' ? 2 : 5) + Math.min(trainable, Math.max(2 * table, layer))
 }
 
 /** Single changes first, then the smallest batch with a shorter length; each one is checked to fit. */
@@ -214,6 +252,14 @@ function remedies(
     if (!fits({ maxLength: cut }, cut)) continue
     found.push({ text: `Examples cut at ${cut} tokens.`, change: { maxLength: cut } })
     break
+  }
+  if (job.method === 'full') {
+    const eight = { optimizer: 'adamw-8bit' as const }
+    if (job.optimizer === 'adamw' && fits(eight, length))
+      found.push({ text: 'AdamW with moments in 8 bits.', change: eight })
+    if (fits({ method: 'lora' }, length))
+      found.push({ text: 'A LoRA adapter instead of all weights.', change: { method: 'lora' } })
+    return found
   }
   const precisions = ['none', 'f16', 'int8', 'nf4'] as const
   for (const quantization of ['int8', 'nf4'] as const) {

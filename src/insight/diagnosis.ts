@@ -257,6 +257,8 @@ function moreRoom(job: Job): { change: Partial<Job>; text: string } {
       return { change: { virtualTokens: Math.min(512, job.virtualTokens * 2) }, text: 'Double the virtual tokens' }
     case 'bottleneck':
       return { change: { bottleneckSize: Math.min(1024, job.bottleneckSize * 2) }, text: 'Double the bottleneck size' }
+    case 'full':
+      return { change: { trainedPart: 'all' }, text: 'Train all of the weights' }
     case 'ia3':
       return { change: { method: 'lora' }, text: 'Train a LoRA adapter, which has more room,' }
     default: {

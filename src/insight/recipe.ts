@@ -123,14 +123,23 @@ function recommendObjective(draft: Draft): void {
 /** Preferences move a model that answers already, and want far lower rates than answers: 5e-6 against 2e-4 in TRL. */
 const PREFERENCE_SHARE = 1 / 10
 
+/** Whole weights want about a tenth of the rate of an adapter on them. */
+const FULL_SHARE = 1 / 10
+
 function recommendRate(draft: Draft): void {
   const { parameters } = draft.model
   const row = RATES.find(({ below }) => parameters < below)
   if (!row) return
   if (!['sft', 'classification'].includes(current(draft, 'objective'))) {
-    const rate = Number((row.rate * PREFERENCE_SHARE).toPrecision(2))
+    const share = PREFERENCE_SHARE * (current(draft, 'method') === 'full' ? FULL_SHARE : 1)
+    const rate = Number((row.rate * share).toPrecision(2))
     const text = 'Preferences want about a tenth of the rate at which a model of this size learns answers.'
     return set(draft, 'learningRate', rate, text, 'TRL, DPO guides; measured on Kinder answers')
+  }
+  if (current(draft, 'method') === 'full') {
+    const text = 'Weights themselves want about a tenth of the rate of an adapter on them, or they lose what they knew.'
+    const source = 'LoRA Without Regret; 1e-5 to 5e-5 for large models in LLaMA-Factory and axolotl'
+    return set(draft, 'learningRate', Number((row.rate * FULL_SHARE).toPrecision(2)), text, source)
   }
   const own = METHOD_RATES[current(draft, 'method')]
   if (own) return set(draft, 'learningRate', parameters < SMALL ? own.small : own.rate, own.text, own.source)
@@ -210,7 +219,7 @@ function recommendSchedule(draft: Draft): void {
 
 /** Room for what is to be learnt: about two bits a parameter against one bit a token (LoRA Without Regret). */
 function recommendRank(draft: Draft): void {
-  if ('targets' in draft.given) return
+  if ('targets' in draft.given || current(draft, 'method') !== 'lora') return
   const perRank = parametersPerRank(draft.model.shape)
   const wanted = draft.facts.trainedTokens / 2 / Math.max(1, perRank)
   const rank = wanted <= 16 ? 16 : wanted <= 32 ? 32 : 64
@@ -224,6 +233,7 @@ function recommendRank(draft: Draft): void {
 }
 
 function recommendDropout(draft: Draft): void {
+  if (current(draft, 'method') !== 'lora') return
   const { trainRows } = draft.facts
   const source = 'guides for small data'
   if (trainRows >= 200)

@@ -48,6 +48,7 @@ export const EXPORT_FORMAT_NAMES = Object.keys(EXPORT_FORMATS) as ExportFormat[]
 /** What a method's result can be taken away as; the others say nothing that its format has a place for. */
 const BY_METHOD: Record<Job['method'], readonly ExportFormat[]> = {
   lora: EXPORT_FORMAT_NAMES,
+  full: ['merged', 'gguf'],
   ia3: ['peft', 'merged', 'gguf'],
   bottleneck: ['peft'],
   prompt: ['peft'],

@@ -194,10 +194,11 @@ export const SETTINGS = {
   method: choice({
     group: 'method',
     label: 'Method',
-    help: 'What is trained beside the model, which stays as it is; LoRA is right unless you want something smaller or want to compare.',
+    help: 'What is trained: something small beside the model, or the weights of the model themselves; LoRA is right unless you know otherwise.',
     default: 'lora',
     choices: {
       lora: 'LoRA adapter',
+      full: 'all weights (full fine-tuning)',
       ia3: 'factors in the layers ((IA)³)',
       bottleneck: 'bottleneck adapters',
       prompt: 'a learnt prompt (prompt tuning)',
@@ -243,6 +244,41 @@ export const SETTINGS = {
     default: 'both',
     choices: { both: 'after both blocks', mlp: 'after feed-forward blocks' },
     when: { method: ['bottleneck'] },
+  }),
+  trainedPart: choice({
+    group: 'method',
+    label: 'Trained part',
+    help: 'Which of the weights are trained; the others stay as they are, which needs less memory and keeps more of what the model knew.',
+    default: 'all',
+    choices: {
+      all: 'everything',
+      last: 'the last layers',
+      first: 'the first layers',
+      norms: 'norms only',
+      head: 'the head only',
+      names: 'weights by name',
+      gradual: 'from the top, more each epoch',
+    },
+    when: { method: ['full'] },
+  }),
+  trainedLayers: integer({
+    group: 'method',
+    label: 'Trained layers',
+    help: 'How many layers are trained; from the top, how many more each epoch.',
+    tooLow: 'Too little of the model can change: the training loss stays high.',
+    tooHigh: 'As with everything trained: more memory, and more is forgotten.',
+    default: 2,
+    min: 1,
+    max: 1000,
+    unit: 'layers',
+    when: { trainedPart: ['last', 'first', 'gradual'] },
+  }),
+  trainedNames: text({
+    group: 'method',
+    label: 'Trained names',
+    help: 'Parts of the names of the weights that are trained, separated by commas, with * for anything: self_attn.q_proj, layers.3, *norm.',
+    default: '',
+    when: { trainedPart: ['names'] },
   }),
   quantization: choice({
     group: 'method',
@@ -772,6 +808,8 @@ export function methodText(job: Job): string {
       return `a prompt of ${job.virtualTokens}`
     case 'prefix':
       return `a prefix of ${job.virtualTokens}`
+    case 'full':
+      return job.trainedPart === 'all' ? 'all weights' : SETTINGS.trainedPart.choices[job.trainedPart]
     default:
       return `rank ${job.rank}`
   }

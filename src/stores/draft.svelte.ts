@@ -37,7 +37,8 @@ type Values = Partial<Record<SettingKey, unknown>>
 /** What an adapter is made with, and so brings along where a run goes on from it. */
 const ADAPTER_KEYS: readonly SettingKey[] = [
   ...(['rank', 'alpha', 'dropout', 'targets', 'rslora', 'dora', 'rankPattern', 'alphaPattern'] as const),
-  ...(['loraInit', 'method', 'virtualTokens', 'virtualText', 'bottleneckSize', 'bottleneckPlaces'] as const),
+  'method',
+  ...(['loraInit', 'virtualTokens', 'virtualText', 'bottleneckSize', 'bottleneckPlaces'] as const),
 ]
 
 class Draft {

@@ -1,7 +1,7 @@
 /** Gradients of one batch as a list, for suites that look at them; refuses to replay. */
 import type { Trainable, Model } from '../../src/engine'
 import { Recorder } from '../../src/engine/ops/replay'
-import type { tf } from '../../src/engine/tf'
+import { tf } from '../../src/engine/tf'
 import { backprop } from '../../src/engine/train/backprop'
 import { uploadBatch, type Batch } from '../../src/engine/train/batch'
 
@@ -18,7 +18,9 @@ export function gradientsOf(
   const gradients = new Array<tf.Tensor>(adapter.variables.length)
   const work = { batch, on: uploadBatch(batch, recorder), scale, dropoutSeed, noise: null, labelSmoothing: 0, spare }
   const lossSum = backprop(network, adapter, work, (index, gradient) => {
-    gradients[index] = gradient
+    const former = gradients[index]
+    gradients[index] = former ? tf.add(former, gradient) : gradient
+    if (former) tf.dispose([former, gradient])
   })
   recorder.dispose()
   return { lossSum, gradients }

@@ -1,9 +1,10 @@
-/** `finetab inspect`: what a model, an adapter or a dataset is, without a device. Refuses to change anything. */
-import { basename, dirname } from 'node:path'
+/** `finetab inspect`: what a model, an adapter, a dataset or any other file of theirs is, without a device. Refuses to change anything. */
+import { basename, dirname, join } from 'node:path'
 import { datasetStats, previewRow } from '../../data'
 import { inspectModel } from '../../engine'
 import { readGguf } from '../../engine/formats/gguf-read'
-import { asLora, loraDeltas, type PeftConfig } from '../../engine/formats/peft'
+import { MLX_WEIGHTS } from '../../engine/formats/mlx'
+import { ADAPTER_WEIGHTS, asLora, loraDeltas, type PeftConfig } from '../../engine/formats/peft'
 import { loadTokenizer } from '../../engine/tokenizer'
 import { loadChatTemplate } from '../../engine/tokenizer/chat-template'
 import { CodedError } from '../../shared/errors'
@@ -13,22 +14,56 @@ import { openAdapter } from '../adapter'
 import type { CommandContext } from '../context'
 import { readDataset } from '../dataset'
 import { requireFlags } from '../flags'
-import { folderSource } from '../folder'
+import { folderSource, isFolder } from '../folder'
 import type { ModelFolder } from '../model-folder'
 import { openModelFolder } from '../model-folder'
 import { factTable as table, formatBytes } from '../output'
+import { recognise } from '../recognise'
 import { readTraining } from '../training-record'
+import { inspectJob, inspectTokenizer, inspectWeights } from './inspect-files'
 
 /** Runs the command; the exit code. */
 export async function inspect(context: CommandContext): Promise<number> {
   const { given } = context
   requireFlags('inspect', new Set([...Object.keys(given), ...Object.keys(context.options)]))
-  const folder = given.model === undefined ? null : await openModelFolder(String(given.model))
-  const record = folder && (await inspectModel(folder.source, folder.id, folder.name))
-  if (record) reportModel(record, context)
-  if (context.options.adapter !== undefined) await inspectAdapter(context.options.adapter, context)
-  if (given.data !== undefined) await inspectData(folder && record ? { folder, record } : null, context)
+  const { path, adapter } = context.options
+  if (path !== undefined) await inspectPath(path, context)
+  const model = given.model === undefined ? null : await inspectModelAt(String(given.model), context)
+  if (adapter !== undefined) await inspectAdapter(adapter, context)
+  if (given.data !== undefined) await inspectData(String(given.data), model, context)
   return 0
+}
+
+/** Whatever lies at a path. */
+async function inspectPath(given: string, context: CommandContext): Promise<void> {
+  const { kind, path } = await recognise(given)
+  switch (kind) {
+    case 'model':
+      return void (await inspectModelAt(path, context))
+    case 'adapter':
+      return inspectAdapter(path, context)
+    case 'weights':
+      return inspectWeights(path, context)
+    case 'tokenizer':
+      return inspectTokenizer(path, context)
+    case 'job':
+      return inspectJob(path, context)
+    case 'handoff':
+      context.output.note('A hand-off to larger machines: its README.md says how to run it. Its job:')
+      return inspectJob(join(path, 'job.json'), context)
+    case 'data':
+      return inspectData(path, null, context)
+  }
+}
+
+async function inspectModelAt(
+  given: string,
+  context: CommandContext,
+): Promise<{ folder: ModelFolder; record: ModelRecord }> {
+  const folder = await openModelFolder(given)
+  const record = await inspectModel(folder.source, folder.id, folder.name)
+  reportModel(record, context)
+  return { folder, record }
 }
 
 /** An adapter of PEFT, of mlx-lm or in GGUF, and the run that it comes from. */
@@ -67,12 +102,16 @@ async function adapterFacts(path: string): Promise<AdapterFacts> {
   const adapter = await openAdapter(path)
   const { base_model_name_or_path: base, peft_type: type } = adapter.config
   const tensors = Object.keys(adapter.tensors).length
+  if (type === 'FULL') return { kind: 'weights of a model, trained by this program', layers: tensors, tensors, base }
   if (type !== 'LORA') {
     const modules = new Set(Object.keys(adapter.tensors).map((key) => key.replace(/\.(ia3_l|adapter_.*)$/, '')))
     return { kind: `PEFT, ${type}`, ...sizeOf(adapter.config), layers: modules.size, tensors, base }
   }
-  const { r: rank, lora_alpha: alpha } = asLora(adapter).config
-  return { kind: `PEFT or mlx-lm, ${type}`, rank, alpha, layers: loraDeltas(adapter).length, tensors, base }
+  const { r: rank, lora_alpha: alpha, use_dora, use_rslora } = asLora(adapter).config
+  const names = (await isFolder(path)) ? (await (await folderSource(path)).list()).map(({ name }) => name) : []
+  const isMlx = names.includes(MLX_WEIGHTS) && !names.includes(ADAPTER_WEIGHTS)
+  const kind = `${isMlx ? 'mlx-lm' : 'PEFT'} ${use_dora ? 'DoRA' : 'LoRA'}${use_rslora ? ', rank-stabilised' : ''}`
+  return { kind, rank, alpha, layers: loraDeltas(adapter).length, tensors, base }
 }
 
 function sizeOf(config: PeftConfig): { size?: string } {
@@ -113,11 +152,11 @@ function reportModel(record: ModelRecord, { output }: CommandContext): void {
 }
 
 async function inspectData(
+  path: string,
   model: { folder: ModelFolder; record: ModelRecord } | null,
   context: CommandContext,
 ): Promise<void> {
   const { given, output, interrupt } = context
-  const path = String(given.data)
   const data = await readDataset(path, output, interrupt.signal)
   const { mapping, why, columns } = data
   output.event('data', { file: path, rows: data.rows.length, problems: data.problems, mapping, why, columns })

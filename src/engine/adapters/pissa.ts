@@ -3,7 +3,7 @@
  * change the weights: what it starts from is taken off again in the pass, so that the model begins as it was.
  */
 import { CodedError } from '../../shared/errors'
-import { currentJob } from '../../shared/job'
+import { applies, currentJob } from '../../shared/job'
 import type { LinearSpec } from '../nn/network'
 import type { FrozenMatrix } from '../ops'
 import { mixSeed, seedOf, uniform } from '../random'
@@ -25,7 +25,8 @@ export async function principalStarts({
   initAdapter,
   checkpoint,
 }: SessionInput): Promise<Map<string, PrincipalPair> | undefined> {
-  if (currentJob(job).loraInit !== 'pissa' || initAdapter || checkpoint) return undefined
+  if (!applies('loraInit', currentJob(job)) || currentJob(job).loraInit !== 'pissa' || initAdapter || checkpoint)
+    return undefined
   const settings = loraSettings(currentJob(job))
   const { specs, targets } = adaptedLayers(model, settings)
   const config = peftConfig({ ...settings, targets }, model.record.name)

@@ -5,13 +5,15 @@
 import { CodedError } from '../../shared/errors'
 import type { Job } from '../../shared/job'
 import type { Checkpoint } from '../../shared/records'
-import { asLora, jobOf, type PeftAdapter } from '../formats/peft'
+import { asLora, jobOf, type FullConfig, type PeftAdapter } from '../formats/peft'
 import type { BottleneckConfig, Ia3Config, PrefixConfig, PromptConfig } from '../formats/peft-methods'
 import type { Model } from '../models/model'
 import { checkpointAdapter } from '../train/checkpoint'
 import { mixSeed, seedOf, uniform } from '../random'
 import { createBottleneck, loadBottleneck } from './bottleneck'
 import { loadClassifier, startClassifier } from './classifier'
+import type { FreezeSettings } from './freeze'
+import { createFull, loadFull } from './full'
 import { createIa3, loadIa3 } from './ia3'
 import { createLora, loadLora, type LoadOptions } from './lora'
 import type { PrincipalPair } from './pissa'
@@ -21,9 +23,15 @@ import { loraSettings } from './settings'
 import type { Trainable } from './trainable'
 
 /** What was stored, on a model. Throws CodedError `adapter.mismatch` listing every bad tensor, `adapter.unsupported`. */
-export function loadTrainable(model: Model, stored: PeftAdapter, options: LoadOptions = {}): Trainable {
+export function loadTrainable(
+  model: Model,
+  stored: PeftAdapter,
+  options: LoadOptions & { job?: FreezeSettings } = {},
+): Trainable {
   const { config } = stored
   switch (config.peft_type) {
+    case 'FULL':
+      return loadFull(model, stored as PeftAdapter<FullConfig>, options.job)
     case 'IA3':
       return loadIa3(model, stored as PeftAdapter<Ia3Config>)
     case 'PROMPT_TUNING':
@@ -54,13 +62,13 @@ export function startTrainable({ model, initAdapter, checkpoint, starts, classes
   const ratio = job.loraPlus
   if (checkpoint) {
     const stored = checkpointAdapter(checkpoint, model.record.name)
-    return loadTrainable(model, stored, { ratio, hasStart: checkpoint.meta.hasStart ?? false })
+    return loadTrainable(model, stored, { ratio, job, hasStart: checkpoint.meta.hasStart ?? false })
   }
   if (job.objective === 'classification')
     return startClassifier(model, job, classes ?? [], initAdapter ? asLora(initAdapter) : null)
   if (initAdapter) {
     refuseOtherMethod(initAdapter, job)
-    return loadTrainable(model, initAdapter, { ratio })
+    return loadTrainable(model, initAdapter, { ratio, job })
   }
   return createTrainable(model, job, starts ?? null)
 }
@@ -83,6 +91,8 @@ function createTrainable(model: Model, job: Job, starts: Start['starts'] | null)
   switch (job.method) {
     case 'lora':
       return createLora(model, loraSettings(job), job.seed, starts ?? null)
+    case 'full':
+      return createFull(model, job)
     case 'ia3':
       return createIa3(model)
     case 'bottleneck':

@@ -29,6 +29,11 @@ export interface Trainable {
   readonly body?: Trainable
   /** Positions without a token of their own that it wants before every example; none where left out. */
   readonly virtual?: number
+
+  /** Positions in `variables` of those that are not trained yet; their gradients are not asked for, and updates pass them over. */
+  readonly waiting?: ReadonlySet<number>
+  /** Begins to train what is due in an epoch (from 0). True where that changed anything. */
+  unfreeze?(epoch: number): boolean
   /** What a pass carries of it; with `dropoutSeed`, for training. Its hooks are called inside tf.tidy or under the tape. */
   overlay(dropoutSeed?: number | tf.Scalar): Overlay | null
   /** 0 is the base model, 1 as trained. */
@@ -38,14 +43,15 @@ export interface Trainable {
   dispose(): void
 }
 
-/** Positions in `variables` of the tensors that act at a place. */
-export function indicesOf({ variables }: Pick<Trainable, 'variables'>, place: Place): number[] {
-  return variables.flatMap((variable, at) => (variable.place === place ? [at] : []))
+/** Positions in `variables` of the tensors that act at a place, and are trained by now. */
+export function indicesOf({ variables, waiting }: Pick<Trainable, 'variables' | 'waiting'>, place: Place): number[] {
+  return variables.flatMap((variable, at) => (variable.place === place && !waiting?.has(at) ? [at] : []))
 }
 
 /** The lowest layer with a trained tensor, below which no gradient is needed: -1 for the embedding, `layers` where none is. */
-export function lowestLayer({ variables }: Pick<Trainable, 'variables'>, layers: number): number {
-  return variables.reduce((lowest, { place }) => {
+export function lowestLayer({ variables, waiting }: Pick<Trainable, 'variables' | 'waiting'>, layers: number): number {
+  return variables.reduce((lowest, { place }, at) => {
+    if (waiting?.has(at)) return lowest
     return Math.min(lowest, place === 'embedding' ? -1 : typeof place === 'number' ? place : layers)
   }, layers)
 }

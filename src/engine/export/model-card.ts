@@ -79,6 +79,7 @@ function baseText({ quantization }: Job, kind: CardInput['kind']): string[] {
 
 const METHODS: { readonly [M in Job['method']]: string } = {
   lora: 'LoRA',
+  full: 'full fine-tuning',
   ia3: '(IA)³',
   bottleneck: 'bottleneck adapters',
   prompt: 'prompt tuning',
@@ -87,7 +88,7 @@ const METHODS: { readonly [M in Job['method']]: string } = {
 
 function whatOf({ kind, training }: CardInput): string {
   const method = training?.job.method ?? 'lora'
-  if (kind !== 'peft' || method === 'lora') return WHAT[kind]
+  if (kind !== 'peft' || method === 'lora' || method === 'full') return WHAT[kind]
   return { ia3: 'Factors ((IA)³)', bottleneck: 'Bottleneck adapters', prompt: 'A learnt prompt', prefix: 'A learnt prefix' }[method] // prettier-ignore
 }
 

@@ -7,7 +7,8 @@ import type { ModuleChange } from '../../shared/judgement'
 import type { TensorData } from '../../shared/records'
 import type { Weights } from './checkpoint-index'
 import { addDelta, weightName } from './merge'
-import { asLora, loraDeltas, type LoraDelta, type PeftAdapter } from './peft'
+import { fullChange } from './full'
+import { asLora, loraDeltas, type FullConfig, type LoraDelta, type PeftAdapter } from './peft'
 import { toFloat32 } from './safetensors'
 
 /**
@@ -19,6 +20,7 @@ export async function adapterChange(
   adapter: PeftAdapter,
   onModule: (done: number, total: number) => void = () => {},
 ): Promise<ModuleChange[]> {
+  if (adapter.config.peft_type === 'FULL') return fullChange(base, adapter as PeftAdapter<FullConfig>, onModule)
   const { fan_in_fan_out: transposed } = asLora(adapter).config
   const names = new Set(base.names)
   const changes: ModuleChange[] = []

@@ -5,7 +5,8 @@
 import { CodedError } from '../../shared/errors'
 import type { TensorData } from '../../shared/records'
 import type { Weights } from './checkpoint-index'
-import { asLora, loraDeltas, type LoraDelta, type PeftAdapter } from './peft'
+import { replaceWeights } from './full'
+import { asLora, loraDeltas, type FullConfig, type LoraDelta, type PeftAdapter } from './peft'
 import type { Ia3Config } from './peft-methods'
 import { fromFloat32, toFloat32 } from './safetensors'
 
@@ -21,6 +22,7 @@ export function weightName(module: string, names: ReadonlySet<string>): string |
  * Throws CodedError `adapter.mismatch` listing every layer without a place.
  */
 export function mergeWeights(base: Weights, adapter: PeftAdapter): Weights {
+  if (adapter.config.peft_type === 'FULL') return replaceWeights(base, adapter as PeftAdapter<FullConfig>)
   return adapter.config.peft_type === 'IA3'
     ? mergeFactors(base, adapter as PeftAdapter<Ia3Config>)
     : mergeDeltas(base, adapter)

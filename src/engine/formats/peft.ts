@@ -84,6 +84,8 @@ function unsupported(what: string, where: string): CodedError {
 
 /** adapter_config.json of any method that is known here. Throws CodedError `adapter.unsupported`, `adapter.mismatch`. */
 export function parseAdapterConfig(json: unknown): PeftConfig {
+  if (isObject(json) && json.peft_type === 'FULL')
+    return { peft_type: 'FULL', base_model_name_or_path: text(json.base_model_name_or_path) }
   return (isObject(json) ? parseMethodConfig(json) : null) ?? parsePeftConfig(json)
 }
 
@@ -209,7 +211,7 @@ export function jobOf(config: PeftConfig): Partial<Job> {
     case 'FINETAB_BOTTLENECK':
       return { method: 'bottleneck', bottleneckSize: config.bottleneck_size }
     case 'FULL':
-      return {}
+      return { method: 'full' }
   }
 }
 

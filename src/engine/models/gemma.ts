@@ -6,6 +6,7 @@ import { attentionLinears, selfAttention } from '../nn/attention'
 import type { SelfAttentionParts } from '../nn/attention'
 import { gatedMlp, mlpLinears } from '../nn/mlp'
 import type { GatedMlpParts } from '../nn/mlp'
+import { vectorIn, type Pass } from '../nn/network'
 import type { RopeConfig, RopeTables } from '../nn/rope'
 import type { StackLayer, StackParts } from '../nn/stack'
 import { rmsNorm } from '../ops'
@@ -120,15 +121,15 @@ async function attentionOf(
 async function buildLayer(c: GemmaConfig, i: number, rope: RopeTables, load: WeightLoader): Promise<StackLayer> {
   const vectors: tf.Tensor1D[] = []
   for (const name of NORMS) vectors.push(await load.vector(`model.layers.${i}.${name}.weight`, 1))
-  const norm = (x: tf.Tensor2D, which: 0 | 1 | 2 | 3): tf.Tensor2D =>
-    rmsNorm(x, vectors[which] as tf.Tensor1D, c.epsilon)
+  const norm = (x: tf.Tensor2D, which: 0 | 1 | 2 | 3, pass: Pass): tf.Tensor2D =>
+    rmsNorm(x, vectorIn(pass, vectors[which] as tf.Tensor1D), c.epsilon)
   const attention = await attentionOf(c, i, rope, load)
   const mlp = await llamaMlp(i, load, c.activation)
   return {
     linears: [...attentionLinears(attention), ...mlpLinears(mlp)],
     forward(x, pass) {
-      const middle = tf.add(x, norm(selfAttention(norm(x, 0), attention, pass), 1)) as tf.Tensor2D
-      return tf.add(middle, norm(gatedMlp(norm(middle, 2), mlp, pass), 3))
+      const middle = tf.add(x, norm(selfAttention(norm(x, 0, pass), attention, pass), 1, pass)) as tf.Tensor2D
+      return tf.add(middle, norm(gatedMlp(norm(middle, 2, pass), mlp, pass), 3, pass))
     },
   }
 }

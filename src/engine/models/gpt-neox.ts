@@ -4,6 +4,7 @@ import type { SelfAttentionParts } from '../nn/attention'
 import { plainMlp } from '../nn/mlp'
 import type { PlainMlpParts } from '../nn/mlp'
 import type { RopeConfig, RopeTables } from '../nn/rope'
+import { matrixIn } from '../nn/network'
 import type { StackLayer, StackParts } from '../nn/stack'
 import { overlaid } from '../nn/virtual'
 import { embed } from '../ops'
@@ -85,8 +86,8 @@ async function buildLayer(c: NeoxConfig, i: number, rope: RopeTables, load: Weig
   return {
     linears: [...attentionLinears(attention), mlp.up, mlp.down],
     forward(x, pass) {
-      const middle = tf.add(x, selfAttention(first(x), attention, pass)) as tf.Tensor2D
-      return tf.add(middle, plainMlp(second(c.parallel ? x : middle), mlp, pass))
+      const middle = tf.add(x, selfAttention(first(x, pass), attention, pass)) as tf.Tensor2D
+      return tf.add(middle, plainMlp(second(c.parallel ? x : middle, pass), mlp, pass))
     },
   }
 }
@@ -98,7 +99,8 @@ async function build(c: NeoxConfig, load: WeightLoader): Promise<StackParts> {
   for (let i = 0; i < c.layers; i++) layers.push(await buildLayer(c, i, rope, load))
   const finish = await loadLayerNorm(load, 'gpt_neox.final_layer_norm', c.epsilon)
   const head = c.tied ? table : await load.matrix('embed_out.weight')
-  return { hidden: c.hiddenSize, head, layers, finish, embed: (ids, pass) => overlaid(embed(ids, table), pass) }
+  const tokens: StackParts['embed'] = (ids, pass) => overlaid(embed(ids, matrixIn(pass, table)), pass)
+  return { hidden: c.hiddenSize, head, layers, finish, embed: tokens }
 }
 
 export const gptNeox: Family<NeoxConfig> = {

@@ -3,6 +3,7 @@ import { attentionLinears, selfAttention } from '../nn/attention'
 import type { SelfAttentionParts } from '../nn/attention'
 import { plainMlp } from '../nn/mlp'
 import type { PlainMlpParts } from '../nn/mlp'
+import { matrixIn, vectorIn, type Pass } from '../nn/network'
 import type { StackLayer, StackParts } from '../nn/stack'
 import { overlaid } from '../nn/virtual'
 import { embed, layerNorm } from '../ops'
@@ -75,9 +76,9 @@ export async function loadLayerNorm(
   load: WeightLoader,
   name: string,
   epsilon: number,
-): Promise<(x: tf.Tensor2D) => tf.Tensor2D> {
+): Promise<(x: tf.Tensor2D, pass: Pass) => tf.Tensor2D> {
   const [weight, bias] = [await load.vector(`${name}.weight`), await load.vector(`${name}.bias`)]
-  return (x) => layerNorm(x, weight, bias, epsilon)
+  return (x, pass) => layerNorm(x, vectorIn(pass, weight), vectorIn(pass, bias), epsilon)
 }
 
 async function buildLayer(c: Gpt2Config, i: number, load: WeightLoader): Promise<StackLayer> {
@@ -102,8 +103,8 @@ async function buildLayer(c: Gpt2Config, i: number, load: WeightLoader): Promise
   return {
     linears: [...attentionLinears(attention), mlp.up, mlp.down],
     forward(x, pass) {
-      const middle = tf.add(x, selfAttention(before(x), attention, pass)) as tf.Tensor2D
-      return tf.add(middle, plainMlp(between(middle), mlp, pass))
+      const middle = tf.add(x, selfAttention(before(x, pass), attention, pass)) as tf.Tensor2D
+      return tf.add(middle, plainMlp(between(middle, pass), mlp, pass))
     },
   }
 }
@@ -123,12 +124,12 @@ async function build(c: Gpt2Config, load: WeightLoader): Promise<StackParts> {
     finish,
     embed(ids, pass) {
       const { batch, seq, past, packed, here } = pass
-      const tokens = overlaid(embed(ids, table), pass)
+      const [tokens, places] = [overlaid(embed(ids, matrixIn(pass, table)), pass), matrixIn(pass, positions)]
       const within = packed?.within ?? here
-      if (within) return tf.add(tokens, embed(within.device, positions))
+      if (within) return tf.add(tokens, embed(within.device, places))
       // Padding may reach beyond the last position; what stands there is not looked at.
       const at = Int32Array.from({ length: batch * seq }, (_, i) => Math.min(past + (i % seq), c.maxPositions - 1))
-      return tf.add(tokens, embed(tf.tensor1d(at, 'int32'), positions))
+      return tf.add(tokens, embed(tf.tensor1d(at, 'int32'), places))
     },
   }
 }

@@ -3,6 +3,7 @@ import { attentionLinears, selfAttention } from '../nn/attention'
 import type { SelfAttentionParts } from '../nn/attention'
 import { gatedMlp, mlpLinears } from '../nn/mlp'
 import type { GatedMlpParts } from '../nn/mlp'
+import { matrixIn, vectorIn } from '../nn/network'
 import type { RopeConfig, RopeTables } from '../nn/rope'
 import type { StackLayer, StackParts } from '../nn/stack'
 import { overlaid } from '../nn/virtual'
@@ -151,8 +152,8 @@ export function preNormLayer(
   return {
     linears: [...attentionLinears(attention), ...mlpLinears(mlp)],
     forward(x, pass) {
-      const middle = add(x, selfAttention(rmsNorm(x, norms.input, c.epsilon), attention, pass))
-      return add(middle, gatedMlp(rmsNorm(middle, norms.post, c.epsilon), mlp, pass))
+      const middle = add(x, selfAttention(rmsNorm(x, vectorIn(pass, norms.input), c.epsilon), attention, pass))
+      return add(middle, gatedMlp(rmsNorm(middle, vectorIn(pass, norms.post), c.epsilon), mlp, pass))
     },
   }
 }
@@ -175,11 +176,13 @@ export async function llamaStack(
     hidden: c.hiddenSize,
     head,
     layers,
-    embed: (ids, pass) =>
-      c.scalesPrompt === false
-        ? overlaid(times(embed(ids, table), c.embeddingScale), pass)
-        : times(overlaid(embed(ids, table), pass), c.embeddingScale),
-    finish: (x) => times(rmsNorm(x, norm, c.epsilon), c.headScale),
+    embed(ids, pass) {
+      const tokens = embed(ids, matrixIn(pass, table))
+      return c.scalesPrompt === false
+        ? overlaid(times(tokens, c.embeddingScale), pass)
+        : times(overlaid(tokens, pass), c.embeddingScale)
+    },
+    finish: (x, pass) => times(rmsNorm(x, vectorIn(pass, norm), c.epsilon), c.headScale),
   }
 }
 

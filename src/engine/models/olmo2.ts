@@ -2,6 +2,7 @@
 import { attentionLinears, selfAttention } from '../nn/attention'
 import { gatedMlp, mlpLinears } from '../nn/mlp'
 import type { StackLayer } from '../nn/stack'
+import { vectorIn } from '../nn/network'
 import { rmsNorm } from '../ops'
 import { tf } from '../tf'
 import type { Family } from './family'
@@ -30,8 +31,11 @@ async function buildLayer(
   return {
     linears: [...attentionLinears(attention), ...mlpLinears(mlp)],
     forward(x, pass) {
-      const middle = tf.add(x, rmsNorm(selfAttention(x, attention, pass), afterAttention, c.epsilon)) as tf.Tensor2D
-      return tf.add(middle, rmsNorm(gatedMlp(middle, mlp, pass), afterMlp, c.epsilon))
+      const middle = tf.add(
+        x,
+        rmsNorm(selfAttention(x, attention, pass), vectorIn(pass, afterAttention), c.epsilon),
+      ) as tf.Tensor2D
+      return tf.add(middle, rmsNorm(gatedMlp(middle, mlp, pass), vectorIn(pass, afterMlp), c.epsilon))
     },
   }
 }

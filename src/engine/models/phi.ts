@@ -3,6 +3,7 @@ import { attentionLinears, selfAttention } from '../nn/attention'
 import type { SelfAttentionParts } from '../nn/attention'
 import { plainMlp } from '../nn/mlp'
 import type { PlainMlpParts } from '../nn/mlp'
+import { matrixIn } from '../nn/network'
 import type { RopeConfig, RopeTables } from '../nn/rope'
 import type { StackLayer, StackParts } from '../nn/stack'
 import { overlaid } from '../nn/virtual'
@@ -83,7 +84,7 @@ async function buildLayer(c: PhiConfig, i: number, rope: RopeTables, load: Weigh
   return {
     linears: [...attentionLinears(attention), mlp.up, mlp.down],
     forward(x, pass) {
-      const y = norm(x)
+      const y = norm(x, pass)
       return tf.add(x, tf.add(selfAttention(y, attention, pass), plainMlp(y, mlp, pass)))
     },
   }
@@ -101,8 +102,8 @@ async function build(c: PhiConfig, load: WeightLoader): Promise<StackParts> {
     hidden: c.hiddenSize,
     head,
     layers,
-    embed: (ids, pass) => overlaid(embed(ids, table), pass),
-    finish: (x) => tf.concat([finish(x), tf.fill([x.shape[0], 1], 1)], 1) as tf.Tensor2D,
+    embed: (ids, pass) => overlaid(embed(ids, matrixIn(pass, table)), pass),
+    finish: (x, pass) => tf.concat([finish(x, pass), tf.fill([x.shape[0], 1], 1)], 1) as tf.Tensor2D,
   }
 }
 

@@ -9,6 +9,7 @@ import type { Weights } from '../formats/checkpoint-index'
 import { Linear } from '../nn/linear'
 import type { RopeConfig } from '../nn/rope'
 import { RopeTables } from '../nn/rope'
+import type { NetworkWeight } from '../nn/network'
 import type { Holdings } from '../nn/stack'
 import { FrozenMatrix } from '../ops'
 import { tf } from '../tf'
@@ -144,6 +145,8 @@ export class WeightLoader implements Holdings {
   readonly #names: Map<string, string>
   readonly #options: LoadOptions
   readonly #made: (Pick<Holdings, 'bytes' | 'dispose'> | tf.Tensor)[] = []
+  /** Every weight made so far, in the order of loading. */
+  readonly weights: NetworkWeight[] = []
   readonly #total: number
   #done = 0
 
@@ -173,7 +176,9 @@ export class WeightLoader implements Holdings {
       joined.set(values.subarray(r * columns, (r + 1) * columns), r * (columns + 1))
       joined[r * (columns + 1) + columns] = bias[r] as number
     }
-    return this.#keep(joined, rows, columns + 1, 'table', dtype)
+    const matrix = this.#keep(joined, rows, columns + 1, 'table', dtype)
+    this.weights.push({ name: `${module}.weight`, value: matrix, bias: biasName })
+    return matrix
   }
 
   /** A vector; `shift` is added to it (Gemma's norms hold weight - 1). */
@@ -182,6 +187,7 @@ export class WeightLoader implements Holdings {
     if (shift !== 0) for (let i = 0; i < values.length; i++) values[i] = (values[i] as number) + shift
     const vector = tf.keep(tf.tensor1d(values))
     this.#made.push(vector)
+    this.weights.push({ name, value: vector, ...(shift === 0 ? {} : { shift }) })
     return vector
   }
 
@@ -217,8 +223,11 @@ export class WeightLoader implements Holdings {
   async #matrix(name: string, role: MatrixRole, transposed: boolean): Promise<FrozenMatrix> {
     const { values, shape, dtype } = await this.#read(name)
     const [rows = 0, columns = 0] = shape
-    if (!transposed) return this.#keep(values, rows, columns, role, dtype)
-    return this.#keep(transpose(values, rows, columns), columns, rows, role, dtype)
+    const matrix = transposed
+      ? this.#keep(transpose(values, rows, columns), columns, rows, role, dtype)
+      : this.#keep(values, rows, columns, role, dtype)
+    this.weights.push({ name, value: matrix, ...(transposed ? { transposed } : {}) })
+    return matrix
   }
 
   #keep(values: Float32Array, rows: number, columns: number, role: MatrixRole, dtype: string): FrozenMatrix {
@@ -248,7 +257,8 @@ export function count(shape: readonly number[]): number {
   return shape.reduce((product, size) => product * size, 1)
 }
 
-function transpose(values: Float32Array, rows: number, columns: number): Float32Array {
+/** A row-major `[rows, columns]` matrix transposed. */
+export function transpose(values: Float32Array, rows: number, columns: number): Float32Array {
   const result = new Float32Array(values.length)
   for (let r = 0; r < rows; r++)
     for (let c = 0; c < columns; c++) result[c * rows + r] = values[r * columns + c] as number

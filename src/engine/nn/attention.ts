@@ -5,7 +5,7 @@
 import { attention, rmsNorm, rope } from '../ops'
 import { tf } from '../tf'
 import type { Linear } from './linear'
-import type { Pass } from './network'
+import { vectorIn, type Pass } from './network'
 import type { RopeTables } from './rope'
 
 /** Norms of queries and keys: over each head (Qwen3, Gemma 3) or over the whole projection (OLMo 2). */
@@ -74,8 +74,8 @@ export function selfAttention(x: tf.Tensor2D, parts: SelfAttentionParts, pass: P
   const { heads, headDim, norm } = parts
   let [q, k, v] = projections(x, parts, pass)
   if (norm) {
-    q = normalise(q, norm.query, norm)
-    k = normalise(k, norm.key, norm)
+    q = normalise(q, vectorIn(pass, norm.query), norm)
+    k = normalise(k, vectorIn(pass, norm.key), norm)
   }
   if (parts.rope) {
     const within = pass.packed?.within ?? pass.here

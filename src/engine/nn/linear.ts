@@ -1,8 +1,8 @@
-/** A frozen linear layer that looks up its adapter in the pass. Refuses to train its own weight. */
+/** A linear layer that looks up in the pass what training has added to it, or put in its place. Refuses to own it. */
 import type { FrozenMatrix, LoraPair } from '../ops'
 import { doraLinear, linear } from '../ops'
 import type { tf } from '../tf'
-import type { LinearSpec, Pass } from './network'
+import { matrixIn, vectorIn, type LinearSpec, type Pass } from './network'
 
 export class Linear implements LinearSpec {
   readonly module: string
@@ -28,13 +28,14 @@ export class Linear implements LinearSpec {
   }
 
   /** `[n, in]` → `[n, out]`, with what the pass has to change in this layer. */
-  forward(x: tf.Tensor2D, { overlay }: Pass): tf.Tensor2D {
-    const y = this.#apply(overlay?.input?.(this.module, x) ?? x, overlay?.lora?.(this.module) ?? null)
+  forward(x: tf.Tensor2D, pass: Pass): tf.Tensor2D {
+    const { overlay } = pass
+    const y = this.#apply(overlay?.input?.(this.module, x) ?? x, overlay?.lora?.(this.module) ?? null, pass)
     return overlay?.output?.(this.module, y) ?? y
   }
 
-  #apply(x: tf.Tensor2D, pair: LoraPair | null): tf.Tensor2D {
+  #apply(x: tf.Tensor2D, pair: LoraPair | null, pass: Pass): tf.Tensor2D {
     if (pair?.lengths) return doraLinear(x, this.weight, this.bias, pair, pair.lengths.m, pair.lengths.strength)
-    return linear(x, this.weight, this.bias, pair)
+    return linear(x, matrixIn(pass, this.weight), this.bias && vectorIn(pass, this.bias), pair)
   }
 }

@@ -36,6 +36,9 @@ export interface Overlay {
   lora?(module: string): LoraPair | null
   /** A head of classes `[classes, hidden]` that is asked instead of the model's own. */
   readonly score?: tf.Tensor2D
+  /** The trained matrix or vector in the place of one of the base, or null. */
+  matrix?(base: FrozenMatrix): FrozenMatrix | null
+  vector?(base: tf.Tensor1D): tf.Tensor1D | null
   /** Changes what a linear layer takes, and what it gives. */
   input?(module: string, x: tf.Tensor2D): tf.Tensor2D
   output?(module: string, y: tf.Tensor2D): tf.Tensor2D
@@ -43,6 +46,16 @@ export interface Overlay {
   embedded?(x: tf.Tensor2D, pass: Pass): tf.Tensor2D
   /** Changes keys and values `[batch, seq, heads, dim]` of a layer's attention, after norm and rope. */
   keysValues?(layer: number, keys: tf.Tensor4D, values: tf.Tensor4D, pass: Pass): [tf.Tensor4D, tf.Tensor4D]
+}
+
+/** A matrix of the base as a pass has it: the trained one where there is one. */
+export function matrixIn(pass: Pick<Pass, 'overlay'>, base: FrozenMatrix): FrozenMatrix {
+  return pass.overlay?.matrix?.(base) ?? base
+}
+
+/** A vector of the base as a pass has it. */
+export function vectorIn(pass: Pick<Pass, 'overlay'>, base: tf.Tensor1D): tf.Tensor1D {
+  return pass.overlay?.vector?.(base) ?? base
 }
 
 /** What one walk through the layers carries along. Hidden states are `[batch · seq, hidden]`. */
@@ -68,6 +81,18 @@ export interface Pass {
   readonly virtual?: VirtualPositions | null
 }
 
+/** A tensor of the base on the device, and how it stands in files. */
+export interface NetworkWeight {
+  readonly name: string
+  readonly value: FrozenMatrix | tf.Tensor1D
+  /** Files hold the matrix `[in, out]` (GPT-2's Conv1D). */
+  readonly transposed?: boolean
+  /** What was added to it when it was read (Gemma's norms hold weight − 1). */
+  readonly shift?: number
+  /** The name of the vector that is its last column (Phi's head). */
+  readonly bias?: string
+}
+
 /** A model on the device. Forward code only: no method keeps tensors beyond what it returns. */
 export interface Network {
   readonly layers: number
@@ -79,6 +104,8 @@ export interface Network {
   readonly linears: readonly LinearSpec[]
   /** Final soft cap of the logits (Gemma 2); undefined for none. */
   readonly logitCap?: number
+  /** All that was loaded, by its names in files. */
+  readonly weights: readonly NetworkWeight[]
   /** Bytes of weights on the device now. */
   readonly bytes: number
   /**
@@ -93,6 +120,6 @@ export interface Network {
   /** The last norm: `[n, hidden]` → what the head takes; differentiable in `x`. */
   finish(x: tf.Tensor2D, pass: Pass): tf.Tensor2D
   /** `[vocabulary, hidden]`; the embedding table itself where the head is tied. */
-  head(pass: Pass): FrozenMatrix
+  head(pass: Pick<Pass, 'overlay'>): FrozenMatrix
   dispose(): void
 }

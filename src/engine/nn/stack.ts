@@ -5,7 +5,7 @@
 import type { FrozenMatrix } from '../ops'
 import type { tf } from '../tf'
 import type { Linear } from './linear'
-import type { LinearSpec, Network, Pass } from './network'
+import { matrixIn, type LinearSpec, type Network, type NetworkWeight, type Pass } from './network'
 
 /** One layer: its forward and the linear layers in it, in the order in which they compute. */
 export interface StackLayer {
@@ -31,6 +31,7 @@ export interface Holdings {
   readonly bytes: number
   /** See {@link Network.prepare}. */
   prepare(length: number, ahead: number): void
+  readonly weights: readonly NetworkWeight[]
   dispose(): void
 }
 
@@ -56,6 +57,10 @@ export class Stack implements Network {
     if (parts.logitCap !== undefined) this.logitCap = parts.logitCap
   }
 
+  get weights(): readonly NetworkWeight[] {
+    return this.#holdings.weights
+  }
+
   get bytes(): number {
     return this.#holdings.bytes
   }
@@ -78,8 +83,8 @@ export class Stack implements Network {
     return this.#parts.finish(x, pass)
   }
 
-  head(_pass: Pass): FrozenMatrix {
-    return this.#parts.head
+  head(pass: Pick<Pass, 'overlay'>): FrozenMatrix {
+    return matrixIn(pass, this.#parts.head)
   }
 
   dispose(): void {

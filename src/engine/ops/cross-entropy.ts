@@ -6,7 +6,10 @@ import { tf } from '../tf'
 import type { FrozenMatrix } from './frozen-matrix'
 import { gemm, kLast, weights } from './gemm'
 import { dispatch, emptyTensor, onGPU, spread, type Binding } from './gpu'
+import { outerSum } from './linear'
 import { rowMain, rowThreads, SAFE_TANH } from './reduce'
+import { store } from './store'
+import { scatterRows } from './trained'
 
 /** Logits that may exist at once (16 MiB in f32); a test makes it smaller. */
 export const chunk = { elements: 2 ** 22 }
@@ -33,7 +36,12 @@ interface Rows {
   softcap: number | undefined
   /** Share of each label that is spread over the whole vocabulary. */
   smoothing?: number
+  /** Factor of each row's gradient `[n]`; 1 where left out. */
+  rowWeights?: tf.Tensor1D | null
 }
+
+/** Loss `[n]`, and the gradients of what it is scaled to: of the hidden states `[n, d]`, and of the head `[vocab, d]` where it is trained. */
+export type HeadGradients = { loss: tf.Tensor1D; dHidden: tf.Tensor2D; dHead: tf.Tensor2D | undefined }
 
 function chunkOf({ hidden, head, labels, softcap }: Rows, from: number, rows: number): Chunk {
   const raw = head.forward(tf.slice(hidden, [from, 0], [rows, hidden.shape[1]]))
@@ -199,17 +207,53 @@ function lossProgram(rows: Rows): { loss: tf.Tensor1D; correct: tf.Tensor1D } {
   return { loss, correct }
 }
 
+/** Rows of the hidden states, by their weights where they have any: the factor of the head's gradient. */
+function weighted({ hidden, rowWeights }: Rows, from: number, count: number): tf.Tensor2D {
+  const rows = tf.slice(hidden, [from, 0], [count, hidden.shape[1]])
+  return rowWeights ? tf.mul(rows, tf.reshape(tf.slice(rowWeights, from, count), [count, 1])) : rows
+}
+
+/** Adds the gradients of the head chunk by chunk; the first is taken over. */
+function addHead(sum: tf.Tensor2D | undefined, part: tf.Tensor2D): tf.Tensor2D {
+  if (!sum) return part
+  store(sum, part, { add: true })
+  part.dispose()
+  return sum
+}
+
 /** Scores of a chunk become their own gradient in place, which is then pulled through the head. */
-function gradientProgram(rows: Rows, scale: number | tf.Scalar): { loss: tf.Tensor1D; dHidden: tf.Tensor2D } {
+function gradientProgram(rows: Rows, scale: number | tf.Scalar): HeadGradients {
   const [n, d] = rows.hidden.shape
   const [loss, dHidden] = [emptyTensor<tf.Rank.R1>([n]), emptyTensor<tf.Rank.R2>([n, d])]
+  let dHead: tf.Tensor2D | undefined
   overChunks(n, rows.head.out, (from, count) => {
     const scores = scoresOf(rows, from, count)
     rowProgram(rows, scores, from, loss, { scale })
     gemm({ a: kLast(scores), b: weights(rows.head, 'k-first'), rows: { count, into: dHidden, writeFrom: from } })
+    if (rows.head.trained) {
+      const part = weighted(rows, from, count)
+      dHead = addHead(dHead, outerSum(scores, part))
+      part.dispose()
+    }
     scores.dispose()
   })
-  return { loss, dHidden }
+  return { loss, dHidden: byRows(dHidden, rows), dHead }
+}
+
+/** The hidden states' gradient by the rows' weights. */
+function byRows(dHidden: tf.Tensor2D, { rowWeights }: Rows): tf.Tensor2D {
+  return rowWeights ? tf.mul(dHidden, tf.reshape(rowWeights, [-1, 1])) : dHidden
+}
+
+/** The head's gradient from one chunk: (softmax − ε/V − (1−ε)·onehot)·slope, weighted, by the hidden states; the one-hot by its rows. */
+function chunkHead(rows: Rows, chunk: Chunk, softmax: tf.Tensor2D, weight: tf.Tensor2D, from: number): tf.Tensor2D {
+  const { safe, slope } = chunk
+  const { smoothing = 0, head } = rows
+  const hidden = tf.mul(weighted(rows, from, safe.shape[0]), weight) as tf.Tensor2D
+  const spread = smoothing > 0 ? tf.sub(softmax, smoothing / head.out) : softmax
+  const own = tf.mul(hidden, slope ? tf.mul(tf.reshape(pick(slope, safe), [-1, 1]), 1 - smoothing) : 1 - smoothing)
+  const bent = (slope ? tf.mul(spread, slope) : spread) as tf.Tensor2D
+  return tf.sub(outerSum(bent, hidden), scatterRows(safe, own as tf.Tensor2D, head.out))
 }
 
 /**
@@ -233,32 +277,37 @@ export function crossEntropyWithGradReference(
   scale: number | tf.Scalar,
   softcap?: number,
   smoothing = 0,
-): { loss: tf.Tensor1D; dHidden: tf.Tensor2D } {
+  rowWeights: tf.Tensor1D | null = null,
+): HeadGradients {
   return tf.tidy(() => {
-    const parts = overChunks(hidden.shape[0], head.out, (from, count) =>
-      tf.tidy(() => {
-        const part = chunkOf({ hidden, head, labels, softcap }, from, count)
+    const rows: Rows = { hidden, head, labels, softcap, smoothing, rowWeights }
+    let dHead: tf.Tensor2D | undefined
+    const parts = overChunks(hidden.shape[0], head.out, (from, count) => {
+      const [loss, d, own] = tf.tidy(() => {
+        const part = chunkOf(rows, from, count)
         const softmax = tf.softmax(part.logits)
-        const weight = tf.reshape(tf.mul(part.counts, scale), [count, 1])
+        const weight = tf.reshape(tf.mul(part.counts, scale), [count, 1]) as tf.Tensor2D
         return [
           chunkLoss(part, softmax, smoothing),
           tf.mul(chunkGradient(part, softmax, head, smoothing), weight) as tf.Tensor2D,
+          head.trained ? chunkHead(rows, part, softmax, weight, from) : undefined,
         ] as const
-      }),
+      })
+      if (own) dHead = addHead(dHead, own)
+      return [loss, d] as const
+    })
+    const dHidden = tf.concat2d(
+      parts.map(([, d]) => d),
+      0,
     )
-    return {
-      loss: tf.concat1d(parts.map(([loss]) => loss)),
-      dHidden: tf.concat2d(
-        parts.map(([, d]) => d),
-        0,
-      ),
-    }
+    return { loss: tf.concat1d(parts.map(([loss]) => loss)), dHidden: byRows(dHidden, rows), dHead }
   })
 }
 
 /**
- * Per-token loss `[n]` and the gradient `[n, d]` of scale · sum(loss) with respect to `hidden`, in one pass over the chunks.
- * `scale` may be a scalar on the device, so that a recorded step can be replayed. `smoothing` is torch's label_smoothing.
+ * Per-token loss `[n]` and the gradients of scale · sum(loss), or of scale · sum(rowWeights · loss), in one pass over the chunks: with
+ * respect to `hidden`, and to the head where it is trained. `scale` may be a scalar on the device, so that a recorded step can be
+ * replayed. `smoothing` is torch's label_smoothing.
  */
 export function crossEntropyWithGrad(
   hidden: tf.Tensor2D,
@@ -267,7 +316,8 @@ export function crossEntropyWithGrad(
   scale: number | tf.Scalar,
   softcap?: number,
   smoothing = 0,
-): { loss: tf.Tensor1D; dHidden: tf.Tensor2D } {
-  if (onGPU()) return gradientProgram({ hidden, head, labels, softcap, smoothing }, scale)
-  return crossEntropyWithGradReference(hidden, head, labels, scale, softcap, smoothing)
+  rowWeights: tf.Tensor1D | null = null,
+): HeadGradients {
+  if (onGPU()) return gradientProgram({ hidden, head, labels, softcap, smoothing, rowWeights }, scale)
+  return crossEntropyWithGradReference(hidden, head, labels, scale, softcap, smoothing, rowWeights)
 }

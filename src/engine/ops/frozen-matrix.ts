@@ -1,6 +1,6 @@
 /**
- * A weight matrix that is never trained, in the layouts and the precision that the backend keeps it in.
- * Refuses to be changed: adapters add to what it computes, merging makes a new one.
+ * A weight matrix in the layouts and the precision that the backend keeps it in: one that is never trained, or a view of a trained
+ * variable. Refuses to be changed by itself: adapters add to what it computes, an optimiser changes the variable.
  */
 import { CodedError } from '../../shared/errors'
 import { tf } from '../tf'
@@ -47,6 +47,7 @@ export function checkBuffer(
 /** What holds a matrix: a plain tensor, packed words on a GPU, or packed words on the host beside the wasm backend's memory. */
 type Store =
   | { kind: 'plain'; natural: tf.Tensor2D; transposed: tf.Tensor2D | null }
+  | { kind: 'trained'; variable: tf.Variable; transposed: { of: object; tensor: tf.Tensor2D } | null }
   | { kind: 'packed'; packed: Packed }
   | { kind: 'host'; weights: HostWeights }
 
@@ -61,6 +62,7 @@ export class FrozenMatrix {
   readonly in: number
   #store: Store | null
   #rowSquares: tf.Tensor1D | null = null
+  #held = false
 
   private constructor(out: number, inn: number, store: Store) {
     this.out = out
@@ -91,10 +93,27 @@ export class FrozenMatrix {
     return new FrozenMatrix(out, inn, plainStore(unpack(packed, values.length), out, inn))
   }
 
+  /** A trained `[out, in]` variable as a matrix, which does not own it. */
+  static over(variable: tf.Variable): FrozenMatrix {
+    const [out, inn] = variable.shape as [number, number]
+    return new FrozenMatrix(out, inn, { kind: 'trained', variable, transposed: null })
+  }
+
+  /** The variable that this is a view of; null where it is frozen, or held. */
+  get trained(): tf.Variable | null {
+    return this.#store?.kind === 'trained' && !this.#held ? this.#store.variable : null
+  }
+
+  /** Whether the variable is left as it is for now. */
+  hold(held: boolean): void {
+    this.#held = held
+  }
+
   /** Bytes held now (both layouts where both exist), on the device or on the host beside it. */
   get bytes(): number {
     const store = this.#store
     const size = (tensor: tf.Tensor | null): number => (tensor ? tensor.size * 4 : 0)
+    if (store?.kind === 'trained') return size(store.transposed?.tensor ?? null)
     if (store?.kind === 'plain') return size(store.natural) + size(store.transposed)
     if (store?.kind === 'packed') return size(store.packed.words) + size(store.packed.scales)
     return store?.weights.bytes ?? 0
@@ -107,33 +126,35 @@ export class FrozenMatrix {
 
   /** W as `[out, in]`. Owned by this object, do not dispose; where weights are packed it is a new tensor, so call it inside tf.tidy. */
   natural(): tf.Tensor2D {
-    const store = this.#held()
+    const store = this.#stored()
     if (store.kind === 'plain') return store.natural
+    if (store.kind === 'trained') return store.variable as tf.Tensor as tf.Tensor2D
     return store.kind === 'host' ? store.weights.whole() : this.#rows(store.packed, null)
   }
 
   /** x·Wᵀ: `[n, in]` → `[n, out]`, in plain TensorFlow.js. */
   forward(x: tf.Tensor2D): tf.Tensor2D {
-    const store = this.#held()
+    const store = this.#stored()
     if (store.kind === 'host') return store.weights.forward(x)
     if (store.kind === 'packed') return tf.tidy(() => tf.matMul(x, tf.transpose(this.natural())))
+    if (store.kind === 'trained') return tf.matMul(x, this.#turned(store))
     store.transposed ??= tf.keep(tf.tidy(() => tf.transpose(store.natural)))
     return tf.matMul(x, store.transposed)
   }
 
   /** dy·W: `[n, out]` → `[n, in]`, in plain TensorFlow.js. */
   backward(dy: tf.Tensor2D): tf.Tensor2D {
-    const store = this.#held()
+    const store = this.#stored()
     if (store.kind === 'host') return store.weights.backward(dy)
     return tf.tidy(() => tf.matMul(dy, this.natural()))
   }
 
   /** Rows at int32 `ids` `[n]` → `[n, in]`. */
   rows(ids: tf.Tensor1D): tf.Tensor2D {
-    const store = this.#held()
+    const store = this.#stored()
     if (store.kind === 'host') return store.weights.rows(ids)
     if (store.kind === 'packed') return this.#rows(store.packed, ids)
-    return onHeap() ? heapRows(store.natural, ids) : tf.gather(store.natural, ids)
+    return onHeap() ? heapRows(this.natural(), ids) : tf.gather(this.natural(), ids)
   }
 
   /** The sum of squares of each row, `[out]`; owned as W is. Made at the first call. */
@@ -145,7 +166,7 @@ export class FrozenMatrix {
   /** The plain values as a new f32 `[out, in]` tensor, owned by the caller. */
   dequantise(): tf.Tensor2D {
     const natural = this.natural()
-    return this.#store?.kind === 'plain' ? natural.clone() : natural
+    return this.#store?.kind === 'plain' || this.#store?.kind === 'trained' ? natural.clone() : natural
   }
 
   dispose(): void {
@@ -153,13 +174,24 @@ export class FrozenMatrix {
     this.#store = null
     this.#rowSquares?.dispose()
     this.#rowSquares = null
+    if (store?.kind === 'trained') store.transposed?.tensor.dispose()
     if (store?.kind === 'plain') tf.dispose([store.natural, ...(store.transposed ? [store.transposed] : [])])
     if (store?.kind === 'host') store.weights.dispose()
     if (store?.kind === 'packed')
       tf.dispose([store.packed.words, ...(store.packed.scales ? [store.packed.scales] : [])])
   }
 
-  #held(): Store {
+  /** Wᵀ as it is now: an update gives the variable other memory on this path, and is seen by that. */
+  #turned(store: Store & { kind: 'trained' }): tf.Tensor2D {
+    const of = store.variable.dataId
+    if (store.transposed?.of !== of) {
+      store.transposed?.tensor.dispose()
+      store.transposed = { of, tensor: tf.keep(tf.tidy(() => tf.transpose(this.natural()))) }
+    }
+    return store.transposed.tensor
+  }
+
+  #stored(): Store {
     if (!this.#store) throw new Error('This matrix was disposed.')
     return this.#store
   }

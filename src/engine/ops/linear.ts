@@ -1,6 +1,6 @@
 /**
- * x·Wᵀ + bias + scale·(dropout(x)·Aᵀ)·Bᵀ in one op with a gradient for x, A and B.
- * Refuses to give W or the bias a gradient.
+ * x·Wᵀ + bias + scale·(dropout(x)·Aᵀ)·Bᵀ in one op with a gradient for x, A and B; or, where W or the bias is a trained variable, x·Wᵀ +
+ * bias with theirs. Refuses both at once.
  */
 import { tf } from '../tf'
 import type { DropoutKey } from './dropout'
@@ -9,6 +9,7 @@ import type { FrozenMatrix } from './frozen-matrix'
 import { gemm, kFirst, kLast, weights } from './gemm'
 import { onGPU } from './gpu'
 import { differentiable } from './gradient'
+import { columnSums, isTrained } from './trained'
 
 /** A low-rank update `scale · B · A` of a frozen matrix (Hu et al. 2021). */
 export interface LoraPair {
@@ -92,8 +93,33 @@ function linearProgram(x: tf.Tensor2D, w: FrozenMatrix, bias: tf.Tensor1D | null
   })
 }
 
+/** x·Wᵀ + bias with gradients for whatever of W `[out, in]` and the bias is trained. */
+function trainedLinear(x: tf.Tensor2D, w: FrozenMatrix, bias: tf.Tensor1D | null): tf.Tensor2D {
+  const matrix = w.trained
+  const shift = isTrained(bias) ? bias : null
+  return differentiable<tf.Tensor2D>({
+    inputs: [x, ...(matrix ? [matrix] : []), ...(shift ? [shift] : [])],
+    forward: (save) => {
+      save([x])
+      if (onGPU()) return gemm({ a: kLast(x), b: weights(w, 'k-last'), bias })
+      const y = w.forward(x)
+      return bias ? tf.add(y, bias) : y
+    },
+    backward: (dy, [x]) => {
+      const dx = onGPU() ? gemm({ a: kLast(dy), b: weights(w, 'k-first') }) : w.backward(dy)
+      return [dx, ...(matrix ? [outerSum(dy, x as tf.Tensor2D)] : []), ...(shift ? [columnSums(dy)] : [])]
+    },
+  })
+}
+
+/** dyᵀ·x: the gradient of a weight `[out, in]` from that of its output `[n, out]` and its input `[n, in]`. */
+export function outerSum(dy: tf.Tensor2D, x: tf.Tensor2D): tf.Tensor2D {
+  return onGPU() ? gemm({ a: kFirst(dy), b: kFirst(x) }) : multiply(tf.transpose(dy), x)
+}
+
 /** `[n, in] → [n, out]`: x·Wᵀ + bias + scale·(dropout(x)·Aᵀ)·Bᵀ. */
 export function linear(x: tf.Tensor2D, w: FrozenMatrix, bias: tf.Tensor1D | null, lora: LoraPair | null): tf.Tensor2D {
+  if (w.trained || isTrained(bias)) return trainedLinear(x, w, bias)
   return onGPU() ? linearProgram(x, w, bias, lora) : linearReference(x, w, bias, lora)
 }
 

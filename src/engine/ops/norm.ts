@@ -1,25 +1,44 @@
-/** RMSNorm and LayerNorm over the last axis with frozen weights; refuse to give the weights a gradient. */
+/** RMSNorm and LayerNorm over the last axis; weight and bias have a gradient where they are trained variables. Refuse other axes. */
 import { tf } from '../tf'
 import { dispatch, emptyTensor, onGPU, spread } from './gpu'
 import { differentiable } from './gradient'
 import { rowMain, rowThreads, totalWGSL } from './reduce'
+import { columnSums, isTrained } from './trained'
+
+// A weight may be made for the pass (one that is trained without its shift), and gone when the gradient is asked for: it is saved.
+
+/** Weight and bias as inputs of the tape, where they are trained. */
+function trainedOf(weight: tf.Tensor1D, bias: tf.Tensor1D | null = null): tf.Tensor[] {
+  return [weight, bias].filter(isTrained)
+}
+
+/** Their gradients, from dy and the product of dy with the normalised rows. */
+function gradientsOf(
+  weight: tf.Tensor1D,
+  bias: tf.Tensor1D | null,
+  dy: tf.Tensor2D,
+  along: () => tf.Tensor2D,
+): tf.Tensor[] {
+  return [...(isTrained(weight) ? [columnSums(along())] : []), ...(isTrained(bias) ? [columnSums(dy)] : [])]
+}
 
 /** `[n, d] → [n, d]`: x / sqrt(mean(x²) + eps) · weight (Zhang & Sennrich 2019). Plain TensorFlow.js, any backend. */
 export function rmsNormReference(x: tf.Tensor2D, weight: tf.Tensor1D, eps: number): tf.Tensor2D {
   const inverse = (x: tf.Tensor2D): tf.Tensor2D => tf.rsqrt(tf.add(tf.mean(tf.square(x), 1, true), eps))
   return differentiable<tf.Tensor2D>({
-    inputs: [x],
+    inputs: [x, ...trainedOf(weight)],
     forward: (save) => {
-      save([x])
+      save([x, weight])
       return tf.mul(tf.mul(x, inverse(x)), weight)
     },
     backward: (dy, saved) => {
-      const x = saved[0] as tf.Tensor2D
+      const [x, held] = saved as [tf.Tensor2D, tf.Tensor1D]
       const r = inverse(x)
       const normal = tf.mul(x, r)
-      const dNormal = tf.mul(dy, weight)
+      const dNormal = tf.mul(dy, held)
       const along = tf.mean(tf.mul(dNormal, normal), 1, true)
-      return [tf.mul(tf.sub(dNormal, tf.mul(normal, along)), r)]
+      const dx = tf.mul(tf.sub(dNormal, tf.mul(normal, along)), r)
+      return [dx, ...gradientsOf(weight, null, dy, () => tf.mul(dy, normal))]
     },
   })
 }
@@ -48,7 +67,7 @@ function normProgram(
 ): tf.Tensor2D {
   const [rows, d] = x.shape
   const common = { uniforms: { rows, d, eps }, floats: ['eps'], workgroups: spread(rows) }
-  const run = (key: string, input: tf.Tensor2D, dy: tf.Tensor2D | null, body: string): tf.Tensor2D => {
+  const run = (key: string, input: tf.Tensor2D, held: tf.Tensor, dy: tf.Tensor2D | null, body: string): tf.Tensor2D => {
     const y = emptyTensor<tf.Rank.R2>([rows, d])
     dispatch({
       ...common,
@@ -56,7 +75,7 @@ function normProgram(
       bindings: {
         y: { tensor: y, type: 'f32', write: true },
         x: { tensor: input, type: 'f32' },
-        weight: { tensor: weight, type: 'f32' },
+        weight: { tensor: held, type: 'f32' },
         ...(dy ? { dy: { tensor: dy, type: 'f32' } } : bias ? { bias: { tensor: bias, type: 'f32' } } : {}),
       },
       code: () => `${totalWGSL('vec2<f32>')}\n${rowMain(statistics(centred) + body)}`,
@@ -64,12 +83,18 @@ function normProgram(
     return y
   }
   return differentiable<tf.Tensor2D>({
-    inputs: [x],
+    inputs: [x, ...trainedOf(weight, bias)],
     forward: (save) => {
-      save([x])
-      return run('forward', x, null, forwardBody(bias !== null))
+      save([x, weight])
+      return run('forward', x, weight, null, forwardBody(bias !== null))
     },
-    backward: (dy, saved) => [run('backward', saved[0] as tf.Tensor2D, dy, backwardBody(centred))],
+    backward: (dy, saved) => {
+      const [x, held] = saved as [tf.Tensor2D, tf.Tensor1D]
+      return [
+        run('backward', x, held, dy, backwardBody(centred)),
+        ...gradientsOf(weight, bias, dy, () => run('weight', x, held, dy, weightBody())),
+      ]
+    },
   })
 }
 
@@ -92,6 +117,12 @@ function backwardBody(centred: boolean): string {
     }`
 }
 
+/** dy · normal, whose sum over rows is the weight's gradient; the weight is named because every binding must be. */
+function weightBody(): string {
+  return `_ = weight[0];
+    for (var c = tid; c < u.d; c += ${rowThreads()}u) { y[base + c] = dy[base + c] * (x[base + c] - mean) * r; }`
+}
+
 /** `[n, d] → [n, d]`: x / sqrt(mean(x²) + eps) · weight. */
 export function rmsNorm(x: tf.Tensor2D, weight: tf.Tensor1D, eps: number): tf.Tensor2D {
   return onGPU() ? normProgram(x, weight, null, eps, false) : rmsNormReference(x, weight, eps)
@@ -110,17 +141,18 @@ export function layerNormReference(
     return { normal: tf.mul(centred, r), r }
   }
   return differentiable<tf.Tensor2D>({
-    inputs: [x],
+    inputs: [x, ...trainedOf(weight, bias)],
     forward: (save) => {
-      save([x])
+      save([x, weight])
       const y = tf.mul(normalise(x).normal, weight) as tf.Tensor2D
       return bias ? tf.add(y, bias) : y
     },
     backward: (dy, saved) => {
       const { normal, r } = normalise(saved[0] as tf.Tensor2D)
-      const dNormal = tf.mul(dy, weight)
+      const dNormal = tf.mul(dy, saved[1] as tf.Tensor1D)
       const along = tf.mul(normal, tf.mean(tf.mul(dNormal, normal), 1, true))
-      return [tf.mul(tf.sub(tf.sub(dNormal, tf.mean(dNormal, 1, true)), along), r)]
+      const dx = tf.mul(tf.sub(tf.sub(dNormal, tf.mean(dNormal, 1, true)), along), r)
+      return [dx, ...gradientsOf(weight, bias, dy, () => tf.mul(dy, normal))]
     },
   })
 }

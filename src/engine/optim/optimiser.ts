@@ -11,7 +11,7 @@ import { adamw } from './adamw'
 import { adamw8bit } from './adamw-8bit'
 import { lion } from './lion'
 import { muon } from './muon'
-import type { Rule } from './rule'
+import type { Rule, Update } from './rule'
 import { sgd } from './sgd'
 
 /** A trained tensor under the name that it has in files. */
@@ -20,13 +20,24 @@ export interface NamedVariable {
   readonly variable: tf.Variable
   /** Factor on the learning rate; 1 where left out (LoRA+). */
   readonly rate?: number
+  /** False where weight decay leaves it alone, as transformers does with norms and biases. */
+  readonly decays?: boolean
+  /** An embedding or a head, which rules for hidden matrices (Muon) hand to AdamW. */
+  readonly table?: boolean
 }
 
 export interface Optimiser {
   /** Bytes of everything it keeps between updates. */
   readonly bytes: number
   /** One update from gradients in the order of the variables; they stay the caller's, and the same tensors from update to update. */
-  update(gradients: readonly tf.Tensor[], learningRate: number, clip: number, recorder: Recorder): void
+  update(
+    gradients: readonly tf.Tensor[],
+    learningRate: number,
+    clip: number,
+    recorder: Recorder,
+    /** Positions of variables that are passed over; the first update of each is its own first. */
+    waiting?: ReadonlySet<number>,
+  ): void
   /** All it keeps, by name; forces a sync with the device. */
   save(): Promise<Record<string, TensorData>>
   /** Takes up what {@link Optimiser.save} wrote. Throws CodedError `checkpoint.mismatch` where a tensor is missing or misshapen. */
@@ -42,7 +53,7 @@ export type OptimiserSettings = Pick<
 
 /** The optimiser that a job asks for. */
 export function createOptimiser(job: OptimiserSettings, variables: readonly NamedVariable[]): Optimiser {
-  return new RuleOptimiser(ruleOf(job), variables)
+  return new RuleOptimiser(job, variables)
 }
 
 function ruleOf(job: OptimiserSettings): Rule {
@@ -63,17 +74,38 @@ function ruleOf(job: OptimiserSettings): Rule {
   }
 }
 
-/** A rule over variables. */
+/** The rule of each variable: that of the job, without decay or for tables where it is such; few are different. */
+function rulesOf(job: OptimiserSettings, variables: readonly NamedVariable[]): Rule[] {
+  const made = new Map<string, Rule>()
+  return variables.map(({ decays = true, table = false }) => {
+    const optimizer = table && job.optimizer === 'muon' ? 'adamw' : job.optimizer
+    const key = `${optimizer} ${decays}`
+    const rule = made.get(key) ?? ruleOf({ ...job, optimizer, weightDecay: decays ? job.weightDecay : 0 })
+    made.set(key, rule)
+    return rule
+  })
+}
+
+/** Rules over variables. */
 class RuleOptimiser implements Optimiser {
-  readonly #rule: Rule
+  /** Name of the count of updates in a checkpoint. */
+  readonly #count: string
+  readonly #rules: readonly Rule[]
   readonly #variables: readonly NamedVariable[]
   readonly #slots: readonly { readonly names: readonly string[]; readonly tensors: readonly tf.Variable[] }[]
   #updates = 0
+  /** Updates that were over when each variable had its first; null while it waits. */
+  readonly #before: (number | null)[]
 
-  constructor(rule: Rule, variables: readonly NamedVariable[]) {
-    this.#rule = rule
+  constructor(job: OptimiserSettings, variables: readonly NamedVariable[]) {
+    this.#rules = rulesOf(job, variables)
+    const own = ruleOf(job)
+    this.#count = `${own.name}/step`
+    own.dispose?.()
     this.#variables = variables
-    this.#slots = variables.map(({ name, variable }) => {
+    this.#before = variables.map(() => null)
+    this.#slots = variables.map(({ name, variable }, i) => {
+      const rule = this.#rules[i]!
       const slots = Object.entries(rule.slots(variable))
       return {
         names: slots.map(([slot]) => `${rule.name}/${slot}/${name}`),
@@ -88,18 +120,34 @@ class RuleOptimiser implements Optimiser {
     return this.#all().reduce((sum, { tensor }) => sum + 4 * tensor.size, 0)
   }
 
-  update(gradients: readonly tf.Tensor[], learningRate: number, clip: number, recorder: Recorder): void {
+  update(
+    gradients: readonly tf.Tensor[],
+    learningRate: number,
+    clip: number,
+    recorder: Recorder,
+    waiting: ReadonlySet<number> = new Set(),
+  ): void {
+    const due = this.#variables.flatMap((_, i) => (waiting.has(i) ? [] : [i]))
+    for (const i of due) this.#before[i] ??= this.#updates
     this.#updates++
-    const same = { clip: recorder.number('clip', clip), step: recorder.number('update', this.#updates) }
-    const rates = new Set(this.#variables.map(({ rate = 1 }) => rate))
-    const updates = new Map(
-      [...rates].map((rate) => {
-        return [rate, { ...same, learningRate: recorder.number(`rate ${rate}`, learningRate * rate) }] as const
-      }),
-    )
+    const numbers = new Map<string, number | tf.Scalar>()
+    const number = (name: string, value: number): number | tf.Scalar => {
+      const known = numbers.get(name) ?? recorder.number(name, value)
+      numbers.set(name, known)
+      return known
+    }
+    const updates = due.map((i): Update => {
+      const [before, rate] = [this.#before[i] as number, this.#variables[i]!.rate ?? 1]
+      return {
+        clip: number('clip', clip),
+        step: number(`update after ${before}`, this.#updates - before),
+        learningRate: number(`rate ${rate}`, learningRate * rate),
+      }
+    })
     recorder.run('update', () =>
-      this.#variables.forEach(({ variable, rate = 1 }, i) => {
-        this.#rule.update(variable, gradients[i] as tf.Tensor, this.#slots[i]!.tensors, updates.get(rate)!)
+      due.forEach((i, at) => {
+        const { variable } = this.#variables[i] as NamedVariable
+        this.#rules[i]!.update(variable, gradients[i] as tf.Tensor, this.#slots[i]!.tensors, updates[at] as Update)
       }),
     )
   }
@@ -107,21 +155,28 @@ class RuleOptimiser implements Optimiser {
   async save(): Promise<Record<string, TensorData>> {
     const tensors: Record<string, TensorData> = {}
     for (const { name, tensor } of this.#all()) tensors[name] = await readTensor(tensor)
-    const count = new Uint8Array(4)
-    new DataView(count.buffer).setInt32(0, this.#updates, true)
-    tensors[`${this.#rule.name}/step`] = { dtype: 'I32', shape: [1], bytes: count }
+    // One count for all, and where some began later than others what was over by then; -1 while one waits.
+    const before = this.#before.map((count) => count ?? -1)
+    const isPlain = this.#updates === 0 || before.every((count) => count === 0)
+    const counts = Int32Array.from(isPlain ? [this.#updates] : [this.#updates, ...before])
+    tensors[this.#count] = { dtype: 'I32', shape: [counts.length], bytes: new Uint8Array(counts.buffer) }
     return tensors
   }
 
   restore(tensors: Readonly<Record<string, TensorData>>): void {
     for (const { name, tensor } of this.#all()) writeVariable(tensor, tensors, name)
-    const count = tensors[`${this.#rule.name}/step`]
-    this.#updates = count ? new DataView(count.bytes.buffer, count.bytes.byteOffset).getInt32(0, true) : 0
+    const bytes = tensors[this.#count]?.bytes.slice() ?? new Uint8Array(4)
+    const [updates = 0, ...before] = new Int32Array(bytes.buffer)
+    this.#updates = updates
+    this.#before.forEach((_, i) => {
+      const count = before[i] ?? (updates > 0 ? 0 : -1)
+      this.#before[i] = count < 0 ? null : count
+    })
   }
 
   dispose(): void {
     for (const { tensor } of this.#all()) tensor.dispose()
-    this.#rule.dispose?.()
+    for (const rule of new Set(this.#rules)) rule.dispose?.()
   }
 
   #all(): { name: string; tensor: tf.Variable }[] {

@@ -6,7 +6,7 @@
 import { indicesOf, lowestLayer, type Place, type Trainable } from '../adapters/trainable'
 import type { Network, Pass } from '../nn/network'
 import { takeRows } from '../nn/rows'
-import { crossEntropyWithGrad, evenNoise } from '../ops'
+import { crossEntropyWithGrad, evenNoise, type FrozenMatrix } from '../ops'
 import { classLossWithGrad } from '../ops/class-loss'
 import { tf } from '../tf'
 import type { Batch, DeviceBatch } from './batch'
@@ -27,7 +27,7 @@ export interface Work {
   readonly spare: number
 }
 
-/** Takes over the gradient of the variable at `index` of `adapter.variables`, as soon as it is there. */
+/** Takes over the gradient of the variable at `index` of `adapter.variables`, as soon as it is there; a tied table's comes in two parts. */
 export type GradientTaker = (index: number, gradient: tf.Tensor) => void
 
 /** How a walk through the layers finds its adapter. */
@@ -135,7 +135,15 @@ export async function backpropWeighted(
     throw error
   }
   const dy = tf.tidy(() => {
-    const weighted = tf.mul(dHidden, tf.tensor2d(weights, [batch.slots, 1])) as tf.Tensor2D
+    const rowWeights = tf.tensor1d(weights)
+    const head = network.head(pass)
+    if (head.trained) {
+      // Its gradient needs the weights, which the losses told: the head is gone through once more.
+      const finished = network.finish(chosen, pass)
+      const { dHead } = crossEntropyWithGrad(finished, head, on.targets, 1, network.logitCap, 0, rowWeights)
+      takeHead(adapter, head, dHead, take)
+    }
+    const weighted = tf.mul(dHidden, tf.reshape(rowWeights, [batch.slots, 1])) as tf.Tensor2D
     return finishGradient(network, adapter, chosen, weighted, { on, pass, take })
   })
   tf.dispose([chosen, loss, dHidden])
@@ -182,6 +190,12 @@ function backward(
   tf.dispose(states)
 }
 
+/** Hands over the gradient of a trained head; a tied one gets more from the embedding. */
+function takeHead(adapter: Trainable, head: FrozenMatrix, dHead: tf.Tensor2D | undefined, take: GradientTaker): void {
+  const at = adapter.variables.findIndex(({ variable }) => variable === head.trained)
+  if (dHead && at >= 0) take(at, tf.keep(dHead))
+}
+
 /** Pulls the gradient of what the head takes `[slots, hidden]` through the last norm, to all positions. Call it inside tf.tidy. */
 function finishGradient(
   network: Network,
@@ -215,14 +229,16 @@ function headGradient(
       const dy = finishGradient(network, adapter, chosen, dHidden, { on, pass, take })
       return { lossSum: tf.sum(loss) as tf.Scalar, dy }
     }
-    const { loss, dHidden } = crossEntropyWithGrad(
+    const head = network.head(pass)
+    const { loss, dHidden, dHead } = crossEntropyWithGrad(
       network.finish(chosen, pass),
-      network.head(pass),
+      head,
       on.targets,
       scale,
       network.logitCap,
       labelSmoothing,
     )
+    takeHead(adapter, head, dHead, take)
     const dy = finishGradient(network, adapter, chosen, dHidden, { on, pass, take })
     return { lossSum: tf.sum(loss) as tf.Scalar, dy }
   })

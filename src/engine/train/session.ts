@@ -173,12 +173,15 @@ export class TrainSession {
     const { job } = this
     const step = this.#step + 1
     if (!this.#good) await this.#remember(await this.#optimiser.save())
+    // What is recorded reads the base where a weight is trained from now on.
+    if (this.adapter.unfreeze?.(Math.floor(this.epoch))) this.recorder.forget()
     const micro = Array.from({ length: job.gradAccum }, () => this.#batches.next())
     const { loss, norm, rewards } = await this.#gradients(micro, step)
     const rate = this.#rateAt(step) * 0.5 ** this.#returns
     const finite = Number.isFinite(loss) && Number.isFinite(norm)
     if (finite) {
-      this.#optimiser.update(this.#totals.gradients, rate, clipFactor(norm, job.clip), this.recorder)
+      const clip = clipFactor(norm, job.clip)
+      this.#optimiser.update(this.#totals.gradients, rate, clip, this.recorder, this.adapter.waiting)
       this.#average?.follow()
     }
     this.recorder.submit()

@@ -24,8 +24,10 @@ export class Totals {
 
   /** Takes the part of one micro-batch; the first of a step begins anew. */
   taker(first: boolean): GradientTaker {
+    const taken = new Set<number>()
     return (index, gradient) => {
-      store(this.gradients[index] as tf.Tensor, gradient, { add: !first })
+      store(this.gradients[index] as tf.Tensor, gradient, { add: !first || taken.has(index) })
+      taken.add(index)
       gradient.dispose()
     }
   }

@@ -106,7 +106,7 @@ describe('parseArguments', () => {
 
   it('asks for what a command needs', () => {
     expect(() => requireFlags('train', new Set(['model', 'out']))).toThrow('train needs --data.')
-    expect(() => requireFlags('inspect', new Set())).toThrow('--model or --adapter or --data')
+    expect(() => requireFlags('inspect', new Set())).toThrow('--path or --model or --adapter or --data')
     expect(() => requireFlags('inspect', new Set(['data']))).not.toThrow()
   })
 })

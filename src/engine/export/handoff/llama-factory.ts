@@ -21,6 +21,13 @@ export function llamaFactoryRules(steps: number): Rules {
       if (method === 'lora') return {}
       return method === 'full' ? { finetuning_type: 'full' } : 'LLaMA-Factory has no such method.'
     },
+    trainedPart: ({ method, trainedPart, trainedLayers }) => {
+      if (method !== 'full' || trainedPart === 'all') return {}
+      if (trainedPart !== 'last' && trainedPart !== 'first') return 'LLaMA-Factory freezes all but the first or last layers alone.' // prettier-ignore
+      const count = trainedPart === 'last' ? trainedLayers : -trainedLayers
+      return { finetuning_type: 'freeze', freeze_trainable_layers: count }
+    },
+    trainedLayers: () => ({}),
     objective,
     beta: ({ beta }) => ({ pref_beta: beta }),
     wrongPairs: ({ wrongPairs }) => ({ dpo_label_smoothing: wrongPairs }),

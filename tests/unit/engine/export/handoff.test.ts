@@ -117,11 +117,17 @@ describe('files', () => {
 })
 
 describe('every setting', () => {
+  /** The settings that make one count, and those that make these count. */
+  function conditionsOf({ when }: Setting): Partial<Job> {
+    const own = Object.entries(when ?? {}).map(([other, values]) => {
+      return { ...conditionsOf(SETTINGS[other as SettingKey]), [other]: values[0] }
+    })
+    return Object.assign({}, ...own) as Partial<Job>
+  }
   /** A value that is not the default, and what makes the setting count. */
   function changed(key: SettingKey): Partial<Job> {
     const setting = SETTINGS[key] as Setting
-    const when = Object.entries(setting.when ?? {}).map(([other, values]) => [other, values[0]])
-    const base = Object.fromEntries(when) as Partial<Job>
+    const base = conditionsOf(setting)
     switch (setting.kind) {
       case 'switch':
         return { ...base, [key]: !setting.default }

@@ -1,0 +1,182 @@
+/** Training whole weights against numbers recorded with PyTorch: gradients, ten steps of AdamW, and that a run goes on exactly. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createSession, evaluate, loadTrainable, type Model, type TrainSession } from '../../src/engine'
+import { createFull } from '../../src/engine/adapters/full'
+import { readSafetensorsHeader, readTensor, toFloat32 } from '../../src/engine/formats/safetensors'
+import { tf } from '../../src/engine/tf'
+import { countLabels, packBatch } from '../../src/engine/train/batch'
+import { checkpointAdapter } from '../../src/engine/train/checkpoint'
+import type { Job } from '../../src/shared/job'
+import type { Checkpoint } from '../../src/shared/records'
+import { onWebGPU } from '../support/backends'
+import { gradientsOf } from '../support/gradients'
+import {
+  encodedRows,
+  goldenFolder,
+  goldenJob,
+  goldenJson,
+  goldenModel,
+  inOrder,
+  readGolden,
+  type Golden,
+} from '../support/golden'
+
+interface Full {
+  case: string
+  rate: number
+  parameters: number
+  trained: string[]
+  steps: { loss: number; grad_norm: number }[]
+  row_losses_after: { loss: number }[]
+}
+
+const ALL = { trainedPart: 'all' } as const
+const SETTINGS: Record<string, Partial<Job>> = {
+  ...{ 'llama-tied': ALL, 'llama-untied': ALL, gpt2: ALL, gemma2: ALL, qwen2: ALL, phi: ALL },
+  last: { trainedPart: 'last', trainedLayers: 1 },
+  first: { trainedPart: 'first', trainedLayers: 1 },
+  norms: { trainedPart: 'norms' },
+  head: { trainedPart: 'head' },
+  named: { trainedPart: 'names', trainedNames: 'self_attn.q_proj, layers.1.mlp' },
+  gradual: { trainedPart: 'gradual', trainedLayers: 1 },
+}
+
+const off = (actual: number, wanted: number): number => Math.abs(actual / wanted - 1)
+
+describe.each(Object.keys(SETTINGS))('full fine-tuning, %s', (name) => {
+  let full: Full
+  let golden: Golden
+  let model: Model
+  let recorded: Map<string, Float32Array>
+
+  beforeAll(async () => {
+    full = await goldenJson<Full>(`full/${name}/golden.json`)
+    golden = await readGolden(full.case)
+    model = await goldenModel(full.case)
+    const source = await goldenFolder(`full/${name}`, ['golden.safetensors'])
+    const header = await readSafetensorsHeader(source, 'golden.safetensors')
+    recorded = new Map()
+    for (const key of header.tensors.keys()) recorded.set(key, toFloat32(await readTensor(source, header, key)))
+  })
+  afterAll(() => model?.dispose())
+
+  function start(change: Partial<Job> = {}, checkpoint?: Checkpoint): Promise<TrainSession> {
+    const job = goldenJob(golden, {
+      method: 'full',
+      ...SETTINGS[name],
+      steps: full.steps.length,
+      learningRate: full.rate,
+      ...change,
+    })
+    return createSession({
+      model,
+      job,
+      batches: inOrder(encodedRows(golden), job.batchSize),
+      evalRows: [],
+      samplePrompt: null,
+      ...(checkpoint ? { checkpoint: structuredClone(checkpoint) } : {}),
+    })
+  }
+
+  /** Fails where a stored tensor is further from the recorded one than its largest value allows. */
+  function expectRecorded(prefix: string, tensors: Awaited<ReturnType<typeof stored>>, most: number): number {
+    let compared = 0
+    for (const [key, { bytes }] of Object.entries(tensors)) {
+      const wanted = recorded.get(`${prefix}/${key}`)
+      if (!wanted) continue
+      compared++
+      const values = new Float32Array(bytes.slice().buffer)
+      const size = Math.max(...wanted.map(Math.abs))
+      expect(values.length, key).toBe(wanted.length)
+      wanted.forEach((value, at) => expect(Math.abs(values[at]! - value) / size, `${key} ${at}`).toBeLessThan(most))
+    }
+    return compared
+  }
+
+  const stored = async (session: TrainSession) => (await session.adapter.toPeft('base')).tensors
+
+  it('gives the gradients of PyTorch', async () => {
+    const part = () => goldenJob(golden, { method: 'full', ...SETTINGS[name] })
+    const weights = createFull(model, part())
+    expect(weights.parameters).toBe(full.parameters)
+    const first = encodedRows(golden).slice(0, golden.settings.batch_size * golden.settings.grad_accum)
+    const labels = first.reduce((sum, row) => sum + countLabels(row), 0)
+    for (const packed of [false, true]) {
+      const batch = packBatch(first, false, packed)
+      const { gradients, lossSum } = gradientsOf(model, weights, batch, 1 / labels, 0)
+      // As files have them: gradients go where weights do.
+      weights.variables.forEach(({ variable }, i) => {
+        if (gradients[i]) variable.assign(gradients[i])
+      })
+      const { tensors } = await weights.toPeft('base')
+      expect(expectRecorded('grad', tensors, 1e-3)).toBe([...recorded.keys()].filter((key) => key.startsWith('grad/')).length) // prettier-ignore
+      tf.dispose([...gradients.filter(Boolean), lossSum])
+      const again = createFull(model, part())
+      weights.variables.forEach(({ variable }, i) => variable.assign(again.variables[i]!.variable))
+      again.dispose()
+    }
+    weights.dispose()
+  })
+
+  it('trains to the same losses, norms and weights', async () => {
+    const session = await start()
+    const most = onWebGPU() ? 3 : full.steps.length
+    for (const [i, wanted] of full.steps.slice(0, most).entries()) {
+      const { event } = await session.advance()
+      expect(off(event.loss, wanted.loss), `loss of step ${i + 1}`).toBeLessThan(1e-3)
+      expect(off(event.gradNorm, wanted.grad_norm), `norm of step ${i + 1}`).toBeLessThan(3e-3)
+    }
+    if (most === full.steps.length) {
+      const { rows } = await evaluate(model, session.adapter, encodedRows(golden))
+      full.row_losses_after.forEach(({ loss }, i) => expect(off(rows[i]!.loss, loss), `row ${i}`).toBeLessThan(1e-3))
+      const weights = await stored(session)
+      expect(expectRecorded('after', weights, 2e-3)).toBeGreaterThan(0)
+      // Frozen weights are not even there.
+      expect(Object.keys(weights).sort()).toEqual([...full.trained].sort())
+    }
+    const base = await evaluate(model, null, encodedRows(golden))
+    base.rows.forEach(({ loss }, i) =>
+      expect(off(loss, golden.row_losses.base[i]!.loss), `base ${i}`).toBeLessThan(1e-4),
+    )
+    session.dispose()
+  })
+
+  it('goes on from a checkpoint with the same numbers, and leaves nothing behind', async () => {
+    const whole = await start()
+    for (let i = 0; i < 4; i++) await whole.advance()
+    const wanted = await whole.checkpoint()
+    whole.dispose()
+    const before = tf.memory().numTensors
+    const first = await start()
+    for (let i = 0; i < 2; i++) await first.advance()
+    const kept = await first.checkpoint()
+    first.dispose()
+    const second = await start({}, kept)
+    for (let i = 0; i < 2; i++) await second.advance()
+    const got = await second.checkpoint()
+    second.dispose()
+    expect(tf.memory().numTensors).toBe(before)
+    expect(Object.keys(got.tensors)).toEqual(Object.keys(wanted.tensors))
+    for (const key of Object.keys(got.tensors)) expect(got.tensors[key]!.bytes, key).toEqual(wanted.tensors[key]!.bytes)
+  })
+
+  it('is stored and loaded again, at any strength', async () => {
+    const session = await start()
+    for (let i = 0; i < 3; i++) await session.advance()
+    const rows = encodedRows(golden)
+    const wanted = await evaluate(model, session.adapter, rows)
+    const peft = checkpointAdapter(await session.checkpoint(), 'base')
+    session.dispose()
+    const loaded = loadTrainable(model, peft)
+    expect((await evaluate(model, loaded, rows)).loss).toBeCloseTo(wanted.loss, 6)
+    loaded.setStrength(0)
+    const base = await evaluate(model, null, rows)
+    expect((await evaluate(model, loaded, rows)).loss).toBe(base.loss)
+    loaded.setStrength(0.5)
+    const half = (await evaluate(model, loaded, rows)).loss
+    expect(half).not.toBe(base.loss)
+    loaded.setStrength(1)
+    expect((await evaluate(model, loaded, rows)).loss).toBeCloseTo(wanted.loss, 6)
+    loaded.dispose()
+  })
+})
