@@ -19,6 +19,15 @@ async function contestant(
   return jaxPeer(shape, backend)
 }
 
+const inNode = typeof process !== 'undefined' && typeof process.cpuUsage === 'function'
+
+/** ms that the processor has spent on this process; 0 in a page. */
+function processorTime(): number {
+  if (!inNode) return 0
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1000
+}
+
 /** Trains for `steps` steps; every step's time ends when the device has done all of its work. */
 export async function contest(
   peer: Peer,
@@ -32,16 +41,27 @@ export async function contest(
   const one = await contestant(peer, backend, shape, counts)
   const losses: number[] = []
   const times: number[] = []
+  const processor: number[] = []
   let [dispatches, held] = [0, 0]
   for (let i = 0; i < steps; i++) {
-    const [start, earlier] = [performance.now(), counts.dispatches]
+    const [start, spent, earlier] = [performance.now(), processorTime(), counts.dispatches]
     losses.push(await one.step())
     times.push(performance.now() - start)
+    processor.push(processorTime() - spent)
     dispatches = counts.dispatches - earlier
     held = Math.max(held, one.bytes() ?? Number.NaN)
   }
   const peakBytes = backend === 'webgpu' ? counts.peak - before : Number.isNaN(held) ? null : held
   const host = one.host?.() ?? null
   one.dispose()
-  return { peer, losses, times, peakBytes, dispatches, host, flops: stepFlops(shape) }
+  return {
+    peer,
+    losses,
+    times,
+    processor: inNode ? processor : null,
+    peakBytes,
+    dispatches,
+    host,
+    flops: stepFlops(shape),
+  }
 }

@@ -41,6 +41,8 @@ export interface StepRow {
   finetabIsFasterBy: number
   firstMs: number
   stepMs: number
+  /** Processor's ms of a step, of all threads; NaN where it cannot be told. Graphics cards have their own time. */
+  processorMs: number
   peakBytes: number | null
   dispatches: number
   /** Host microseconds a dispatch, through the ops and replayed. */
@@ -63,6 +65,7 @@ export function stepRows(measured: readonly Measured[]): StepRow[] {
         ...{ backend: task.backend, model: task.model, peer: task.peer, stepMs, result },
         tokensPerSecond: (shape.batch * shape.length * 1000) / stepMs,
         firstMs: result.times[0] ?? Number.NaN,
+        processorMs: outcome.software && result.processor ? median(result.processor.slice(2)) : Number.NaN,
         peakBytes: result.peakBytes,
         dispatches: result.dispatches,
         hostOps: perDispatch(result.host?.ops),
@@ -79,6 +82,16 @@ export function stepRows(measured: readonly Measured[]): StepRow[] {
   })
 }
 
+/** Seconds of all threads in a step and how many times Finetab's own they are. */
+function processorTime(row: StepRow, rows: readonly StepRow[]): string {
+  if (!Number.isFinite(row.processorMs)) return ''
+  const own = rows.find(
+    ({ peer, backend, model }) => peer === 'finetab' && backend === row.backend && model === row.model,
+  )
+  const times = row.peer === 'finetab' || !own ? '' : `, ${ratio(row.processorMs / own.processorMs)}`
+  return `${digits(row.processorMs / 1000)} s${times}`
+}
+
 /** Best rate of any product measured, in FLOP/s; NaN where none was. */
 export function bestRate(measured: readonly Measured[], backend: string): number {
   const rates = measured
@@ -90,11 +103,11 @@ export function bestRate(measured: readonly Measured[], backend: string): number
 function stepText(measured: readonly Measured[]): string {
   const rows = stepRows(measured)
   const whole = table(
-    ['backend', 'model', 'library', 'tokens/s', 'Finetab is faster by', 'first step', 'bytes', 'dispatches', 'losses differ by'],
+    ['backend', 'model', 'library', 'tokens/s', 'Finetab is faster by', 'processor time', 'first step', 'bytes', 'dispatches', 'losses differ by'],
     rows.map((row) => {
       const own = row.peer === 'finetab'
       return [
-        ...[row.backend, row.model, NAMES[row.peer]!, digits(row.tokensPerSecond), own ? '' : ratio(row.finetabIsFasterBy)],
+        ...[row.backend, row.model, NAMES[row.peer]!, digits(row.tokensPerSecond), own ? '' : ratio(row.finetabIsFasterBy), processorTime(row, rows)],
         ...[`${(row.firstMs / 1000).toFixed(1)} s`, megabytes(row.peakBytes), row.dispatches || '', own ? '' : row.lossDifference.toExponential(0)],
       ]
     }),
@@ -110,7 +123,7 @@ function stepText(measured: readonly Measured[]): string {
     ]),
   ) // prettier-ignore
   const models = [...new Set(rows.map(({ model }) => model))]
-  return `LoRA of rank 16 on all seven projections, f32, Adam, the same weights and batch; a step ends when the device has done its work; medians after two steps of warm-up. Bytes: on webgpu the most that buffers took, on wasm the tensors held after a step.
+  return `LoRA of rank 16 on all seven projections, f32, Adam, the same weights and batch; a step ends when the device has done its work; medians after two steps of warm-up. Processor time: of all threads in a step, where no graphics card takes part; other work on the machine slows the clock, not this. Bytes: on webgpu the most that buffers took, on wasm the tensors held after a step.
 
 ${whole}
 

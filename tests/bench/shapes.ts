@@ -179,6 +179,8 @@ export interface BenchResult {
   peer: string
   losses: number[]
   times: number[]
+  /** Processor's ms of each step, of all threads, which other work on the machine does not take from; null in a page. */
+  processor: number[] | null
   /** On webgpu the most that buffers took, on wasm the most that tensors took; null where the library does not tell. */
   peakBytes: number | null
   /** Of the last step; 0 on wasm. */

@@ -56,6 +56,7 @@ export function withTorch(
         peer: 'torch',
         losses,
         times,
+        processor: null,
         peakBytes: null,
         dispatches: 0,
         host: null,

@@ -187,38 +187,62 @@ function sumSquaresHeap(grads: tf.Tensor[]): tf.Scalar {
 /** Elements that one workgroup sums. */
 const SPAN = 4096
 
-/** The webgpu form: partial sums of every gradient side by side, then one workgroup adds them up. */
+/** Gradients that one dispatch reads: with its result they stay within the eight buffers that every device grants. */
+const AT_ONCE = 7
+
+/** The webgpu form: partial sums of every gradient side by side, some gradients a dispatch, then one workgroup adds them up. */
 function sumSquaresProgram(grads: tf.Tensor[]): tf.Scalar {
-  const groups = grads.map((grad) => Math.ceil(grad.size / SPAN))
-  const partials = emptyTensor<tf.Rank.R1>([groups.reduce((a, b) => a + b, 0)])
+  const groups = (parts: tf.Tensor[]): number => parts.reduce((sum, { size }) => sum + Math.ceil(size / SPAN), 0)
+  const partials = emptyTensor<tf.Rank.R1>([groups(grads)])
   const sum = emptyTensor<tf.Rank.R0>([])
-  const add = (from: tf.Tensor, to: tf.Tensor, first: number, count: number, span: number, power: string): void =>
-    dispatch({
-      key: `sum of ${power}`,
-      bindings: { sums: { tensor: to, type: 'f32', write: true }, x: { tensor: from, type: 'f32' } },
-      uniforms: { size: from.size, first, count, span },
-      workgroups: spread(count),
-      code: () => `${totalWGSL()}
+  let first = 0
+  for (let i = 0; i < grads.length; i += AT_ONCE) {
+    const parts = grads.slice(i, i + AT_ONCE)
+    addUp(parts, partials, first, SPAN, 'value * value')
+    first += groups(parts)
+  }
+  addUp([partials], sum, 0, partials.size, 'value')
+  partials.dispose()
+  return sum
+}
+
+/** Sums `power` over every `span` elements of each part; the sums land in `to` from `first` on. */
+function addUp(parts: tf.Tensor[], to: tf.Tensor, first: number, span: number, power: string): void {
+  const bindings: Record<string, Binding> = { sums: { tensor: to, type: 'f32', write: true } }
+  const uniforms: Record<string, number> = { first, span }
+  let count = 0
+  parts.forEach((part, n) => {
+    bindings[`x${n}`] = { tensor: part, type: 'f32' }
+    uniforms[`size${n}`] = part.size
+    uniforms[`from${n}`] = count
+    count += Math.ceil(part.size / span)
+  })
+  dispatch({
+    key: `sum of ${power}`,
+    bindings,
+    uniforms: { ...uniforms, count },
+    workgroups: spread(count),
+    code: () => {
+      const cases = parts.map((_, n) => {
+        const within = n + 1 < parts.length ? `if (group < u.from${n + 1})` : ''
+        return `${within} {
+      let begin = (group - u.from${n}) * u.span;
+      for (var i = begin + tid; i < min(u.size${n}, begin + u.span); i += ${rowThreads()}u) { let value = x${n}[i]; part += ${power}; }
+    }`
+      })
+      return `${totalWGSL()}
 @compute @workgroup_size(${rowThreads()})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) tid: u32) {
   let group = wid.y * groups.x + wid.x;
   if (group < u.count) {
     var part = 0.0;
-    let end = min(u.size, (group + 1u) * u.span);
-    for (var i = group * u.span + tid; i < end; i += ${rowThreads()}u) { part += ${power}; }
+    ${cases.join(' else ')}
     let sum = total(tid, part);
     if (tid == 0u) { sums[u.first + group] = sum; }
   }
-}`,
-    })
-  let first = 0
-  grads.forEach((grad, i) => {
-    add(grad, partials, first, groups[i]!, SPAN, 'x[i] * x[i]')
-    first += groups[i]!
+}`
+    },
   })
-  add(partials, sum, 0, 1, partials.size, 'x[i]')
-  partials.dispose()
-  return sum
 }
 
 /** The factor min(1, maxNorm / (norm + 1e-6)) of torch.nn.utils.clip_grad_norm_, from the sum of squares, without a readback. */
