@@ -46,7 +46,7 @@ export async function vary(
         while (!turn.done) turn = await workshop.alone(() => tokens.next())
         const { text, reason } = turn.value
         if (reason === 'cancelled') return
-        if (reason === 'length') onVariation({ refused: 'did not come to an end' })
+        if (reason === 'length') onVariation({ refused: 'without an end' })
         else onVariation(distinct(readVariation(kind, own, text, mapping), known))
       }
     } finally {
@@ -60,7 +60,7 @@ export async function vary(
 function distinct(variation: Variation, known: Set<string>): Variation {
   if ('refused' in variation) return variation
   const key = sameKey(variation)
-  if (known.has(key)) return { refused: 'repeated the row or another one' }
+  if (known.has(key)) return { refused: 'like a row that is there' }
   known.add(key)
   return variation
 }

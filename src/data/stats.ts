@@ -129,7 +129,7 @@ export function histogram(sorted: ArrayLike<number>): { from: number; to: number
   // At least one row, so that in a small set one that stands apart is seen to.
   const apart = Math.max(1, Math.floor(sorted.length / 100))
   const most = sorted[Math.max(0, sorted.length - 1 - apart)] as number
-  const tail = sorted.length > 5 && longest - low > FAR * (most - low + 1)
+  const tail = sorted.length > 5 && longest > FAR * most
   const high = tail ? most : longest
   const width = roundUp((high - low + 1) / BARS)
   const first = Math.floor(low / width) * width

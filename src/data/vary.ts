@@ -259,7 +259,7 @@ export function readVariation(
   mapping: Mapping,
 ): Sides | { refused: string } {
   const said = text.trim()
-  if (said === '') return { refused: 'was empty' }
+  if (said === '') return { refused: 'empty' }
   if (own.prompt === null) return { prompt: null, answer: withoutHead(said, 'Text') }
   const heads = headsOf(mapping)
   if (kind === 'prompt') return { prompt: withoutHead(said, heads.prompt), answer: own.answer }
@@ -268,7 +268,7 @@ export function readVariation(
   const at = both.indexOf(`\n${heads.answer}:`)
   const prompt = both.slice(0, Math.max(0, at)).trim()
   const answer = both.slice(at + heads.answer.length + 2).trim()
-  if (at < 0 || prompt === '' || answer === '') return { refused: 'had no prompt with an answer' }
+  if (at < 0 || prompt === '' || answer === '') return { refused: 'without a prompt and its answer' }
   return { prompt, answer }
 }
 

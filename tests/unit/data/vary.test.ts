@@ -118,8 +118,8 @@ describe('what its text makes of the row', () => {
     ['prompt', ' Prompt: Is the cat in? ', { prompt: 'Is the cat in?', answer: own.answer }],
     ['answer', 'There.\n', { prompt: own.prompt, answer: 'There.' }],
     ['both', ' Who?\nAnswer: Me.\nReally.', { prompt: 'Who?', answer: 'Me.\nReally.' }],
-    ['both', 'Who? Me.', { refused: 'had no prompt with an answer' }],
-    ['answer', ' \n', { refused: 'was empty' }],
+    ['both', 'Who? Me.', { refused: 'without a prompt and its answer' }],
+    ['answer', ' \n', { refused: 'empty' }],
   ] as const)('as %s: %j', (kind, text, becomes) => {
     expect(readVariation(kind, own, text, pair)).toEqual(becomes)
   })
