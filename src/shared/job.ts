@@ -199,10 +199,10 @@ export const SETTINGS = {
     choices: {
       lora: 'LoRA adapter',
       full: 'all weights (full fine-tuning)',
-      ia3: 'factors in the layers ((IA)³)',
-      bottleneck: 'bottleneck adapters',
-      prompt: 'a learnt prompt (prompt tuning)',
-      prefix: 'a learnt prefix in every layer (prefix tuning)',
+      ia3: '(IA)³ factors',
+      bottleneck: 'bottlenecks',
+      prompt: 'learnt prompt',
+      prefix: 'learnt prefix',
     },
   }),
   virtualTokens: integer({
@@ -302,7 +302,7 @@ export const SETTINGS = {
       dpo: 'preferences (DPO)',
       orpo: 'answers and preferences (ORPO)',
       kto: 'rated answers (KTO)',
-      classification: 'classes, through a head of their own',
+      classification: 'classes (a head)',
     },
   }),
   beta: number({

@@ -90,7 +90,9 @@ class Draft {
     const { start } = this
     if (!start) return { initAdapter: '' }
     const brought = ADAPTER_KEYS.map((key) => [key, start.job[key] ?? SETTINGS[key].default])
-    return { ...Object.fromEntries(brought), loraInit: SETTINGS.loraInit.default, initAdapter: start.id }
+    // A head is no good for another objective.
+    const head = start.job.objective === 'classification' ? { objective: start.job.objective } : {}
+    return { ...Object.fromEntries(brought), ...head, loraInit: SETTINGS.loraInit.default, initAdapter: start.id }
   })
 
   /** The job as it would be started now; may still be invalid, see {@link problems}. */
@@ -134,7 +136,7 @@ class Draft {
   changed = $derived(Object.keys(this.#own).filter((key) => key in SETTINGS) as SettingKey[])
 
   originOf(key: SettingKey): Origin {
-    if (this.start && ADAPTER_KEYS.includes(key)) return 'adapter'
+    if (this.start && (ADAPTER_KEYS.includes(key) || (key === 'objective' && key in this.#inherited))) return 'adapter'
     if (key in this.#own) return 'yours'
     if (key in this.#sample) return 'sample'
     return this.advice && key in this.advice.change ? 'advised' : 'default'

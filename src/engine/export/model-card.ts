@@ -88,6 +88,8 @@ const METHODS: { readonly [M in Job['method']]: string } = {
 
 function whatOf({ kind, training }: CardInput): string {
   const method = training?.job.method ?? 'lora'
+  if (kind === 'peft' && training?.job.objective === 'classification')
+    return 'A LoRA adapter with a classification head'
   if (kind !== 'peft' || method === 'lora' || method === 'full') return WHAT[kind]
   return { ia3: 'Factors ((IA)³)', bottleneck: 'Bottleneck adapters', prompt: 'A learnt prompt', prefix: 'A learnt prefix' }[method] // prettier-ignore
 }
@@ -97,7 +99,7 @@ function frontMatter({ base, kind, training }: CardInput): string {
     `base_model: ${JSON.stringify(base.name)}`,
     ...(base.licence ? [`license: ${JSON.stringify(base.licence)}`] : []),
     `library_name: ${LIBRARY[kind]}`,
-    'pipeline_tag: text-generation',
+    `pipeline_tag: ${training?.job.objective === 'classification' ? 'text-classification' : 'text-generation'}`,
     'tags:',
     '  - finetab',
     `  - ${training?.job.method ?? 'lora'}`,
@@ -183,5 +185,18 @@ const USE: { readonly [K in ExportFormat]: (base: string) => string } = {
 function useOf({ kind, base, training }: CardInput): string {
   if (kind === 'peft' && training?.job.method === 'bottleneck')
     return 'PEFT has no bottleneck adapters: import this folder in Finetab. Its tensors are named as PEFT names its own; after each layer that is named, `y + adapter_up(gelu(adapter_down(y)))`.'
+  if (kind === 'peft' && training?.job.objective === 'classification')
+    return code(
+      'python',
+      [
+        'import json',
+        'from peft import PeftModel',
+        'from transformers import AutoModelForSequenceClassification',
+        '',
+        'classes = json.load(open("classes.json"))["classes"]',
+        `model = AutoModelForSequenceClassification.from_pretrained(${JSON.stringify(oneLine(base.name))}, num_labels=len(classes))`,
+        'model = PeftModel.from_pretrained(model, ".")  # its scores are in the order of the classes',
+      ].join('\n'),
+    )
   return USE[kind](oneLine(base.name))
 }

@@ -25,6 +25,17 @@ const CARD: CardInput = {
 }
 
 describe('modelCard', () => {
+  it('says how other methods and a classification head are loaded', () => {
+    const training = CARD.training!
+    const of = (change: object) =>
+      modelCard({ ...CARD, training: { ...training, job: { ...training.job, ...change } } })
+    expect(of({ method: 'prefix' })).toContain('A learnt prefix of')
+    expect(of({ method: 'bottleneck' })).toContain('PEFT has no bottleneck adapters')
+    const head = of({ objective: 'classification' })
+    for (const part of ['pipeline_tag: text-classification', 'AutoModelForSequenceClassification', 'classes.json'])
+      expect(head).toContain(part)
+  })
+
   it('says what was trained, on what, how, and how well', () => {
     const card = modelCard(CARD)
     expect(card).toMatch(/^---\nbase_model: "owner\/base: \\"x\\""\nlicense: "MIT"\nlibrary_name: peft\n/)
