@@ -72,6 +72,7 @@ function runAll() {
   writeFileSync(file, JSON.stringify({ tuned, bundled: logits }))
   check(found.python, 'check.py', file)
   checkFormats(found.python)
+  checkMethods(found.python)
   checkHandoff(found.python, subject)
 }
 
@@ -134,6 +135,38 @@ function checkHandoff(python, { model, data }) {
 
 function writeRows(file, rows) {
   writeFileSync(file, rows.map((row) => `${JSON.stringify(row)}\n`).join(''))
+}
+
+/** What PEFT has beside LoRA, and a classification head, trained for a few steps on a tiny model; PEFT and transformers compute the same. */
+function checkMethods(python) {
+  const name = 'methods beside LoRA'
+  const model = join(ROOT, 'tests/golden/llama-gqa-tied')
+  const texts = ['up we go', 'down they fell', 'up and up', 'it went down', 'so far up', 'all the way down']
+  const answers = join(work, 'answers.jsonl')
+  const labels = join(work, 'labels.jsonl')
+  writeRows(answers, texts.map((text) => ({ prompt: text, completion: text.includes('up') ? ' high' : ' low' }))) // prettier-ignore
+  writeRows(labels, texts.map((text) => ({ text, label: text.includes('up') ? 'high' : 'low' }))) // prettier-ignore
+  const flags = ['--steps', 6, '--lr', 0.05, '--batch-size', 3, '--eval-fraction', 0, '--backend', 'wasm']
+  const train = (data, ...more) => {
+    const out = join(work, `method-${more[1]}`)
+    finetab('train', '--model', model, '--data', data, '--out', out, ...flags, ...more)
+    return out
+  }
+  const places = (adapter) => ['--model', model, '--adapter', adapter, '--backend', 'wasm']
+  try {
+    const methods = ['ia3', 'prompt', 'prefix'].map((method) => {
+      const adapter = train(answers, '--method', method, '--virtual-tokens', 5)
+      const rows = finetab('evaluate', ...places(adapter), '--data', answers, '--answers', 0, '--no-probe')
+      return { method, adapter, rows: rows.filter(({ event }) => event === 'row') }
+    })
+    const adapter = train(labels, '--objective', 'classification')
+    const asked = texts.map((text) => finetab('generate', ...places(adapter), '--prompt', text)[0])
+    const file = join(work, 'methods.json')
+    writeFileSync(file, JSON.stringify({ model, data: answers, methods, head: { adapter, texts, asked } }))
+    check(python, 'methods_check.py', file)
+  } catch (error) {
+    record(name, 'failed', error.message)
+  }
 }
 
 /** Every export format of every tiny model of the golden numbers, written here and read by PEFT, transformers and gguf. */
