@@ -16,7 +16,7 @@ import { answer } from './answer'
 import { exportRun } from './export-run'
 import { fetchModel, findModel } from './fetch-model'
 import { handOff } from './handoff'
-import { judgeRun, measureChange, rehearseJob } from './judging'
+import { judgeRun, measureChange, rehearseJob, tryPromptingOf } from './judging'
 import { runJob, Wish } from './run-job'
 import { isBundled, openDataset } from './sources'
 import { vary } from './vary'
@@ -149,6 +149,13 @@ const api: EngineApi = {
       throw new CodedError('run.locked', 'A run is training here.', { fix: 'Pause it first, or wait for its end.' })
     }
     return cancellable(judgings, (signal) => rehearseJob(workshop, kind, job, onStep, onProgress, signal))
+  },
+
+  async tryPrompting(job, onProgress) {
+    if (training) {
+      throw new CodedError('run.locked', 'A run is training here.', { fix: 'Pause it first, or wait for its end.' })
+    }
+    return cancellable(judgings, (signal) => tryPromptingOf(workshop, job, onProgress, signal))
   },
 
   async cancelJudging() {

@@ -6,12 +6,12 @@ import { loadTrainable, type Model } from '../src/engine'
 import { classesOf } from '../src/engine/formats/peft'
 import { adapterChange } from '../src/engine/formats/change'
 import { openWeights } from '../src/engine/formats/checkpoint-index'
-import { judge, judgeRows, rehearse, type JudgeData, type Turn } from '../src/judge'
+import { judge, judgeRows, rehearse, tryPrompting, type JudgeData, type Turn } from '../src/judge'
 import { CodedError } from '../src/shared/errors'
 import type { OnProgress } from '../src/shared/files'
 import type { Job } from '../src/shared/job'
 import { completeJob } from '../src/shared/job'
-import type { Judgement, Rehearsal, RehearsalKind, RehearsalStep } from '../src/shared/judgement'
+import type { Judgement, PromptingTrial, Rehearsal, RehearsalKind, RehearsalStep } from '../src/shared/judgement'
 import type { JudgeRequest } from '../src/shared/protocol'
 import type { CheckpointKind, DatasetId, RunId, RunRecord } from '../src/shared/records'
 import * as storage from '../src/storage'
@@ -123,6 +123,29 @@ export async function rehearseJob(
     const initAdapter = job.initAdapter ? await adapterOf(job.initAdapter, 'best', model.record.name) : undefined
     const turn: Turn = (piece) => workshop.alone(piece)
     return rehearse({ kind, model, job, rows, initAdapter, turn, onStep, onProgress, signal })
+  }
+  return workshop.withModel(job.model, onProgress, work, job.quantization)
+}
+
+/** Rows that the base answers with and without examples, and how many examples. */
+const PROMPTED = { limit: 12, shots: 3 }
+
+/** See EngineApi.tryPrompting. */
+export async function tryPromptingOf(
+  workshop: Workshop,
+  given: Job,
+  onProgress: OnProgress,
+  signal: AbortSignal,
+): Promise<PromptingTrial> {
+  const job = completeJob({ ...given })
+  const data = await dataOf(job.data)
+  onProgress({ stage: 'Opening the device', done: 0, total: 0, unit: 'items' })
+  await workshop.device(job.backend)
+  const asAnswers: Job = { ...job, objective: 'sft' }
+  const work = async (model: Model) => {
+    const { rows } = await judgeRows(data, model, asAnswers, { heldBack: true, ...PROMPTED }, signal)
+    const turn: Turn = (piece) => workshop.alone(piece)
+    return tryPrompting({ model, rows, format: data.mapping.format, shots: PROMPTED.shots, turn, onProgress, signal })
   }
   return workshop.withModel(job.model, onProgress, work, job.quantization)
 }

@@ -74,8 +74,8 @@ towards what, the setting that chooses it (see [settings.md](settings.md)), wher
 to them. Engine tests run on WebAssembly in Node and on WebGPU in Chromium, and every method's run goes on from a checkpoint with the
 numbers of an uninterrupted one.
 
-Memory is the peak of a run with the base model in it, and tokens/s are those of its steps, both against LoRA on the same rows and the
-default model. The result is the validation loss of a short run, or for preferences the share of validation pairs whose better answer has
+Memory is the peak of a run with the base model in it, and tokens/s are those of its steps by processor time, both against LoRA on the
+same rows and the default model. The result is the validation loss of a short run, or for preferences the share of validation pairs whose better answer has
 the higher reward: enough to see that a method learns, not enough to choose one by.`
 
 const NOTES = `(IA)³, prompts and prefixes are exported as PEFT has them and read back; (IA)³ also merges into the model. PEFT has no bottleneck adapters:

@@ -82,7 +82,7 @@ export const OPTIONS = {
   kind: {
     kind: 'text',
     value: 'NAME',
-    help: 'time (three steps), smoke (20 steps on a twentieth of the rows) or range (up to 60 steps over learning rates).',
+    help: 'time (three steps), smoke (20 steps on a twentieth of the rows), range (up to 60 steps over learning rates) or prompting (the base with examples in its prompt).',
     fallback: none('time'),
   },
   answers: {

@@ -5,6 +5,7 @@
 import { counted, figure, percent } from '../shared/format'
 import { warmupOf, type Job, type SettingKey } from '../shared/job'
 import type { MetricBuffer } from '../shared/metrics'
+import { rateText } from './rehearsal'
 import { readCurves, type Curves } from './curves'
 import { diagnose, type Evidence } from './diagnosis'
 
@@ -57,7 +58,7 @@ export function onOwnCurve(key: SettingKey, next: Job, job: Job, metrics: Metric
 
 function learningRate({ curves, job, metrics }: Past): OwnEffect {
   const { verdict, text, evidence } = diagnose(metrics, job)
-  const rate = `At ${figure(job.learningRate)}: `
+  const rate = `At ${rateText(job.learningRate)}: `
   if (['diverging', 'slow', 'noisy'].includes(verdict))
     return { text: rate + text.charAt(0).toLowerCase() + text.slice(1), marks: evidence }
   const [first, last] = [curves.blocks[0], curves.blocks.at(-1)]
@@ -128,7 +129,7 @@ function clip({ metrics }: Past, next: Job): OwnEffect | null {
   }
   if (marks[0]) marks[0].text = 'cut'
   return {
-    text: `At ${figure(next.clip)}, ${percent(cut.length / Math.max(1, measured))} of the steps of this run would have been cut.`,
+    text: `At ${next.clip}, ${percent(cut.length / Math.max(1, measured))} of the steps of this run would have been cut.`,
     marks,
   }
 }

@@ -1,7 +1,16 @@
 /** What a judgement comes to, in one strong sentence first, and what to do next. Refuses to call a difference that may be chance. */
 import { counted, figure, percent } from '../shared/format'
 import type { Job } from '../shared/job'
-import type { Forgetting, Interval, Judgement, JudgementVerdict, Score, ScoreKey, Vote } from '../shared/judgement'
+import type {
+  Forgetting,
+  Interval,
+  Judgement,
+  JudgementVerdict,
+  PromptingTrial,
+  Score,
+  ScoreKey,
+  Vote,
+} from '../shared/judgement'
 import { wilson } from './metrics/interval'
 import { sureSign } from './score'
 
@@ -108,6 +117,8 @@ export function outcome({ key, difference }: Score): -1 | 0 | 1 {
 /** A rise of general perplexity from which a person should know of it, and one at which the model is harmed. */
 const FORGETS = 0.05
 const HARMED = 0.3
+/** The share of general text that holds most of what a model knew. */
+const REPLAY = 0.2
 
 /** The sentence on a judgement. @param job of the run, for what to change. */
 export function judgementVerdict(judgement: Judgement, job: Job): JudgementVerdict {
@@ -178,6 +189,35 @@ function shotsAdvice({ key, tuned, shots }: Score): string | undefined {
     : `Examples in the prompt instead of tuning give ${scoreText(key, shots.value)}.`
 }
 
+/** From which share of a full score examples in the prompt do. */
+const PROMPTING_DOES = 0.8
+
+/** Whether examples in the prompt would do instead of tuning. */
+export function promptingVerdict({
+  shots,
+  answered,
+  key,
+  without,
+  withExamples,
+  difference,
+}: PromptingTrial): JudgementVerdict {
+  const full = SCORES[key].unit === 'points' ? 100 : 1
+  const does = withExamples.value >= PROMPTING_DOES * full
+  const name = SCORES[key].label.toLowerCase().replace('rouge-l', 'ROUGE-L').replace('json', 'JSON')
+  const found = `${name} ${scoreText(key, withExamples.value)} with ${shots} examples in the prompt, ${scoreText(key, without.value)} without, over ${counted(answered, 'row')}`
+  if (does)
+    return {
+      tone: 'good',
+      text: `Prompting may do without tuning: ${found}.`,
+      advice: 'Put a few of your examples before each question. Tuning saves their tokens, and may still do better.',
+    }
+  const helps = sureSign(difference) > 0
+  return {
+    tone: 'fair',
+    text: `${helps ? 'Examples in the prompt help, and tuning has more to give' : 'Examples in the prompt hardly help here: tuning is what can'}: ${found}.`,
+  }
+}
+
 /** What was lost of general text, in one sentence, with what to do where it is much. */
 export function forgettingVerdict({ rise, passages }: Forgetting, job: Job): JudgementVerdict {
   const by = percent(Math.abs(rise.value))
@@ -194,8 +234,12 @@ export function forgettingVerdict({ rise, passages }: Forgetting, job: Job): Jud
     text: `${harmed ? 'Much' : 'Some'} is forgotten: general text is ${by} harder to predict than for the base.`,
     advice:
       'That does not matter to a model for one task. Where it does: lower the adapter strength in Try, train more gently, or mix general examples in.',
-    change: { learningRate: job.learningRate / 2 },
-    changeText: `Use half the learning rate (${figure(job.learningRate / 2)})`,
+    ...(job.replayShare > 0
+      ? {
+          change: { learningRate: job.learningRate / 2 },
+          changeText: `Use half the learning rate (${figure(job.learningRate / 2)})`,
+        }
+      : { change: { replayShare: REPLAY }, changeText: `Mix in ${percent(REPLAY)} general text` }),
   }
 }
 

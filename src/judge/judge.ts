@@ -115,24 +115,14 @@ async function answerAll(
   rows: readonly JudgeRow[],
   measured: Map<number, MeasuredRow>,
 ): Promise<void> {
-  const { onProgress, signal, adapter } = input
+  const { onProgress, adapter } = input
   for (const [done, row] of rows.entries()) {
     onProgress?.({ stage: 'Letting both answer', done, total: rows.length, unit: 'rows' })
     const known = measured.get(row.encoded.index)
     if (!known || !row.ask) continue
-    const length = Math.min(MOST_TOKENS, Math.ceil(LONGER * row.wantedTokens) + MORE)
-    const ask = async (ids: readonly number[], by: Trainable | null) => {
-      const text = await answer(input, ids, by, length)
-      signal?.throwIfAborted()
-      return text
-    }
-    const tuned = adapter.classes ? await named(input, row.encoded) : await ask(row.ask, adapter)
-    known.answers = { base: await ask(row.ask, null), tuned }
-    // Plain text goes on with another example after an empty line; that is not its answer any more.
-    if (row.askWithShots) {
-      const text = await ask(row.askWithShots, null)
-      known.answers.shots = row.wanted.includes('\n\n') ? text : (text.trimStart().split('\n\n')[0] ?? '')
-    }
+    const tuned = adapter.classes ? await named(input, row.encoded) : await answerWith(input, row, row.ask, adapter)
+    known.answers = { base: await answerWith(input, row, row.ask, null), tuned }
+    if (row.askWithShots) known.answers.shots = await answerWith(input, row, row.askWithShots, null)
   }
   onProgress?.({ stage: 'Letting both answer', done: rows.length, total: rows.length, unit: 'rows' })
 }
@@ -149,9 +139,23 @@ async function named({ model, adapter, turn }: JudgeInput, { inputIds }: Encoded
   return first?.name ?? ''
 }
 
+/** The likeliest answer to a row, asked with these tokens; about as long as what is wanted. @throws AbortError */
+export async function answerWith(
+  input: Pick<JudgeInput, 'model' | 'turn' | 'signal'>,
+  row: JudgeRow,
+  ids: readonly number[],
+  by: Trainable | null,
+): Promise<string> {
+  const text = await answer(input, ids, by, Math.min(MOST_TOKENS, Math.ceil(LONGER * row.wantedTokens) + MORE))
+  input.signal?.throwIfAborted()
+  // Plain text goes on with another example after an empty line; that is not its answer any more.
+  const whole = ids !== row.askWithShots || row.wanted.includes('\n\n')
+  return whole ? text : (text.trimStart().split('\n\n')[0] ?? '')
+}
+
 /** The likeliest answer, token by token. */
 async function answer(
-  { model, turn, signal }: JudgeInput,
+  { model, turn, signal }: Pick<JudgeInput, 'model' | 'turn' | 'signal'>,
   ids: readonly number[],
   adapter: Trainable | null,
   length: number,

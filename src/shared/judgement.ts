@@ -159,3 +159,18 @@ export interface Rehearsal {
   /** The learning rate that a range test suggests; null where the curve does not say. */
   suggested: number | null
 }
+
+/** What the base does with examples in its prompt, before anything is tuned. */
+export interface PromptingTrial {
+  /** Examples in the prompt. */
+  shots: number
+  answered: number
+  /** The score that leads. */
+  key: ScoreKey
+  without: Interval
+  withExamples: Interval
+  /** With less without, row by row. */
+  difference: Interval
+  /** Rows to read. */
+  rows: { prompt: string; wanted: string; without: string; withExamples: string }[]
+}

@@ -7,7 +7,7 @@ import type { ExportDtype, ExportFormat } from './exports'
 import type { AuditReport, Finding, FindingKind } from './audit'
 import type { OnProgress } from './files'
 import type { Job } from './job'
-import type { Rehearsal, RehearsalKind, RehearsalStep } from './judgement'
+import type { PromptingTrial, Rehearsal, RehearsalKind, RehearsalStep } from './judgement'
 import type { MetricColumns } from './metrics'
 import type {
   ChatMessage,
@@ -232,6 +232,8 @@ export interface EngineApi {
     onStep: (step: RehearsalStep) => void,
     onProgress: OnProgress,
   ): Promise<Rehearsal>
+  /** Lets the base answer some held-back rows with and without examples in its prompt; refused while a run trains. */
+  tryPrompting(job: Job, onProgress: OnProgress): Promise<PromptingTrial>
   /** Ends judging, measuring and rehearsing under way; they reject with `cancelled`. */
   cancelJudging(): Promise<void>
   exportRun(request: ExportRequest, onProgress: OnProgress): Promise<ExportResult>

@@ -4,7 +4,7 @@ import { rehearsalVerdict } from '../insight/rehearsal'
 import { completeJob } from '../shared/job'
 import { toReport, type ErrorReport } from '../shared/errors'
 import type { Progress } from '../shared/files'
-import type { Rehearsal, RehearsalKind, RehearsalStep } from '../shared/judgement'
+import type { PromptingTrial, Rehearsal, RehearsalKind, RehearsalStep } from '../shared/judgement'
 import type { JudgeRequest } from '../shared/protocol'
 import type { CheckpointKind, RunId, RunRecord } from '../shared/records'
 import { draft } from './draft.svelte'
@@ -16,6 +16,7 @@ export {
   forgettingVerdict,
   judgementVerdict,
   outcome,
+  promptingVerdict,
   SCORES,
   scoreText,
   votesSentence,
@@ -65,7 +66,9 @@ class Judging {
 }
 
 class Rehearsing {
-  kind = $state<RehearsalKind | null>(null)
+  kind = $state<RehearsalKind | 'prompting' | null>(null)
+  /** What examples in the prompt do instead of tuning, where that was asked. */
+  prompting = $state.raw<PromptingTrial | null>(null)
   progress = $state.raw<Progress | null>(null)
   /** The steps of the one under way. */
   steps = $state.raw<readonly RehearsalStep[]>([])
@@ -79,18 +82,21 @@ class Rehearsing {
   verdict = $derived(this.result ? rehearsalVerdict(this.result, draft.job.learningRate) : null)
 
   /** Runs a rehearsal of the draft. */
-  async start(kind: RehearsalKind): Promise<void> {
+  async start(kind: RehearsalKind | 'prompting'): Promise<void> {
     if (this.kind || training.live) return
     this.kind = kind
     this.steps = []
     this.result = null
+    this.prompting = null
     this.error = null
     this.progress = { stage: 'Setting up', done: 0, total: 0, unit: 'items' }
     try {
       const job = completeJob({ ...draft.job })
       this.#job = identity()
       const onStep = (step: RehearsalStep) => (this.steps = [...this.steps, step])
-      this.result = await engine().rehearse(kind, job, onStep, (progress) => (this.progress = progress))
+      const onProgress = (progress: Progress) => (this.progress = progress)
+      if (kind === 'prompting') this.prompting = await engine().tryPrompting(job, onProgress)
+      else this.result = await engine().rehearse(kind, job, onStep, onProgress)
     } catch (error) {
       const report = toReport(error)
       if (report.code !== 'cancelled') this.error = report

@@ -69,6 +69,19 @@ describe('a run that is judged', () => {
   })
 })
 
+describe('prompting instead of tuning', () => {
+  it('lets the base answer held-back rows with and without examples, and keeps nothing', async () => {
+    const stages = new Set<string>()
+    const found = await engine().tryPrompting(job, ({ stage }) => stages.add(stage))
+    expect(found).toMatchObject({ shots: 3, answered: 8 })
+    expect(found.rows).toHaveLength(6)
+    for (const { wanted, prompt } of found.rows)
+      expect([prompt, wanted]).toEqual([expect.stringMatching(/^say/), expect.stringMatching(/^(abc)+$/)])
+    expect(found.rows.some(({ without, withExamples }) => without !== withExamples)).toBe(true)
+    expect([...stages]).toContain('Letting the base answer')
+  })
+})
+
 describe('a rehearsal', () => {
   it('measures the time of a run, and keeps no run', async () => {
     const before = (await storage.listRuns()).length

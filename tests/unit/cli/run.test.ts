@@ -186,6 +186,18 @@ describe('rehearse', () => {
   })
 })
 
+describe('rehearse --kind prompting', () => {
+  it('lets the base answer with and without examples', { timeout: LIMIT }, async () => {
+    const asked = join(folder, 'asked.jsonl')
+    const lines = Array.from({ length: 20 }, (_, i) => JSON.stringify({ prompt: `say ${i}`, completion: 'the hat' }))
+    await writeFile(asked, lines.join('\n'))
+    const flags = ['rehearse', '--kind', 'prompting', '--model', MODEL, '--data', asked, '--backend', 'wasm', '--json']
+    const { code, events } = await finetab(flags)
+    expect(code).toBe(0)
+    expect(only(events, 'prompting')).toMatchObject([{ shots: 3, answered: 2, verdict: expect.any(String) }])
+  })
+})
+
 describe('rehearse with a validation dataset', () => {
   it('times the evaluation of that dataset, and trains on all other rows', { timeout: LIMIT }, async () => {
     const flags = ['rehearse', '--model', MODEL, '--data', data, '--eval-data', data, '--batch-size', '1', '--epochs', '1', '--backend', 'wasm', '--json'] // prettier-ignore

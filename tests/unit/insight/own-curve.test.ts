@@ -30,7 +30,7 @@ describe('a setting on an own curve', () => {
 
   it('counts the steps that a clip would cut', () => {
     expect(tell('clip', { clip: 1 })).toEqual({
-      text: 'At 1.00, 10% of the steps of this run would have been cut.',
+      text: 'At 1, 10% of the steps of this run would have been cut.',
       marks: [{ from: 1, to: 10, text: 'cut' }],
     })
     expect(tell('clip', { clip: 10 })?.marks).toEqual([])

@@ -1,9 +1,16 @@
 /** From measured rows to scores, rows to read and a verdict. */
 import { describe, expect, test } from 'vitest'
 import { scoreRows, taskOf, type MeasuredRow } from '../../../src/insight/score'
-import { forgettingVerdict, judgementVerdict, outcome, votesSentence, winRate } from '../../../src/insight/verdict'
+import {
+  forgettingVerdict,
+  judgementVerdict,
+  outcome,
+  promptingVerdict,
+  votesSentence,
+  winRate,
+} from '../../../src/insight/verdict'
 import { defaultJob } from '../../../src/shared/job'
-import type { Judgement, Vote } from '../../../src/shared/judgement'
+import type { Judgement, PromptingTrial, Vote } from '../../../src/shared/judgement'
 
 /** A row whose tuned loss is lower by `gain` and whose answers are as given. */
 function row(index: number, wanted: string, base: string, tuned: string, gain = 1): MeasuredRow {
@@ -123,6 +130,33 @@ describe('verdicts', () => {
   test('a model whose answers stay but whose loss rises is worse than the base', () => {
     const rows = good.map((one, i) => row(i, one.wanted, 'no', 'no', -0.5))
     expect(judgementVerdict(judgement(rows, 'answers'), defaultJob()).tone).toBe('poor')
+  })
+
+  test('prompting that does, that helps, and that does not', () => {
+    const at = (value: number) => ({ value, low: value - 0.05, high: value + 0.05 })
+    const trial = (without: number, withExamples: number): PromptingTrial => {
+      const difference = at(withExamples - without)
+      return {
+        ...{ shots: 3, answered: 12, key: 'exact', rows: [] },
+        without: at(without),
+        withExamples: at(withExamples),
+        difference,
+      }
+    }
+    expect(promptingVerdict(trial(0.2, 0.9))).toMatchObject({ tone: 'good', advice: expect.stringContaining('Tuning') })
+    expect(promptingVerdict(trial(0.2, 0.9)).text).toContain(
+      'exactly right 90% with 3 examples in the prompt, 20% without',
+    )
+    expect(promptingVerdict(trial(0.1, 0.4)).text).toContain('help, and tuning has more to give')
+    expect(promptingVerdict(trial(0, 0)).text).toContain('tuning is what can')
+  })
+
+  test('what is forgotten is answered by general text, or by a gentler rate where that is mixed in already', () => {
+    const rise = { value: 0.9, low: 0.5, high: 1 }
+    const of = (replayShare: number) =>
+      forgettingVerdict({ base: rise, tuned: rise, rise, passages: 24 }, { ...defaultJob(), replayShare }).change
+    expect(of(0)).toEqual({ replayShare: 0.2 })
+    expect(of(0.2)).toEqual({ learningRate: 1e-4 })
   })
 
   test('forgetting: quiet when small or unsure, loud when much', () => {
