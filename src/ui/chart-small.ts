@@ -50,7 +50,7 @@ export function smallCharts({ rewards }: Curves, colours: Palette): SmallChart[]
       data: ({ rewards: found }) => [found?.margin ?? [], found?.validMargin ?? []],
     },
     {
-      ...{ ...both, name: 'preferred', values: values(percent), span: [0, 1] },
+      ...{ ...both, name: 'preferred', values: values(percent), span: [-0.03, 1.05] },
       data: ({ rewards: found }) => [found?.accuracy ?? [], found?.validAccuracy ?? []],
     },
     rate,
