@@ -35,7 +35,7 @@ const BATCH_TOKENS = 2048
 const BATCH_ROWS = 16
 const PACKED_ROWS = 64
 
-function* groups(rows: readonly EncodedRow[], together: boolean): Generator<EncodedRow[]> {
+function* groups(rows: readonly EncodedRow[], together: boolean, tokens: number): Generator<EncodedRow[]> {
   const most = together ? PACKED_ROWS : BATCH_ROWS
   let group: EncodedRow[] = []
   let longest = 0
@@ -43,7 +43,7 @@ function* groups(rows: readonly EncodedRow[], together: boolean): Generator<Enco
   for (const row of rows) {
     const { length } = row.inputIds
     const next = together ? sum + length : Math.max(longest, length) * (group.length + 1)
-    if (group.length > 0 && (group.length >= most || next > BATCH_TOKENS)) {
+    if (group.length > 0 && (group.length >= most || next > tokens)) {
       yield group
       group = []
       longest = sum = 0
@@ -133,6 +133,7 @@ export async function tokenLosses(model: Model, adapter: Trainable | null, row: 
  * @param signal aborts between batches with an `AbortError`.
  * @param recorder of a session that evaluates again and again; it must not have seen another model or adapter.
  * @param together packs rows one after the other instead of padding them; each sees only itself, so the numbers stay the same.
+ * @param most tokens that go together at most, so that this takes no more memory than a step of training; one row always goes.
  */
 export async function evaluate(
   model: Model,
@@ -142,11 +143,12 @@ export async function evaluate(
   signal?: AbortSignal,
   recorder?: Recorder,
   together = false,
+  most = BATCH_TOKENS,
 ): Promise<Evaluation> {
   const results: RowResult[] = []
   const own = recorder ?? new Recorder()
   try {
-    for (const group of groups(rows, together)) {
+    for (const group of groups(rows, together, Math.min(BATCH_TOKENS, most))) {
       signal?.throwIfAborted()
       for (const result of await withGuard(() => evaluateGroup(model, adapter, group, own, together))) {
         results.push(result)

@@ -10,7 +10,7 @@ import { tf } from '../tf'
 import { breathe } from './breathe'
 import { evaluate } from './evaluate'
 import type { SessionEvent, SessionOutcome } from './events'
-import { interval, isDue } from './schedule'
+import { interval, isDue, stepTokens } from './schedule'
 import type { TrainSession } from './session'
 
 /** The stage shown while shaders are compiled at the first step. */
@@ -104,8 +104,10 @@ async function validate(session: TrainSession): Promise<{
   rewards?: { rewardMargin: number; rewardAccuracy: number }
 }> {
   const { model, adapter, evalRows, preferences, recorder, job } = session
-  if (!preferences)
-    return { loss: (await evaluate(model, adapter, evalRows, undefined, undefined, recorder, job.packing)).loss }
+  if (!preferences) {
+    const found = await evaluate(model, adapter, evalRows, undefined, undefined, recorder, job.packing, stepTokens(job))
+    return { loss: found.loss }
+  }
   const { loss, rewardMargin, rewardAccuracy } = await preferences.evaluate(evalRows)
   return { loss, rewards: { rewardMargin, rewardAccuracy } }
 }

@@ -22,3 +22,13 @@ export function interval(every: number, total: number): number {
 export function isDue(step: number, every: number, total: number): boolean {
   return step > 0 && (step % every === 0 || step >= total)
 }
+
+/** Token sequences that a row of a batch is: two answers where a better one is compared with a worse. */
+export function sequencesOf({ objective }: Pick<Job, 'objective'>): 1 | 2 {
+  return objective === 'dpo' || objective === 'orpo' ? 2 : 1
+}
+
+/** Tokens of a micro-batch at most. */
+export function stepTokens(job: Pick<Job, 'objective' | 'batchSize' | 'maxLength'>): number {
+  return job.batchSize * sequencesOf(job) * job.maxLength
+}
