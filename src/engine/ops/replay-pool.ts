@@ -102,6 +102,11 @@ export class ReplayPool implements BufferPool {
     this.#recording = holder
   }
 
+  /** Until the next {@link begin}, buffers are nobody's again; what the holder's tensors hold stays theirs. */
+  pause(): void {
+    this.#recording = null
+  }
+
   /**
    * Ends what {@link begin} began, and watches the holder's buffers. Returns how many tensors the work left behind; their buffers
    * leave the arena, where nothing may outlive its work.

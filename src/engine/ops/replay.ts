@@ -34,6 +34,8 @@ class Recording implements Holder {
   readonly buffers = new Set<GPUBuffer>()
   readonly own: GPUBuffer[] = []
   readonly commands: Command[] = []
+  /** Where work of two parts waits for the host; 0 where it does not. */
+  pauseAt = 0
   /** Tensors that stay and are written: what the backend remembers of their values is stale after a replay. */
   written: TensorData[] = []
   /** Values uploaded in the course of the work. */
@@ -61,15 +63,17 @@ class Recording implements Holder {
     return (
       this.constants.join() === other.constants.join() &&
       this.commands.length === other.commands.length &&
+      this.pauseAt === other.pauseAt &&
       this.commands.every((command, i) => sameCommand(command, other.commands[i]!))
     )
   }
 
-  replay(): void {
+  /** Commands from one to before another; all where left out. */
+  replay(from = 0, to = this.commands.length): void {
     const gpu = this.#backend
     let pipeline: GPUComputePipeline | null = null
     let count = 0
-    for (const command of this.commands) {
+    for (const command of this.commands.slice(from, to)) {
       if (count++ % SUBMIT_EVERY === SUBMIT_EVERY - 1) {
         flush(gpu)
         pipeline = null
@@ -135,68 +139,132 @@ function override<T extends object>(target: T, methods: Partial<T>): () => void 
 
 const nothingOwned = { add: () => undefined, has: () => false } as unknown as WeakSet<object>
 
+/** Notes commands, constants and every bound buffer in a recording until {@link Taping.stop}. */
+class Taping {
+  readonly #gpu: Backend
+  readonly #recording: Recording
+  readonly #pool: ReplayPool
+  readonly #written = new Set<TensorData>()
+  readonly #uniformsOf = new WeakMap<GPUBindGroup, string>()
+  #restore: (() => void)[] = []
+
+  constructor(gpu: Backend, pool: ReplayPool) {
+    this.#gpu = gpu
+    this.#pool = pool
+    this.#recording = new Recording(gpu, pool)
+  }
+
+  /** Runs a part of the work; parts may be apart in time, and what one leaves behind is there for the next. */
+  run(part: () => void): void {
+    this.#start()
+    try {
+      part()
+    } finally {
+      this.#stop()
+    }
+  }
+
+  /** Everything up to here comes before the pause. */
+  pauseHere(): void {
+    this.#recording.pauseAt = this.#recording.commands.length
+  }
+
+  /** The recording; dropped already where the work did not come to its end or left tensors behind. */
+  end(complete: boolean): Recording {
+    const recording = this.#recording
+    const left = this.#pool.end(recording)
+    recording.complete = complete && left === 0
+    recording.written = [...this.#written].filter(({ resource }) => resource !== null)
+    if (!recording.complete) recording.drop()
+    return recording
+  }
+
+  #start(): void {
+    const gpu = this.#gpu
+    const { device } = gpu
+    const recording = this.#recording
+    const original = {
+      createBindGroup: device.createBindGroup.bind(device),
+      makeUniforms: gpu.makeUniforms.bind(gpu),
+      uploadToGPU: gpu.uploadToGPU.bind(gpu),
+      submitQueue: gpu.submitQueue.bind(gpu),
+    }
+    flush(gpu)
+    const restoreDevice = override(device, {
+      createBindGroup: (descriptor: GPUBindGroupDescriptor) => {
+        const group = original.createBindGroup(descriptor)
+        let uniforms = ''
+        for (const { resource } of descriptor.entries) {
+          const { buffer } = resource as GPUBufferBinding
+          recording.buffers.add(buffer)
+          uniforms += uniformContents.get(buffer) ?? ''
+        }
+        this.#uniformsOf.set(group, uniforms)
+        return group
+      },
+    })
+    const restoreBackend = override(gpu, {
+      ensureCommandEncoderReady: () => {
+        gpu.commandEncoder ??= tee(device.createCommandEncoder(), this.#uniformsOf, recording)
+      },
+      makeUniforms: (values: unknown) => {
+        const made = original.makeUniforms(values)
+        uniformContents.set(made.buffer, JSON.stringify(values))
+        return made
+      },
+      uploadToGPU: (id: object) => {
+        const { resource, values } = gpu.tensorMap.get(id)
+        if (!resource && values) recording.constants.push(digest(values))
+        original.uploadToGPU(id)
+      },
+      // Commands run in order, so a buffer may be used again as soon as its tensor is gone: nothing waits for a submit.
+      submitQueue: () => {
+        original.submitQueue()
+        gpu.commandQueueOwnedIds = nothingOwned
+      },
+    })
+    this.#restore = [restoreBackend, restoreDevice]
+    gpu.commandQueueOwnedIds = nothingOwned
+    writes.listener = (data) => this.#written.add(data)
+    this.#pool.begin(recording)
+  }
+
+  #stop(): void {
+    flush(this.#gpu)
+    this.#pool.pause()
+    writes.listener = null
+    for (const restore of this.#restore) restore()
+    this.#gpu.commandQueueOwnedIds = new WeakSet()
+  }
+}
+
 /** Runs the work once while noting its commands, its constants and every buffer that it binds. */
 function record(gpu: Backend, pool: ReplayPool, work: () => void): Recording {
-  const recording = new Recording(gpu, pool)
-  const uniformsOf = new WeakMap<GPUBindGroup, string>()
-  const { device } = gpu
-  const original = {
-    createBindGroup: device.createBindGroup.bind(device),
-    makeUniforms: gpu.makeUniforms.bind(gpu),
-    uploadToGPU: gpu.uploadToGPU.bind(gpu),
-    submitQueue: gpu.submitQueue.bind(gpu),
-  }
-  flush(gpu)
-  const restoreDevice = override(device, {
-    createBindGroup(descriptor: GPUBindGroupDescriptor) {
-      const group = original.createBindGroup(descriptor)
-      let uniforms = ''
-      for (const { resource } of descriptor.entries) {
-        const { buffer } = resource as GPUBufferBinding
-        recording.buffers.add(buffer)
-        uniforms += uniformContents.get(buffer) ?? ''
-      }
-      uniformsOf.set(group, uniforms)
-      return group
-    },
-  })
-  const restoreBackend = override(gpu, {
-    ensureCommandEncoderReady: () => {
-      gpu.commandEncoder ??= tee(device.createCommandEncoder(), uniformsOf, recording)
-    },
-    makeUniforms: (values: unknown) => {
-      const made = original.makeUniforms(values)
-      uniformContents.set(made.buffer, JSON.stringify(values))
-      return made
-    },
-    uploadToGPU: (id: object) => {
-      const { resource, values } = gpu.tensorMap.get(id)
-      if (!resource && values) recording.constants.push(digest(values))
-      original.uploadToGPU(id)
-    },
-    // Commands run in order, so a buffer may be used again as soon as its tensor is gone: nothing waits for a submit.
-    submitQueue: () => {
-      original.submitQueue()
-      gpu.commandQueueOwnedIds = nothingOwned
-    },
-  })
-  gpu.commandQueueOwnedIds = nothingOwned
-  const written = new Set<TensorData>()
-  writes.listener = (data) => written.add(data)
-  pool.begin(recording)
+  const taping = new Taping(gpu, pool)
+  let complete = false
+  let recording: Recording
   try {
-    work()
-    recording.complete = true
+    taping.run(work)
+    complete = true
   } finally {
-    flush(gpu)
-    const left = pool.end(recording)
-    recording.complete &&= left === 0
-    writes.listener = null
-    recording.written = [...written].filter(({ resource }) => resource !== null)
-    restoreBackend()
-    restoreDevice()
-    gpu.commandQueueOwnedIds = new WeakSet()
-    if (!recording.complete) recording.drop()
+    recording = taping.end(complete)
+  }
+  return recording
+}
+
+/** The same for work that waits between its two parts. */
+async function recordParts(gpu: Backend, pool: ReplayPool, { first, between, second }: Parts): Promise<Recording> {
+  const taping = new Taping(gpu, pool)
+  let complete = false
+  let recording: Recording
+  try {
+    taping.run(first)
+    taping.pauseHere()
+    await between()
+    taping.run(second)
+    complete = true
+  } finally {
+    recording = taping.end(complete)
   }
   return recording
 }
@@ -208,6 +276,13 @@ function digest(values: unknown): string {
   let hash = 0x811c9dc5
   for (const word of words) hash = Math.imul(hash ^ word, 0x01000193)
   return `${words.length}:${hash >>> 0}`
+}
+
+/** Work that waits for the host in its midst: the first part leaves to the second what it likes, between them nothing else is recorded. */
+export interface Parts {
+  first(): void
+  between(): Promise<void>
+  second(): void
 }
 
 interface Entry {
@@ -276,22 +351,26 @@ export class Recorder {
     if (!this.#enabled || !onGPU() || this.#refused.has(key)) return work()
     const entry = this.#entries.get(key)
     if (entry?.trusted && !entry.recording.dropped && this.#sees(entry)) return this.#replay(key, entry)
-    const gpu = gpuBackend()
-    const pool = ReplayPool.of(gpu)
-    if (this.#entries.size === 0) pool.trim()
-    const recording = record(gpu, pool, work)
-    const former = this.#entries.get(key)
-    const trusted = former !== undefined && !former.recording.dropped && former.recording.equals(recording)
-    const trials = former && !former.trusted ? former.trials + 1 : 1
-    former?.recording.drop()
-    this.#entries.delete(key)
-    if (recording.complete && (trusted || trials < MOST_TRIALS)) {
-      this.#entries.set(key, { recording, trusted, trials, memory: this.#watched.map(({ dataId }) => dataId) })
-      this.#trim(pool)
-    } else {
-      recording.drop()
-      this.#refused.add(key)
+    const pool = this.#pool()
+    this.#keepRecording(key, record(gpuBackend(), pool, work), pool)
+  }
+
+  /** As {@link Recorder.run}, for work in two parts. What the first leaves to the second must be freed by both, or by the caller where one fails. */
+  async runParts(key: string, parts: Parts): Promise<void> {
+    if (!this.#enabled || !onGPU() || this.#refused.has(key)) {
+      parts.first()
+      await parts.between()
+      return parts.second()
     }
+    const entry = this.#entries.get(key)
+    if (entry?.trusted && !entry.recording.dropped && this.#sees(entry)) {
+      this.#replay(key, entry, 0, entry.recording.pauseAt)
+      this.submit()
+      await parts.between()
+      return this.#replay(key, entry, entry.recording.pauseAt)
+    }
+    const pool = this.#pool()
+    this.#keepRecording(key, await recordParts(gpuBackend(), pool, parts), pool)
   }
 
   /** Hands what is encoded to the device, so that it works while the host prepares the next run. */
@@ -321,12 +400,34 @@ export class Recorder {
     return this.#watched.every(({ dataId }, i) => dataId === memory[i])
   }
 
-  #replay(key: string, entry: Entry): void {
+  #pool(): ReplayPool {
+    const pool = ReplayPool.of(gpuBackend())
+    if (this.#entries.size === 0) pool.trim()
+    return pool
+  }
+
+  /** Trusts a recording that equals the one before it, and gives up work that never does. */
+  #keepRecording(key: string, recording: Recording, pool: ReplayPool): void {
+    const former = this.#entries.get(key)
+    const trusted = former !== undefined && !former.recording.dropped && former.recording.equals(recording)
+    const trials = former && !former.trusted ? former.trials + 1 : 1
+    former?.recording.drop()
+    this.#entries.delete(key)
+    if (recording.complete && (trusted || trials < MOST_TRIALS)) {
+      this.#entries.set(key, { recording, trusted, trials, memory: this.#watched.map(({ dataId }) => dataId) })
+      this.#trim(pool)
+    } else {
+      recording.drop()
+      this.#refused.add(key)
+    }
+  }
+
+  #replay(key: string, entry: Entry, from = 0, to = entry.recording.commands.length): void {
     const started = performance.now()
-    entry.recording.replay()
+    entry.recording.replay(from, to)
     this.replayed.ms += performance.now() - started
-    this.replayed.runs++
-    this.replayed.commands += entry.recording.commands.length
+    if (to === entry.recording.commands.length) this.replayed.runs++
+    this.replayed.commands += to - from
     this.#entries.delete(key)
     this.#entries.set(key, entry) // last in order: used last
   }

@@ -8,9 +8,11 @@ import type { Network, Pass } from '../nn/network'
 import { takeRows } from '../nn/rows'
 import { crossEntropyWithGrad, evenNoise, type FrozenMatrix } from '../ops'
 import { classLossWithGrad } from '../ops/class-loss'
+import type { Recorder } from '../ops/replay'
+import { store } from '../ops/store'
 import { tf } from '../tf'
 import type { Batch, DeviceBatch } from './batch'
-import { discard, pull, pullback, taped, type Taped } from './pullback'
+import { bytesOf, discard, pull, pullback, taped, type Taped } from './pullback'
 
 /** A micro-batch on the device, and what goes with it. What changes from step to step may lie there too. */
 export interface Work {
@@ -105,49 +107,75 @@ export function backprop(network: Network, adapter: Trainable, work: Work, take:
   return lossSum
 }
 
+/** Tells work in two parts apart; see {@link backpropWeighted}. */
+export interface Weighing {
+  readonly recorder: Recorder
+  /** As the recorder knows it: everything that makes a difference but values. */
+  readonly key: string
+  /** Token losses by slot → their weights. */
+  weigh(losses: Float32Array): Float32Array
+}
+
 /**
  * As {@link backprop}, for losses that weigh each token by what all of them came to: the gradient of `sum of weight · token loss`. Waits
- * for the device between forward and backward, so it cannot be recorded.
- * @param weigh token losses by slot → their weights.
+ * for the device between forward and backward; both are recorded.
  */
 export async function backpropWeighted(
   network: Network,
   adapter: Trainable,
   work: Omit<Work, 'scale' | 'labelSmoothing' | 'spare'>,
-  weigh: (losses: Float32Array) => Float32Array,
+  { recorder, key, weigh }: Weighing,
   take: GradientTaker,
 ): Promise<void> {
   const { batch, on } = work
   const pass = trainingPass(adapter, batch, on, work.dropoutSeed)
-  const states = forward(network, on, pass, work.noise)
-  const last = states.pop() as tf.Tensor2D
-  const [chosen, loss, dHidden] = tf.tidy(() => {
-    const chosen = takeRows(last, on.positions, false)
-    const head = crossEntropyWithGrad(network.finish(chosen, pass), network.head(pass), on.targets, 1, network.logitCap)
-    return [chosen, head.loss, head.dHidden] as const
-  })
-  last.dispose()
-  let weights: Float32Array
-  try {
-    weights = weigh((await loss.data()) as Float32Array)
-  } catch (error) {
-    tf.dispose([chosen, loss, dHidden, ...states])
-    throw error
+  const losses = recorder.put('token losses', new Float32Array(batch.slots))
+  let weights: tf.Tensor1D | null = null
+  let left: { states: tf.Tensor2D[]; chosen: tf.Tensor2D; dHidden: tf.Tensor2D } | null = null
+  const first = (): void => {
+    const states = forward(network, on, pass, work.noise)
+    const last = states.pop() as tf.Tensor2D
+    const [chosen, dHidden] = tf.tidy(() => {
+      const chosen = takeRows(last, on.positions, false)
+      const head = crossEntropyWithGrad(
+        network.finish(chosen, pass),
+        network.head(pass),
+        on.targets,
+        1,
+        network.logitCap,
+      )
+      store(losses, head.loss)
+      return [chosen, head.dHidden] as const
+    })
+    last.dispose()
+    left = { states, chosen, dHidden }
   }
-  const dy = tf.tidy(() => {
-    const rowWeights = tf.tensor1d(weights)
-    const head = network.head(pass)
-    if (head.trained) {
-      // Its gradient needs the weights, which the losses told: the head is gone through once more.
-      const finished = network.finish(chosen, pass)
-      const { dHead } = crossEntropyWithGrad(finished, head, on.targets, 1, network.logitCap, 0, rowWeights)
-      takeHead(adapter, head, dHead, take)
-    }
-    const weighted = tf.mul(dHidden, tf.reshape(rowWeights, [batch.slots, 1])) as tf.Tensor2D
-    return finishGradient(network, adapter, chosen, weighted, { on, pass, take })
-  })
-  tf.dispose([chosen, loss, dHidden])
-  backward(network, adapter, { states, tapes: [] }, dy, { on, pass, take })
+  const between = async (): Promise<void> => {
+    weights = recorder.put('weights', weigh((await losses.data()) as Float32Array)) as tf.Tensor1D
+  }
+  const second = (): void => {
+    const { states, chosen, dHidden } = left!
+    const dy = tf.tidy(() => {
+      const rowWeights = weights!
+      const head = network.head(pass)
+      if (head.trained) {
+        // Its gradient needs the weights, which the losses told: the head is gone through once more.
+        const finished = network.finish(chosen, pass)
+        const { dHead } = crossEntropyWithGrad(finished, head, on.targets, 1, network.logitCap, 0, rowWeights)
+        takeHead(adapter, head, dHead, take)
+      }
+      const weighted = tf.mul<tf.Tensor2D>(dHidden, tf.reshape(rowWeights, [batch.slots, 1]))
+      return finishGradient(network, adapter, chosen, weighted, { on, pass, take })
+    })
+    tf.dispose([chosen, dHidden])
+    left = null
+    backward(network, adapter, { states, tapes: [] }, dy, { on, pass, take })
+  }
+  try {
+    await recorder.runParts(key, { first, between, second })
+  } finally {
+    if (left !== null) tf.dispose(left)
+  }
 }
 
 /** What a walk backwards needs besides the model. */
@@ -252,12 +280,11 @@ function forwardWithTapes(network: Network, work: Work, pass: Pass): { states: t
   let keep = true
   for (let i = 0; i < network.layers; i++) {
     const x = states[i] as tf.Tensor2D
-    const before = tf.memory().numBytes
-    const made = keep ? taped(() => network.layer(i, x, pass)) : null
+    const made: Taped | null = keep ? taped(() => network.layer(i, x, pass)) : null
     states.push((made?.y as tf.Tensor2D | undefined) ?? tf.tidy(() => network.layer(i, x, pass)))
     if (!made) continue
     // The first layer tells what all of them take.
-    if (i === 0) keep = (tf.memory().numBytes - before) * network.layers <= work.spare
+    if (i === 0) keep = bytesOf(made) * network.layers <= work.spare
     if (keep) tapes.push(made)
     else discard(made)
   }

@@ -13,8 +13,9 @@ import { floatsOf } from '../tensor-data'
 import { tf } from '../tf'
 import type { Recorder } from '../ops/replay'
 import { backpropWeighted, embeddingNoise, type GradientTaker } from './backprop'
-import { checkPositions, countLabels, packBatch, uploadBatch, type Batch } from './batch'
+import { checkPositions, countLabels, packBatch, shapeKey, uploadBatch, type Batch } from './batch'
 import { evaluate } from './evaluate'
+import { stepTokens } from './schedule'
 import type { SessionEvent } from './events'
 import { answersOf } from './objectives/objective'
 import type { Judged, Objective, Verdict } from './objectives/verdict'
@@ -103,7 +104,7 @@ export class Preferences {
     taker: (micro: number) => GradientTaker,
   ): Promise<PreferenceResult> {
     for await (const _ of this.prepare());
-    const { model, adapter, job } = this.#parts
+    const { model, adapter, job, recorder } = this.#parts
     const total = micro.reduce((sum, rows) => sum + rows.length, 0)
     const verdicts: Verdict[] = []
     for (const [m, rows] of micro.entries()) {
@@ -121,7 +122,14 @@ export class Preferences {
         return spread(flat, verdict.slopes.flat().map((slope) => -slope / total), batch.slots) // prettier-ignore
       }
       const seed = mixSeed(job.seed, step, m)
-      await withGuard(() => backpropWeighted(model.network, adapter, this.#work(batch, seed), weigh, taker(m)))
+      const key = `weighted ${m === 0 ? 'first' : 'more'}, ${shapeKey(batch)}`
+      const work = this.#work(batch, seed)
+      try {
+        await withGuard(() => backpropWeighted(model.network, adapter, work, { recorder, key, weigh }, taker(m)))
+      } catch (error) {
+        recorder.forget() // what was recorded may have been refused by the device
+        throw error
+      }
     }
     return resultOf(verdicts, total)
   }
@@ -178,8 +186,8 @@ export class Preferences {
   }
 
   async #logps(rows: readonly EncodedRow[]): Promise<number[]> {
-    const { model, adapter, recorder } = this.#parts
-    return (await evaluate(model, adapter, rows, undefined, undefined, recorder, this.#parts.job.packing)).rows.map(
+    const { model, adapter, recorder, job } = this.#parts
+    return (await evaluate(model, adapter, rows, undefined, undefined, recorder, job.packing, stepTokens(job))).rows.map(
       ({ loss, tokens }) => -loss * tokens,
     )
   }

@@ -97,6 +97,13 @@ function free(node: TapeNode): void {
   for (const saved of node.saved ?? []) saved.dispose()
 }
 
+/** Bytes of what a tape keeps, each tensor once however often it is saved. */
+export function bytesOf({ tape }: Taped): number {
+  const sizes = new Map<object, number>()
+  for (const { saved = [] } of tape) for (const tensor of saved) sizes.set(tensor.dataId, 4 * tensor.size)
+  return [...sizes.values()].reduce((sum, size) => sum + size, 0)
+}
+
 /** Frees a tape that is not needed after all; the output stays the caller's. */
 export function discard({ tape }: Taped): void {
   tape.splice(0).forEach(free)
