@@ -14,11 +14,11 @@ export { checkpointAdapter } from './train/checkpoint'
 export { deviceBytes, TrainSession, type SessionInput } from './train/session'
 export type { SessionEvent, SessionOutcome, StepEvent } from './train/events'
 export { totalSteps } from './train/schedule'
-export { spareMemory } from './train/spare'
 export { evaluate, tokenLosses, totalOf, type Evaluation, type RowResult } from './train/evaluate'
 export { generate } from './generate'
 export { classify, classText, type ClassProbability } from './classify'
-export { adapterParameters, batchShares, checkFits, forecast } from './memory'
+export { batchShares, checkFits, forecast, spareMemory } from './memory'
+export { adapterParameters } from './memory-parts'
 
 /** A session ready to run, fresh or from a checkpoint. Throws CodedError `job.invalid`, `checkpoint.mismatch`, `adapter.*`, `data.empty`. */
 export async function createSession(input: SessionInput): Promise<TrainSession> {

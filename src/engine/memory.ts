@@ -1,175 +1,34 @@
 /**
- * Peak bytes of a job before it runs, part by part, and what would make it fit. Refuses to measure: the session's events do that.
+ * Peak bytes of a job against a budget before it runs, and what would make it fit. Refuses to measure: the session's events do that.
  */
 import { CodedError } from '../shared/errors'
 import type { Job } from '../shared/job'
-import type { DeviceReport, MemoryForecast, ModelFacts, ModelShape } from '../shared/records'
-import { isPlainOnWasm, precisionOf, type MatrixRole } from './models/precision'
-import { tile } from './ops/host-weights'
-import { nf4Bytes } from './ops/nf4'
-import type { Precision } from './ops/packing'
+import type { DeviceReport, MemoryForecast, ModelFacts } from '../shared/records'
+import { activationBytes, optimiserBytes, tapeBytes, trainedBytes, weightBytes } from './memory-parts'
 
-const FLOAT = 4
+/** Share of what a job leaves free that its steps may fill, to compute each layer once instead of twice. */
+const SHARE = 0.25
 
-/** Widths of a layer's linear projections, by target. */
-function projections(shape: ModelShape): { target: string; out: number; in: number }[] {
-  const [q, kv] = [shape.heads * shape.headDim, shape.kvHeads * shape.headDim]
-  const { hiddenSize: h, intermediateSize: f } = shape
-  return [
-    { target: 'q_proj', out: q, in: h },
-    { target: 'k_proj', out: kv, in: h },
-    { target: 'v_proj', out: kv, in: h },
-    { target: 'o_proj', out: h, in: q },
-    { target: 'gate_proj', out: f, in: h },
-    { target: 'up_proj', out: f, in: h },
-    { target: 'down_proj', out: h, in: f },
-  ]
+function spareOf({ budget, total }: MemoryForecast): number {
+  return Math.max(0, SHARE * (budget - total))
 }
 
-type MethodKeys = 'method' | 'rank' | 'targets' | 'virtualTokens' | 'bottleneckSize' | 'bottleneckPlaces'
-type MethodSettings = Pick<Job, MethodKeys | 'trainedPart' | 'trainedLayers'>
-
-/** Values that a job trains on a model. */
-export function adapterParameters(shape: ModelShape, job: MethodSettings): number {
-  const { layers, hiddenSize: h } = shape
-  const kv = shape.kvHeads * shape.headDim
-  switch (job.method) {
-    case 'lora':
-      return projections(shape)
-        .filter(({ target }) => job.targets.includes(target))
-        .reduce((sum, { out, in: inn }) => sum + layers * job.rank * (out + inn), 0)
-    case 'full':
-      return fullParameters(shape, job)
-    case 'ia3':
-      return layers * (2 * kv + shape.intermediateSize)
-    case 'bottleneck':
-      return layers * (job.bottleneckPlaces === 'both' ? 2 : 1) * ((2 * h + 1) * job.bottleneckSize + h)
-    case 'prompt':
-      return job.virtualTokens * h
-    case 'prefix':
-      return job.virtualTokens * layers * 2 * kv
-  }
-}
-
-/** Values of the weights that are trained; of those by name all, which is the most that they may be. */
-function fullParameters(shape: ModelShape, job: MethodSettings): number {
-  const h = shape.hiddenSize
-  const layer = projections(shape).reduce((sum, { out, in: inn }) => sum + out * inn, 2 * h)
-  const table = shape.vocabulary * h
-  const some = Math.min(shape.layers, job.trainedLayers)
-  const head = shape.tiedHead ? 0 : table
-  switch (job.trainedPart) {
-    case 'last':
-      return some * layer + h + head
-    case 'first':
-      return some * layer + table
-    case 'norms':
-      return (2 * shape.layers + 1) * h
-    case 'head':
-      return table
-    default:
-      return shape.layers * layer + h + table + head
-  }
-}
-
-/** Positions without a token of their own before every example. */
-export function virtualTokens({ method, virtualTokens: count }: Pick<Job, 'method' | 'virtualTokens'>): number {
-  return method === 'prompt' || method === 'prefix' ? count : 0
-}
-
-/** Values that the tape keeps of a method for each position of a layer. */
-function keptOf(shape: ModelShape, job: MethodSettings): number {
-  const [q, kv] = [shape.heads * shape.headDim, shape.kvHeads * shape.headDim]
-  switch (job.method) {
-    case 'lora':
-      return 7 * job.rank
-    case 'full':
-      return 0
-    case 'ia3':
-      return 2 * kv + shape.intermediateSize
-    case 'bottleneck':
-      return (job.bottleneckPlaces === 'both' ? 2 : 1) * (3 * job.bottleneckSize + 2 * shape.hiddenSize)
-    case 'prompt':
-      return 0
-    case 'prefix':
-      return 2 * (q + kv)
-  }
-}
-
-/** Bytes that one matrix value takes. */
-const BYTES: { readonly [P in Precision]: number } = {
-  f32: 4,
-  f16: 2,
-  bf16: 2,
-  int8: 1 + 4 / 64,
-  nf4: nf4Bytes(2 ** 24) / 2 ** 24,
+/** Bytes that the steps of a job may take beyond what they need; 0 where it fills its budget. For {@link SessionInput.spare}. */
+export function spareMemory({ record }: { record: ModelFacts }, job: Job, device: DeviceReport): number {
+  return spareOf(parts(record, job, job.maxLength, device))
 }
 
 /**
- * Bytes of the frozen weights. On wasm, unquantised ones of small models are kept in both layouts, which the backend's products pack
- * once more: four times; all others are unpacked tile by tile, twice over and packed once.
- */
-function weightBytes(
-  { shape, dtype, parameters }: ModelFacts,
-  { quantization, method }: Pick<Job, 'quantization' | 'method'>,
-  backend: DeviceReport['backend'],
-): number {
-  const linear = shape.layers * projections(shape).reduce((sum, { out, in: inn }) => sum + out * inn, 0)
-  const table = shape.vocabulary * shape.hiddenSize
-  const vectors = FLOAT * (2 * shape.layers + 1) * shape.hiddenSize
-  if (backend !== 'webgpu' && isPlainOnWasm(quantization, parameters))
-    // Four times for its products; where all weights are trained, the base takes no part in them.
-    return FLOAT * (method === 'full' ? linear + 2 * table : 4 * linear + (shape.tiedHead ? 4 : 5) * table) + vectors
-  const size = (role: MatrixRole): number => BYTES[precisionOf(quantization, role, dtype)]
-  return size('linear') * linear + size('table') * (shape.tiedHead ? 1 : 2) * table + vectors
-}
-
-/**
- * Bytes of activations at the peak: one hidden state a layer for the whole micro-batch, and the larger of
- * one layer recomputed under the tape with its gradients, and one chunk of logits.
- */
-function activationBytes(
-  { shape, parameters }: ModelFacts,
-  job: MethodSettings & Pick<Job, 'batchSize' | 'quantization'>,
-  length: number,
-  backend: DeviceReport['backend'],
-): number {
-  const seq = length + virtualTokens(job)
-  const n = job.batchSize * seq
-  const [q, kv] = [shape.heads * shape.headDim, shape.kvHeads * shape.headDim]
-  const { hiddenSize: h, intermediateSize: f } = shape
-  const states = (shape.layers + 1) * n * h
-  // Kept by the tape: norms' and projections' inputs and outputs, rope's outputs, and each projection's low-rank product.
-  const kept = n * (6 * h + 3 * q + 4 * kv + 3 * f + keptOf(shape, job))
-  // In flight at once in the backward pass: gradients of gate, up and their product, or of attention, which on wasm holds the
-  // scores of one group of heads about three times over and on webgpu never.
-  const scores = backend === 'webgpu' ? 0 : 3 * (shape.heads / shape.kvHeads) * seq * seq
-  // The wasm backend keeps a packed copy of every right factor: inputs of projections, for the gradient of A.
-  const copies = backend === 'webgpu' ? 0 : n * (2 * h + q + f)
-  const flowing = Math.max(n * (3 * f + 2 * h), n * (3 * q + 2 * kv) + scores)
-  // Scores, probabilities and what turns one into the other, for one chunk of rows: 3.2 times its size as measured.
-  const logits = 3.2 * Math.min(2 ** 22, n * shape.vocabulary) + 3 * n * h
-  // Where wasm unpacks weights, a tile of them and what the product makes of it.
-  const unpacks = backend !== 'webgpu' && !isPlainOnWasm(job.quantization, parameters)
-  const tiles = (size: number): number => (unpacks ? 2 * Math.min(tile.elements, size) : 0)
-  // A head of several tiles takes its chunk of scores apart.
-  const chunk = Math.min(n, 2 ** 22 / shape.vocabulary)
-  const part = unpacks && shape.vocabulary * h > tile.elements ? chunk * (tile.elements / h) : 0
-  const largest = Math.max(...projections(shape).map(({ out, in: inn }) => out * inn))
-  return (
-    FLOAT * (states + Math.max(kept + flowing + copies + tiles(largest), logits + tiles(shape.vocabulary * h) + part))
-  )
-}
-
-/**
- * What a job needs at its peak.
+ * What a job takes at its peak. Where there is room, that includes what saves computing each layer twice; what must fit does not.
  * @param rowLength tokens of the longest row after cutting.
  */
 export function forecast(model: ModelFacts, job: Job, rowLength: number, device: DeviceReport): MemoryForecast {
   const length = Math.min(rowLength, job.maxLength)
   const total = (change: Partial<Job>, cut = length): MemoryForecast => parts(model, { ...job, ...change }, cut, device)
   const now = total({})
-  return now.fits ? now : { ...now, remedies: remedies(job, length, (change, cut) => total(change, cut).fits) }
+  if (!now.fits) return { ...now, remedies: remedies(job, length, (change, cut) => total(change, cut).fits) }
+  const keeps = job.objective === 'sft' && tapeBytes({ model, job, length, backend: device.backend }) <= spareOf(now)
+  return keeps ? parts(model, job, length, device, true) : now
 }
 
 /**
@@ -202,36 +61,14 @@ export function checkFits(model: ModelFacts, job: Job, rowLength: number, device
   )
 }
 
-function parts(model: ModelFacts, job: Job, length: number, device: DeviceReport): MemoryForecast {
-  const { shape } = model
-  const trainable = FLOAT * adapterParameters(shape, job)
-  const weights = weightBytes(model, job, device.backend)
-  // What is trained with its gradients (twice while micro-batches add up), and two moments.
-  const isFull = job.method === 'full'
-  const adapter = isFull ? fullBytes(trainable, shape, device.backend) : trainable * (job.gradAccum > 1 ? 3 : 2)
-  const optimiser = (job.optimizer === 'adamw-8bit' && isFull ? 0.55 : 2) * trainable
-  const activations = activationBytes(model, job, length, device.backend)
+function parts(model: ModelFacts, job: Job, length: number, device: DeviceReport, tapes = false): MemoryForecast {
+  const { budget, backend } = device
+  const weights = weightBytes(model, job, backend)
+  const adapter = trainedBytes(model, job, backend)
+  const optimiser = optimiserBytes(model, job, backend)
+  const activations = activationBytes({ model, job, length, backend }, tapes)
   const total = weights + adapter + optimiser + activations
-  return {
-    weights,
-    adapter,
-    optimiser,
-    activations,
-    total,
-    budget: device.budget,
-    fits: total <= device.budget,
-    remedies: [],
-  }
-}
-
-/**
- * Bytes of trained weights and their gradients, with those of one layer or table that are on their way to the sums. The wasm backend
- * keeps a transposed copy, and packed ones of both for its products.
- */
-function fullBytes(trainable: number, shape: ModelShape, backend: DeviceReport['backend']): number {
-  const table = FLOAT * shape.vocabulary * shape.hiddenSize
-  const layer = FLOAT * projections(shape).reduce((sum, { out, in: inn }) => sum + out * inn, 0)
-  return trainable * (backend === 'webgpu' ? 2 : 5) + Math.min(trainable, Math.max(2 * table, layer))
+  return { weights, adapter, optimiser, activations, total, budget, fits: total <= budget, remedies: [] }
 }
 
 /** Single changes first, then the smallest batch with a shorter length; each one is checked to fit. */

@@ -1,6 +1,7 @@
 /**
- * The most bytes that a piece of work holds: on WebGPU every buffer that was created and not destroyed, on wasm every tensor and
- * every packed copy that the backend's products keep of their right factor. Refuses to estimate: all of it is counted.
+ * The most bytes that a piece of work holds: on WebGPU every buffer that was created and not destroyed, on wasm every block of
+ * memory and every packed copy that the backend's products keep of their right factor. Refuses to estimate: all of it is counted. On WebGPU
+ * programs are bound and encoded but not run, which changes no allocation and lets a processor stand in for a graphics card.
  */
 import { tf } from '../../src/engine/tf'
 
@@ -31,41 +32,52 @@ async function onGPU<T>(work: () => Promise<T>): Promise<Measured<T>> {
     }
     return buffer
   }
+  const encode = device.createCommandEncoder
+  device.createCommandEncoder = (descriptor) => {
+    const encoder = encode.call(device, descriptor)
+    const begin = encoder.beginComputePass.bind(encoder)
+    encoder.beginComputePass = (options) => Object.assign(begin(options), { dispatchWorkgroups: () => undefined })
+    return encoder
+  }
   try {
     return { result: await work(), peak }
   } finally {
-    device.createBuffer = create
+    Object.assign(device, { createBuffer: create, createCommandEncoder: encode })
   }
 }
 
 interface Wasm {
-  wasm: { tfjs: { disposeData(id: number): void } }
+  wasm: { tfjs: { disposeData(id: number): void }; _malloc(size: number): number; _free(at: number): void }
   dataIdMap: { get(id: object): { id: number } }
 }
 
 async function onWasm<T>(work: () => Promise<T>): Promise<Measured<T>> {
   const backend = tf.backend() as unknown as Wasm
-  const { state } = tf.engine()
+  const { wasm } = backend
+  const { tfjs } = wasm
+  const original = { malloc: wasm._malloc, free: wasm._free, forget: tfjs.disposeData }
+  const blocks = new Map<number, number>()
   const copies = new Map<number, number>()
-  let [tensors, packed, peak] = [state.numBytes, 0, 0]
-  const before = tensors
-  const note = (): void => {
-    peak = Math.max(peak, tensors + packed - before)
+  let [held, peak] = [0, 0]
+  const add = (bytes: number): void => {
+    held += bytes
+    peak = Math.max(peak, held)
   }
-  Object.defineProperty(state, 'numBytes', {
-    configurable: true,
-    get: () => tensors,
-    set: (value: number) => {
-      tensors = value
-      note()
-    },
-  })
-  const { tfjs } = backend.wasm
-  const forget = tfjs.disposeData
+  wasm._malloc = (size) => {
+    const at = original.malloc(size)
+    blocks.set(at >>> 0, size)
+    add(size)
+    return at
+  }
+  wasm._free = (at) => {
+    held -= blocks.get(at >>> 0) ?? 0
+    blocks.delete(at >>> 0)
+    original.free(at)
+  }
   tfjs.disposeData = (id) => {
-    packed -= copies.get(id) ?? 0
+    held -= copies.get(id) ?? 0
     copies.delete(id)
-    forget.call(tfjs, id)
+    original.forget.call(tfjs, id)
   }
   const kernel = tf.getKernel('BatchMatMul', 'wasm')
   tf.unregisterKernel('BatchMatMul', 'wasm')
@@ -76,9 +88,9 @@ async function onWasm<T>(work: () => Promise<T>): Promise<Measured<T>> {
       const { id } = backend.dataIdMap.get(b.dataId)
       if (b.shape.length === 2 || b.shape[0] === 1) {
         const size = 4 * b.shape.reduce((product, length) => product * length, 1)
-        packed += size - (copies.get(id) ?? 0)
+        const more = size - (copies.get(id) ?? 0)
         copies.set(id, size)
-        note()
+        add(more)
       }
       return kernel.kernelFunc(given)
     },
@@ -86,8 +98,8 @@ async function onWasm<T>(work: () => Promise<T>): Promise<Measured<T>> {
   try {
     return { result: await work(), peak }
   } finally {
-    Object.defineProperty(state, 'numBytes', { configurable: true, writable: true, value: tensors })
-    tfjs.disposeData = forget
+    Object.assign(wasm, { _malloc: original.malloc, _free: original.free })
+    tfjs.disposeData = original.forget
     tf.unregisterKernel('BatchMatMul', 'wasm')
     tf.registerKernel(kernel)
   }

@@ -45,14 +45,14 @@ function roundUp(value: number, multiple: number): number {
 }
 
 /** Shapes grow in these steps so that few differ: buffers and shaders are made per shape. */
-function bucket(length: number): number {
+export function bucket(length: number): number {
   if (length <= 128) return roundUp(length, 16)
   if (length <= 512) return roundUp(length, 32)
   return roundUp(length, 128)
 }
 
 /** Eight lengths an octave: what one row of many examples is rounded up to. */
-function wideBucket(length: number): number {
+export function wideBucket(length: number): number {
   return roundUp(length, Math.max(64, 2 ** (Math.floor(Math.log2(length)) - 3)))
 }
 

@@ -1,6 +1,7 @@
 /** The forecast's shape: what grows with what, and remedies that really fit. */
 import { describe, expect, it } from 'vitest'
-import { adapterParameters, checkFits, forecast } from '../../../src/engine/memory'
+import { checkFits, forecast } from '../../../src/engine/memory'
+import { adapterParameters } from '../../../src/engine/memory-parts'
 import type { CodedError } from '../../../src/shared/errors'
 import { defaultJob } from '../../../src/shared/job'
 import type { DeviceReport, ModelShape } from '../../../src/shared/records'
@@ -62,9 +63,22 @@ describe('forecast', () => {
     expect(now.total).toBe(now.weights + now.adapter + now.optimiser + now.activations)
     expect(now.fits).toBe(true)
     expect(now.remedies).toEqual([])
-    expect(forecast(MODEL, { ...job, batchSize: 16 }, 512, device(1)).activations).toBeGreaterThan(now.activations)
-    expect(forecast(MODEL, job, 4096, device(1)).total).toBe(now.total)
+    expect(forecast(MODEL, { ...job, batchSize: 16 }, 512, device(2 ** 40)).activations).toBeGreaterThan(now.activations)
+    expect(forecast(MODEL, job, 4096, device(2 ** 40)).total).toBe(now.total)
     expect(forecast(MODEL, job, 128, device(1)).total).toBeLessThan(now.total)
+  })
+
+  it('counts what is kept where there is room for it, and only then', () => {
+    const tight = forecast(MODEL, job, 512, device(1))
+    const roomy = forecast(MODEL, job, 512, device(2 ** 40))
+    const kept = roomy.total - tight.total
+    expect(kept).toBeGreaterThan(0)
+    // A quarter of what is free may be filled.
+    expect(forecast(MODEL, job, 512, device(tight.total + 3.9 * kept)).total).toBe(tight.total)
+    expect(forecast(MODEL, job, 512, device(tight.total + 4.1 * kept)).total).toBe(roomy.total)
+    expect(forecast(MODEL, { ...job, objective: 'dpo' }, 512, device(2 ** 40)).total).toBe(
+      forecast(MODEL, { ...job, objective: 'dpo' }, 512, device(1)).total,
+    )
   })
 
   it('refuses what does not fit, with changes that would make it fit', () => {
@@ -86,7 +100,7 @@ describe('forecast', () => {
 
   it('holds SmolLM2-135M in 4 bits, rank 16, one row of 512, in 300 MB', () => {
     const small = { ...job, batchSize: 1, quantization: 'nf4' as const }
-    const { total, weights } = forecast({ ...MODEL, dtype: 'BF16' }, small, 512, device(2 ** 40))
+    const { total, weights } = forecast({ ...MODEL, dtype: 'BF16' }, small, 512, device(300e6))
     expect(weights).toBeLessThan(90e6)
     expect(total).toBeLessThan(300e6)
   })

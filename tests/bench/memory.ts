@@ -1,0 +1,20 @@
+/**
+ * The memory forecast beside what jobs really hold, on one backend: `node --import tsx tests/bench/memory.ts wasm|webgpu [NAME]`, prints a
+ * line of JSON a job. WebGPU is Dawn's, so it needs a driver. Refuses to judge: tests/engine/memory.test.ts does.
+ */
+import { create, globals } from 'webgpu'
+import { openDevice } from '../../src/engine'
+import { forecastAndMeasure, MEMORY_JOBS } from '../support/memory-jobs'
+
+const [backend = 'wasm', only = ''] = process.argv.slice(2)
+if (backend === 'webgpu') {
+  const gpu = create([])
+  Object.assign(globalThis, globals)
+  Object.defineProperty(globalThis, 'navigator', { value: { gpu }, configurable: true })
+  await openDevice('webgpu')
+} else await openDevice('wasm')
+for (const job of MEMORY_JOBS.filter(({ name }) => name.includes(only))) {
+  const { forecast, measured } = await forecastAndMeasure(job)
+  console.log(JSON.stringify({ name: job.name, backend, measured, ...forecast, remedies: undefined }))
+}
+process.exit(0)
