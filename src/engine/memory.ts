@@ -4,6 +4,7 @@
 import { CodedError } from '../shared/errors'
 import type { Job } from '../shared/job'
 import type { DeviceReport, MemoryForecast, ModelFacts } from '../shared/records'
+import { objectiveOf } from './train/objectives/objective'
 import { activationBytes, optimiserBytes, tapeBytes, trainedBytes, weightBytes } from './memory-parts'
 
 /** Share of what a job leaves free that its steps may fill, to compute each layer once instead of twice. */
@@ -27,7 +28,7 @@ export function forecast(model: ModelFacts, job: Job, rowLength: number, device:
   const total = (change: Partial<Job>, cut = length): MemoryForecast => parts(model, { ...job, ...change }, cut, device)
   const now = total({})
   if (!now.fits) return { ...now, remedies: remedies(job, length, (change, cut) => total(change, cut).fits) }
-  const keeps = job.objective === 'sft' && tapeBytes({ model, job, length, backend: device.backend }) <= spareOf(now)
+  const keeps = !objectiveOf(job) && tapeBytes({ model, job, length, backend: device.backend }) <= spareOf(now)
   return keeps ? parts(model, job, length, device, true) : now
 }
 

@@ -4,7 +4,7 @@
  */
 import { create, globals } from 'webgpu'
 import { openDevice } from '../../src/engine'
-import { forecastAndMeasure, MEMORY_JOBS } from '../support/memory-jobs'
+import { forecastAndMeasure, MEMORY_JOBS, SMOLLM2_JOB } from '../support/memory-jobs'
 
 const [backend = 'wasm', only = ''] = process.argv.slice(2)
 if (backend === 'webgpu') {
@@ -13,7 +13,7 @@ if (backend === 'webgpu') {
   Object.defineProperty(globalThis, 'navigator', { value: { gpu }, configurable: true })
   await openDevice('webgpu')
 } else await openDevice('wasm')
-for (const job of MEMORY_JOBS.filter(({ name }) => name.includes(only))) {
+for (const job of [...MEMORY_JOBS, SMOLLM2_JOB].filter(({ name }) => name.includes(only))) {
   const { forecast, measured } = await forecastAndMeasure(job)
   console.log(JSON.stringify({ name: job.name, backend, measured, ...forecast, remedies: undefined }))
 }

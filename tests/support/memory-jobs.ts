@@ -8,7 +8,7 @@ import type { DeviceReport, EncodedRow, MemoryForecast } from '../../src/shared/
 import { tf } from '../../src/engine/tf'
 import { inOrder } from './golden'
 import { measurePeak } from './peak'
-import { randomModel } from './random-model'
+import { randomModel, SMOLLM2_135M } from './random-model'
 
 const LLAMA = {
   model_type: 'llama',
@@ -99,6 +99,15 @@ export const MEMORY_JOBS: readonly MemoryJob[] = [
   { name: 'llama 2x128, validated', config: LLAMA, length: 128, job: { batchSize: 2 }, evalRows: 20 },
   { name: 'wide 1x256, nf4, DPO, 8-bit AdamW, average', config: WIDE, length: 256, job: { batchSize: 1, quantization: 'nf4', objective: 'dpo', optimizer: 'adamw-8bit', ema: 0.9 }, evalRows: 4 }, // prettier-ignore
 ]
+
+/** A real model's shapes: too large for a test, measured by tests/bench/memory.ts. */
+export const SMOLLM2_JOB: MemoryJob = {
+  name: 'SmolLM2-135M 1x512, nf4',
+  config: SMOLLM2_135M,
+  dtype: 'BF16',
+  length: 512,
+  job: { batchSize: 1, quantization: 'nf4' },
+}
 
 export interface MemoryFigures {
   forecast: MemoryForecast

@@ -53,6 +53,7 @@ interface Wasm {
 
 async function onWasm<T>(work: () => Promise<T>): Promise<Measured<T>> {
   const backend = tf.backend() as unknown as Wasm
+  tf.fill([1], 1).dispose() // the module puts other functions in place of these at their first call
   const { wasm } = backend
   const { tfjs } = wasm
   const original = { malloc: wasm._malloc, free: wasm._free, forget: tfjs.disposeData }
