@@ -32,7 +32,7 @@ Before a run the page and the command line say what it will hold at its peak, ag
 fit is refused with changes that would make it fit. \`src/engine/memory-parts.ts\` says how the bytes add up. This table, made by
 \`node scripts/memory.mjs\`, holds the forecast against what small models of several families really held: on WebGPU every buffer
 that was created and not destroyed, on WebAssembly every block of its heap, the copies that its products keep and the packed
-weights beside it. In megabytes; the largest difference is ${(largest * 100).toFixed(1)} %, and \`tests/engine/memory.test.ts\` fails beyond 10 %.
+weights beside it. On WebGPU programs were bound and encoded but not run, which changes no allocation. In megabytes; the largest difference is ${(largest * 100).toFixed(1)} %, and \`tests/engine/memory.test.ts\` fails beyond 10 %.
 
 | job | WebAssembly: forecast | measured | off by | WebGPU: forecast | measured | off by |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: |
