@@ -25,6 +25,7 @@ const rows = Object.keys(BACKENDS).map(figures)
 const megabytes = (bytes) => (bytes / 1e6).toFixed(1)
 const cells = ({ measured, total }) =>
   `${megabytes(total)} | ${megabytes(measured)} | ${((total / measured - 1) * 100).toFixed(1)} %`
+const real = rows[1].find(({ name }) => name.startsWith('SmolLM2'))
 const largest = Math.max(...rows.flat().map(({ measured, total }) => Math.abs(total / measured - 1)))
 const text = `# Memory
 
@@ -42,5 +43,8 @@ ${rows[0].map((row, i) => `| ${row.name} | ${cells(row)} | ${cells(rows[1][i])} 
 LoRA of rank 16 on all projections with AdamW unless a row says otherwise. "Kept tapes": where memory is to spare, what a layer
 computed is kept for its gradient instead of being computed again. Unquantised models of up to 33 million parameters are held four
 times over on WebAssembly, for speed.
+
+${real.name} is the row for a real model's shapes on WebGPU: ${megabytes(real.measured)} MB measured, ${megabytes(real.total)} MB forecast, of which base weights
+${megabytes(real.weights)}, adapter and gradients ${megabytes(real.adapter)}, optimiser ${megabytes(real.optimiser)}, activations ${megabytes(real.activations)}.
 `
 writeFileSync(join(ROOT, 'docs/memory.md'), await format(text, { parser: 'markdown', printWidth: 130 }))
