@@ -187,9 +187,9 @@ export class Preferences {
 
   async #logps(rows: readonly EncodedRow[]): Promise<number[]> {
     const { model, adapter, recorder, job } = this.#parts
-    return (await evaluate(model, adapter, rows, undefined, undefined, recorder, job.packing, stepTokens(job))).rows.map(
-      ({ loss, tokens }) => -loss * tokens,
-    )
+    return (
+      await evaluate(model, adapter, rows, undefined, undefined, recorder, job.packing, stepTokens(job))
+    ).rows.map(({ loss, tokens }) => -loss * tokens)
   }
 }
 

@@ -63,7 +63,9 @@ describe('forecast', () => {
     expect(now.total).toBe(now.weights + now.adapter + now.optimiser + now.activations)
     expect(now.fits).toBe(true)
     expect(now.remedies).toEqual([])
-    expect(forecast(MODEL, { ...job, batchSize: 16 }, 512, device(2 ** 40)).activations).toBeGreaterThan(now.activations)
+    expect(forecast(MODEL, { ...job, batchSize: 16 }, 512, device(2 ** 40)).activations).toBeGreaterThan(
+      now.activations,
+    )
     expect(forecast(MODEL, job, 4096, device(2 ** 40)).total).toBe(now.total)
     expect(forecast(MODEL, job, 128, device(1)).total).toBeLessThan(now.total)
   })
