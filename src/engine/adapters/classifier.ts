@@ -5,7 +5,7 @@
 import { CodedError } from '../../shared/errors'
 import type { Job } from '../../shared/job'
 import type { TensorData } from '../../shared/records'
-import { SCORE_KEY, type LoraPeft } from '../formats/peft'
+import { hasHead, SCORE_KEY, type LoraPeft } from '../formats/peft'
 import type { Model } from '../models/model'
 import type { Overlay } from '../nn/network'
 import { readTensor } from '../tensor-data'
@@ -82,8 +82,7 @@ export function startClassifier(
     throw refuse(`Models of the family ${model.record.family} have no classification head.`, 'objective', 'Learn the labels as answers instead (objective sft).') // prettier-ignore
   if (!initAdapter) return freshHead(model, createLora(model, loraSettings(job), job.seed), classes)
   const ratio = job.loraPlus
-  if (initAdapter.config.modules_to_save === null)
-    return freshHead(model, loadLora(model, initAdapter, { ratio }), classes)
+  if (!hasHead(initAdapter.config)) return freshHead(model, loadLora(model, initAdapter, { ratio }), classes)
   if (initAdapter.config.classes?.join('\n') !== classes.join('\n'))
     throw refuse('The adapter to start from knows other classes than these rows have.', 'initAdapter', 'Start from a fresh adapter.') // prettier-ignore
   return loadClassifier(model, initAdapter, { ratio })

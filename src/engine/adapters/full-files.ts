@@ -13,7 +13,7 @@ import { tf } from '../tf'
 type Tensors = Readonly<Record<string, TensorData>>
 
 /** Shapes in files, by name. */
-function fileShapes({ name, value, transposed, bias }: NetworkWeight): [name: string, shape: number[]][] {
+export function fileShapes({ name, value, transposed, bias }: NetworkWeight): [name: string, shape: number[]][] {
   if (!(value instanceof FrozenMatrix)) return [[name, [...value.shape]]]
   if (bias !== undefined) return [[name, [value.out, value.in - 1]], [bias, [value.out]]] // prettier-ignore
   return [[name, transposed ? [value.in, value.out] : [value.out, value.in]]]

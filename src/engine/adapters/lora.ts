@@ -1,11 +1,11 @@
 /**
  * LoRA (Hu et al. 2021) on a model's linear layers, with DoRA's lengths and PiSSA's start: made afresh, from a PEFT adapter, and back
- * into one. Refuses what it cannot compute exactly (trained biases, extra modules) and adapters that do not fit, naming every bad tensor.
+ * into one. Refuses what it cannot compute exactly (trained biases) and adapters that do not fit, naming every bad tensor.
  */
 import { CodedError } from '../../shared/errors'
 import { LORA_TARGETS } from '../../shared/job'
 import type { TensorData } from '../../shared/records'
-import type { LoraConfig, LoraPeft } from '../formats/peft'
+import { savedTensors, type LoraConfig, type LoraPeft } from '../formats/peft'
 import { toFloat32 } from '../formats/safetensors'
 import type { Model } from '../models/model'
 import type { LinearSpec, Overlay } from '../nn/network'
@@ -14,6 +14,7 @@ import { mixSeed, seedOf, uniform } from '../random'
 import { readTensor } from '../tensor-data'
 import { tf } from '../tf'
 import type { PrincipalPair } from './pissa'
+import { SavedModules, savedProblems } from './saved'
 import { doubled, halved, peftConfig, scaleOf, type LoraSettings } from './settings'
 import type { Trainable, TrainedVariable } from './trainable'
 
@@ -46,11 +47,18 @@ export class LoraAdapter implements Trainable {
   readonly parameters: number
   readonly variables: readonly TrainedVariable[]
   readonly #modules: ReadonlyMap<string, Adapted>
+  readonly #saved: { readonly modules: SavedModules; readonly tensors: Readonly<Record<string, TensorData>> } | null
   #strength = 1
 
-  /** @param ratio learning rate of B over that of A. */
-  constructor(config: LoraConfig, modules: readonly Adapted[], ratio = 1) {
+  /** @param ratio learning rate of B over that of A. @param saved weights that it replaces whole, on the device and as they came. */
+  constructor(
+    config: LoraConfig,
+    modules: readonly Adapted[],
+    ratio = 1,
+    saved: { readonly modules: SavedModules; readonly tensors: Readonly<Record<string, TensorData>> } | null = null,
+  ) {
     this.config = config
+    this.#saved = saved
     this.#modules = new Map(modules.map((module) => [module.spec.module, module]))
     this.variables = modules.flatMap(({ spec, a, b, lengths }) => {
       const keys = keysOf(spec)
@@ -75,10 +83,11 @@ export class LoraAdapter implements Trainable {
 
   setStrength(strength: number): void {
     this.#strength = strength
+    this.#saved?.modules.setStrength(strength)
   }
 
   overlay(dropoutSeed?: number | tf.Scalar): Overlay {
-    return { lora: (module) => this.#pair(module, dropoutSeed) }
+    return { ...this.#saved?.modules.overlay(), lora: (module) => this.#pair(module, dropoutSeed) }
   }
 
   #pair(module: string, dropoutSeed?: number | tf.Scalar): LoraPair | null {
@@ -102,7 +111,7 @@ export class LoraAdapter implements Trainable {
    * plain adapter of twice the rank, [A; A₀] and [B, −B₀].
    */
   async toPeft(baseName: string): Promise<LoraPeft> {
-    const tensors: Record<string, TensorData> = {}
+    const tensors: Record<string, TensorData> = { ...this.#saved?.tensors }
     for (const { spec, a, b, lengths, start } of this.#modules.values()) {
       const keys = keysOf(spec)
       tensors[keys.a] = await readMade(() => (start ? tf.concat([a, start.a], 0) : a))
@@ -114,6 +123,7 @@ export class LoraAdapter implements Trainable {
   }
 
   dispose(): void {
+    this.#saved?.modules.dispose()
     for (const { a, b, lengths, start } of this.#modules.values()) {
       tf.dispose([a, b, ...(lengths ? [lengths] : []), ...(start ? [start.a, start.b] : [])])
     }
@@ -207,8 +217,6 @@ function variable(values: Float32Array, shape: number[]): tf.Variable {
 }
 
 function refuseUnsupported(config: LoraConfig): void {
-  if ((config.modules_to_save?.length ?? 0) > 0)
-    throw unsupported(`The adapter also replaces ${config.modules_to_save?.join(', ')}.`, 'modules_to_save')
   if (config.bias !== undefined && config.bias !== 'none') throw unsupported('The adapter also trained biases.', 'bias')
 }
 
@@ -227,7 +235,9 @@ export function loadLora(model: Model, peft: LoraPeft, { ratio, hasStart }: Load
   const keys = Object.keys(peft.tensors)
   refuseUnsupported(peft.config)
   const problems: string[] = []
-  const wanted = new Set<string>()
+  const saved = savedTensors(peft)
+  const wanted = new Set(Object.keys(saved).map((name) => `${PREFIX}${name}`))
+  const kept = Object.fromEntries([...wanted].map((key) => [key, peft.tensors[key] as TensorData]))
   const specs = model.network.linears.filter((spec) => {
     const { a, b, lengths } = keysOf(spec)
     if (!(a in peft.tensors) && !(b in peft.tensors)) return false
@@ -236,8 +246,9 @@ export function loadLora(model: Model, peft: LoraPeft, { ratio, hasStart }: Load
     return true
   })
   for (const spec of specs) problems.push(...checkShapes(spec, peft))
+  problems.push(...savedProblems(model, peft))
   for (const key of keys) if (!wanted.has(key)) problems.push(`${key} has no layer in this model`)
-  if (specs.length === 0 && problems.length === 0) problems.push('it holds no tensors')
+  if (keys.length === 0) problems.push('it holds no tensors')
   const targets = peft.config.target_modules
   if (Array.isArray(targets)) {
     for (const spec of model.network.linears) {
@@ -251,7 +262,13 @@ export function loadLora(model: Model, peft: LoraPeft, { ratio, hasStart }: Load
     })
   const config = hasStart ? halved(peft.config) : peft.config
   const modules = specs.map((spec, index) => loadModule(spec, index, peft.tensors, config, hasStart ?? false))
-  return new LoraAdapter(config, modules, ratio)
+  const whole = Object.keys(saved).length > 0
+  return new LoraAdapter(
+    config,
+    modules,
+    ratio,
+    whole ? { modules: new SavedModules(model, peft), tensors: kept } : null,
+  )
 }
 
 function loadModule(

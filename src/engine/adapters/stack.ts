@@ -4,7 +4,7 @@
  */
 import { CodedError } from '../../shared/errors'
 import type { TensorData } from '../../shared/records'
-import { asLora, loraDeltas, type LoraDelta, type PeftAdapter } from '../formats/peft'
+import { asLora, loraDeltas, savedTensors, type LoraDelta, type PeftAdapter } from '../formats/peft'
 import { toFloat32 } from '../formats/safetensors'
 
 export interface StackPart {
@@ -25,6 +25,16 @@ export function stackAdapters(parts: readonly StackPart[]): PeftAdapter {
         where: 'use_dora',
         fix: 'Use it alone, or add adapters that were trained without DoRA.',
       })
+    const [saved] = Object.keys(savedTensors(adapter))
+    if (saved !== undefined)
+      throw new CodedError(
+        'adapter.unsupported',
+        'An adapter that replaces whole weights cannot be added to another one.',
+        {
+          where: saved,
+          fix: 'Use it alone.',
+        },
+      )
     for (const delta of loraDeltas(adapter)) {
       modules.set(delta.module, [...(modules.get(delta.module) ?? []), { delta, weight }])
     }

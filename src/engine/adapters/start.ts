@@ -5,7 +5,7 @@
 import { CodedError } from '../../shared/errors'
 import type { Job } from '../../shared/job'
 import type { Checkpoint } from '../../shared/records'
-import { asLora, jobOf, type FullConfig, type PeftAdapter } from '../formats/peft'
+import { asLora, hasHead, jobOf, type FullConfig, type PeftAdapter } from '../formats/peft'
 import type { BottleneckConfig, Ia3Config, PrefixConfig, PromptConfig } from '../formats/peft-methods'
 import type { Model } from '../models/model'
 import { checkpointAdapter } from '../train/checkpoint'
@@ -42,7 +42,7 @@ export function loadTrainable(
       return loadBottleneck(model, stored as PeftAdapter<BottleneckConfig>)
     default: {
       const lora = asLora(stored)
-      return (lora.config.modules_to_save?.length ? loadClassifier : loadLora)(model, lora, options)
+      return (hasHead(lora.config) ? loadClassifier : loadLora)(model, lora, options)
     }
   }
 }

@@ -10,7 +10,7 @@ import { MetricBuffer, metricsToCsv, type MetricColumns } from '../../shared/met
 import type { Mapping, ModelRecord } from '../../shared/records'
 import { openWeights } from '../formats/checkpoint-index'
 import { checkGguf, exportGguf, exportGgufLora } from '../formats/gguf-export'
-import { mergeWeights } from '../formats/merge'
+import { becomesUntied, mergeWeights } from '../formats/merge'
 import { mergedFolder } from '../formats/merged'
 import { mlxAdapter, readMlx } from '../formats/mlx'
 import { bytesFile, jsonFile, type OutFile } from '../formats/out-file'
@@ -107,10 +107,14 @@ async function planMerged(material: ExportMaterial, dtype: ExportDtype | undefin
   return {
     files: await mergedFolder(base, adapter, { ...options, dtype: type }),
     async verify(back) {
-      const [wanted, written] = [mergeWeights(await openWeights(base), adapter), await openWeights(back)]
-      return compareWeights(wanted, written)
+      const unties = becomesUntied(parseConfig(await base.read('config.json')), adapter)
+      return compareWeights(mergeWeights(await openWeights(base), adapter, unties), await openWeights(back))
     },
   }
+}
+
+function parseConfig(bytes: Uint8Array): Record<string, unknown> {
+  return JSON.parse(new TextDecoder().decode(bytes)) as Record<string, unknown>
 }
 
 async function planGguf(material: ExportMaterial, dtype: ExportDtype | undefined): Promise<Part> {

@@ -12,7 +12,7 @@ import { readGguf, readGgufTensor } from './gguf-read'
 import { writeGguf, type GgufMetadata, type GgufTensor } from './gguf-write'
 import { ggufFamily, type GgufFamily } from './gguf-families'
 import { ggufTokenizer } from './gguf-tokenizer'
-import { mergeWeights } from './merge'
+import { becomesUntied, mergeWeights } from './merge'
 import type { OutFile } from './out-file'
 import { plainDeltas, type PeftAdapter } from './peft'
 import { toFloat32 } from './safetensors'
@@ -44,10 +44,12 @@ export async function exportGguf(input: {
   fileName?: string
 }): Promise<GgufExport> {
   const { source, adapter, tokenizer, type } = input
-  const config = await readConfig(source)
+  const baseConfig = await readConfig(source)
+  const unties = adapter !== null && becomesUntied(baseConfig, adapter)
+  const config = unties ? { ...baseConfig, tie_word_embeddings: false } : baseConfig
   const family = ggufFamily(config)
   const base = await openWeights(source)
-  const weights = adapter ? mergeWeights(base, adapter) : base
+  const weights = adapter ? mergeWeights(base, adapter, unties) : base
   const tensors = modelTensors(weights, family, config, type)
   const embedding = tensors.find((tensor) => tensor.name === 'token_embd.weight')
   const spec = await readTokenizerFiles(source)

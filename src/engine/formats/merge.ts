@@ -6,26 +6,38 @@ import { CodedError } from '../../shared/errors'
 import type { TensorData } from '../../shared/records'
 import type { Weights } from './checkpoint-index'
 import { replaceWeights } from './full'
-import { asLora, loraDeltas, type FullConfig, type LoraDelta, type PeftAdapter } from './peft'
+import { asLora, loraDeltas, savedTensors, untiesHead, type FullConfig, type LoraDelta, type PeftAdapter } from './peft'
 import type { Ia3Config } from './peft-methods'
 import { fromFloat32, toFloat32 } from './safetensors'
 
 /** The name of a layer's weight in these weights: as PEFT has it, or without or with a family's outer prefix. */
-export function weightName(module: string, names: ReadonlySet<string>): string | undefined {
+export function weightName(module: string, names: ReadonlySet<string>, part = 'weight'): string | undefined {
   const plain = module.replace(/^(model|transformer|gpt_neox)\./, '')
   const candidates = [module, plain, `model.${plain}`, `transformer.${plain}`, `gpt_neox.${plain}`]
-  return candidates.map((name) => `${name}.weight`).find((name) => names.has(name))
+  return candidates.map((name) => `${name}.${part}`).find((name) => names.has(name))
+}
+
+const HEAD = 'lm_head.weight'
+const EMBEDDING = /(^|\.)(embed_tokens|wte|embed_in)\.weight$/
+
+/** Whether a model whose head is its table has two tensors once an adapter is merged in. */
+export function becomesUntied(config: Readonly<Record<string, unknown>>, adapter: PeftAdapter): boolean {
+  // Families whose configuration does not say so tie their head; transformers' usual value is true.
+  const untiedByDefault = ['llama', 'mistral', 'qwen2', 'qwen3', 'phi', 'phi3', 'olmo2', 'granite', 'gpt_neox']
+  const tied = config.tie_word_embeddings ?? !untiedByDefault.includes(String(config.model_type))
+  return tied === true && adapter.config.peft_type === 'LORA' && untiesHead(asLora(adapter))
 }
 
 /**
  * The weights as they are after merging. `info` tells the stored type; a changed tensor is read as F32, all others as they stand.
+ * @param unties whether a head that was the table becomes a tensor of its own: see {@link becomesUntied}.
  * Throws CodedError `adapter.mismatch` listing every layer without a place.
  */
-export function mergeWeights(base: Weights, adapter: PeftAdapter): Weights {
+export function mergeWeights(base: Weights, adapter: PeftAdapter, unties = false): Weights {
   if (adapter.config.peft_type === 'FULL') return replaceWeights(base, adapter as PeftAdapter<FullConfig>)
   return adapter.config.peft_type === 'IA3'
     ? mergeFactors(base, adapter as PeftAdapter<Ia3Config>)
-    : mergeDeltas(base, adapter)
+    : mergeDeltas(base, adapter, unties)
 }
 
 /** (IA)³: rows of weight and bias times the factors after a layer, columns times those before it. */
@@ -74,7 +86,7 @@ function refuse(problems: readonly string[]): void {
   })
 }
 
-function mergeDeltas(base: Weights, adapter: PeftAdapter): Weights {
+function mergeDeltas(base: Weights, adapter: PeftAdapter, unties: boolean): Weights {
   const { fan_in_fan_out: transposed } = asLora(adapter).config
   const names = new Set(base.names)
   const byWeight = new Map<string, LoraDelta>()
@@ -90,12 +102,29 @@ function mergeDeltas(base: Weights, adapter: PeftAdapter): Weights {
       problems.push(`${delta.module} is ${delta.b.shape[0]} × ${delta.a.shape[1]} and should be ${out} × ${inn}`)
     byWeight.set(name, delta)
   }
+  const whole = new Map<string, TensorData>()
+  const embedding = base.names.find((name) => EMBEDDING.test(name)) ?? HEAD
+  for (const [saved, tensor] of Object.entries(savedTensors(adapter))) {
+    const name = weightName(saved.replace(/\.(weight|bias)$/, ''), names, /bias$/.test(saved) ? 'bias' : 'weight')
+    const place = name ?? (unties && saved === HEAD ? HEAD : undefined)
+    if (place === undefined) problems.push(`${saved} is not in the model`)
+    else if (place !== HEAD || names.has(HEAD)) {
+      const { shape } = base.info(place)
+      if (shape.join() !== tensor.shape.join()) problems.push(`${saved} is [${tensor.shape.join(', ')}] and should be [${shape.join(', ')}]`) // prettier-ignore
+    }
+    if (place !== undefined) whole.set(place, tensor)
+  }
   refuse(problems)
+  // A pair that was one tensor is two afterwards, whichever of the two names it had.
+  const own = (name: string): string => (names.has(name) ? name : name === HEAD ? embedding : HEAD)
+  const added = unties ? [embedding === HEAD ? 'model.embed_tokens.weight' : embedding, HEAD].filter((name) => !names.has(name)) : [] // prettier-ignore
   return {
-    names: base.names,
-    info: (name) => base.info(name),
+    names: [...base.names, ...added],
+    info: (name) => base.info(own(name)),
     async read(name) {
-      const tensor = await base.read(name)
+      const saved = whole.get(name)
+      if (saved) return saved
+      const tensor = await base.read(own(name))
       const delta = byWeight.get(name)
       return delta ? addDelta(tensor, delta, transposed) : tensor
     },

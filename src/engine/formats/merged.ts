@@ -6,7 +6,7 @@ import type { FileSource } from '../../shared/files'
 import type { TensorData } from '../../shared/records'
 import { openWeights, type Weights } from './checkpoint-index'
 import { setJsonField } from './json-edit'
-import { mergeWeights } from './merge'
+import { becomesUntied, mergeWeights } from './merge'
 import { bytesFile, jsonFile, type OutFile } from './out-file'
 import type { PeftAdapter } from './peft'
 import { byteLength, fromFloat32, planSafetensors, toFloat32 } from './safetensors'
@@ -42,10 +42,13 @@ export async function mergedFolder(
   options: MergedOptions,
 ): Promise<OutFile[]> {
   const names = new Set((await source.list()).map((file) => file.name))
-  const configText = await readText(source, 'config.json')
-  const config = JSON.parse(configText) as Json
-  const weights = renameTiedHead(mergeWeights(await openWeights(source), adapter), config)
+  const baseText = await readText(source, 'config.json')
+  const config = JSON.parse(baseText) as Json
+  const unties = becomesUntied(config, adapter)
+  const merged = mergeWeights(await openWeights(source), adapter, unties)
+  const weights = unties ? merged : renameTiedHead(merged, config)
   const files = weightFiles(weights, options)
+  const configText = unties ? setJsonField(baseText, 'tie_word_embeddings', false) : baseText
   const typeField = config.dtype === undefined ? 'torch_dtype' : 'dtype'
   const typed = options.dtype === 'same' ? configText : setJsonField(configText, typeField, TORCH_NAMES[options.dtype])
   files.push(bytesFile('config.json', typed))

@@ -138,17 +138,27 @@ export const SCORE_KEY = 'base_model.model.score.weight'
 /** PEFT names a head by both names that transformers has for one. */
 const HEADS = ['score', 'classifier']
 
-/** A classification head is the one module that may be trained whole. */
+/** Weights that stand whole beside the pairs; where classes are told apart, that is the head, and nothing else. */
 function headOf(json: Record<string, unknown>): Pick<LoraConfig, 'modules_to_save' | 'classes'> {
-  if (isEmpty(json.modules_to_save)) return { modules_to_save: null }
-  const names = targets(json.modules_to_save, 'modules_to_save')
-  if (json.task_type !== 'SEQ_CLS' || !Array.isArray(names) || !names.every((name) => HEADS.includes(name)))
-    throw unsupported('The adapter uses extra trained modules, which is not supported.', `${ADAPTER_CONFIG}, modules_to_save`) // prettier-ignore
+  const names = namesOf(json.modules_to_save)
+  if (names === null || json.task_type !== 'SEQ_CLS') return { modules_to_save: names }
+  if (!names.every((name) => HEADS.includes(name)))
+    throw unsupported('A classifier that also replaces whole weights is not supported.', `${ADAPTER_CONFIG}, modules_to_save`) // prettier-ignore
   const classes = json.classes
   const known = Array.isArray(classes) && classes.every((one) => typeof one === 'string')
   return { modules_to_save: ['score'], ...(known ? { classes } : {}) }
 }
 
+/** Whether an adapter tells classes apart by a head of its own. */
+export function hasHead(config: Pick<LoraConfig, 'task_type' | 'modules_to_save'>): boolean {
+  return config.task_type === 'SEQ_CLS' && config.modules_to_save !== null
+}
+
+function namesOf(value: unknown): string[] | null {
+  if (isEmpty(value)) return null
+  if (Array.isArray(value) && value.every((one) => typeof one === 'string')) return value
+  throw wrong('modules_to_save is not a list of names.', `${ADAPTER_CONFIG}, modules_to_save`)
+}
 function pattern(value: unknown, field: string, check: (one: unknown) => one is number): Record<string, number> {
   if (isEmpty(value)) return {}
   if (!isObject(value) || !Object.values(value).every(check))
@@ -199,7 +209,7 @@ export function jobOf(config: PeftConfig): Partial<Job> {
   switch (config.peft_type) {
     case 'LORA': {
       const { r: rank, lora_alpha: alpha, lora_dropout: dropout, target_modules: targets } = config
-      const objective = config.modules_to_save ? { objective: 'classification' as const } : {}
+      const objective = hasHead(config) ? { objective: 'classification' as const } : {}
       return { method: 'lora', rank, alpha, dropout, ...(Array.isArray(targets) ? { targets } : {}), ...objective }
     }
     case 'IA3':
@@ -217,7 +227,38 @@ export function jobOf(config: PeftConfig): Partial<Job> {
 
 /** What the head of an adapter tells apart; undefined where it has none. */
 export function classesOf({ config }: PeftAdapter): readonly string[] | undefined {
-  return config.peft_type === 'LORA' && config.modules_to_save ? config.classes : undefined
+  return config.peft_type === 'LORA' && hasHead(config) ? config.classes : undefined
+}
+
+/** A weight that is replaced whole: embeddings, heads and norms, and whatever else modules_to_save names. */
+const SAVED = /^base_model\.model\.((?!.*\.lora_).+\.(?:weight|bias))$/
+const FLOATS: readonly string[] = ['F32', 'F16', 'BF16']
+
+/** What an adapter replaces whole, by its names in the base's files. */
+export function savedTensors({ tensors }: Pick<PeftAdapter, 'tensors'>): Record<string, TensorData> {
+  const entries = Object.entries(tensors).flatMap(([key, tensor]) => {
+    const [, name] = SAVED.exec(key) ?? []
+    return name === undefined || key === SCORE_KEY ? [] : [[name, tensor] as const]
+  })
+  return Object.fromEntries(entries)
+}
+
+/** Modules that are to be replaced whole and are not there, a sentence each. */
+export function missingSaved({ config, tensors }: LoraPeft): string[] {
+  if (hasHead(config)) return []
+  const there = Object.keys(savedTensors({ tensors })).map((name) => name.replace(/\.(weight|bias)$/, ''))
+  const missing = (config.modules_to_save ?? []).filter((module) => !there.some((name) => name.endsWith(module)))
+  return missing.map((module) => `modules_to_save names ${module}, which is not there`)
+}
+
+/**
+ * Whether a head that was the table is one of its own afterwards: PEFT replaces one of a tied pair alone, unless the adapter only came to
+ * hold the table because tokens were added.
+ */
+export function untiesHead({ config, tensors }: LoraPeft): boolean {
+  const names = Object.keys(savedTensors({ tensors }))
+  const named = (config.modules_to_save ?? []).some((module) => /(^|\.)(embed_tokens|wte|embed_in)$/.test(module))
+  return names.some((name) => /^(lm_head|embed_out)\.weight$/.test(name)) || named
 }
 
 /** An adapter that is LoRA. Throws CodedError `adapter.unsupported` where it is of another method. */
@@ -238,15 +279,16 @@ export function loraDeltas(adapter: PeftAdapter): LoraDelta[] {
   const problems: string[] = []
   const modules = new Map<string, { a?: TensorData; b?: TensorData; lengths?: TensorData }>()
   for (const [key, tensor] of Object.entries(tensors)) {
-    if (key === SCORE_KEY && config.modules_to_save) continue
+    if (key === SCORE_KEY && hasHead(config)) continue
     const [, module, side] = KEY.exec(key) ?? []
     if (module === undefined) {
-      problems.push(`${key} is no LoRA tensor`)
+      if (!SAVED.test(key)) problems.push(`${key} is no LoRA tensor`)
+      else if (!FLOATS.includes(tensor.dtype)) problems.push(`${key} is ${tensor.dtype}`)
       continue
     }
     if (side && tensor.shape.length !== 2) problems.push(`${key} is not a matrix`)
     if (!side && !config.use_dora) problems.push(`${key} belongs to DoRA, which the settings do not name`)
-    if (!['F32', 'F16', 'BF16'].includes(tensor.dtype)) problems.push(`${key} is ${tensor.dtype}`)
+    if (!FLOATS.includes(tensor.dtype)) problems.push(`${key} is ${tensor.dtype}`)
     modules.set(module, { ...modules.get(module), [side === 'A' ? 'a' : side === 'B' ? 'b' : 'lengths']: tensor })
   }
   const deltas: LoraDelta[] = []
@@ -271,7 +313,8 @@ export function loraDeltas(adapter: PeftAdapter): LoraDelta[] {
       ...(lengths ? { lengths } : {}),
     })
   }
-  if (deltas.length === 0 && problems.length === 0) problems.push('it holds no tensors')
+  problems.push(...missingSaved(asLora(adapter)))
+  if (Object.keys(tensors).length === 0) problems.push('it holds no tensors')
   if (problems.length > 0) {
     const shown = problems.slice(0, 40).join('; ') + (problems.length > 40 ? `; and ${problems.length - 40} more` : '')
     throw wrong(`The adapter does not hold together: ${shown}.`, ADAPTER_WEIGHTS)
@@ -279,16 +322,21 @@ export function loraDeltas(adapter: PeftAdapter): LoraDelta[] {
   return deltas
 }
 
+function noPlace(what: string, where: string): CodedError {
+  return new CodedError('adapter.unsupported', what, {
+    where,
+    fix: 'Export it as a PEFT adapter, or merged into the model.',
+  })
+}
+
 /**
- * The pairs of an adapter for a format that has no place for DoRA's lengths. Throws CodedError `adapter.unsupported` where there are any,
- * and what {@link loraDeltas} throws.
+ * The pairs of an adapter for a format that has no place for DoRA's lengths and for whole weights. Throws CodedError
+ * `adapter.unsupported` where there are any, and what {@link loraDeltas} throws.
  */
 export function plainDeltas(adapter: PeftAdapter): LoraDelta[] {
-  if (asLora(adapter).config.use_dora)
-    throw new CodedError('adapter.unsupported', 'This format has no place for a DoRA adapter.', {
-      where: 'use_dora',
-      fix: 'Export it as a PEFT adapter, or merged into the model.',
-    })
+  if (asLora(adapter).config.use_dora) throw noPlace('This format has no place for a DoRA adapter.', 'use_dora')
+  const [saved] = Object.keys(savedTensors(adapter))
+  if (saved !== undefined) throw noPlace('This format has no place for weights that are replaced whole.', saved)
   return loraDeltas(adapter)
 }
 

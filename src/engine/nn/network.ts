@@ -39,6 +39,8 @@ export interface Overlay {
   /** The trained matrix or vector in the place of one of the base, or null. */
   matrix?(base: FrozenMatrix): FrozenMatrix | null
   vector?(base: tf.Tensor1D): tf.Tensor1D | null
+  /** A head of its own where the base's head is its table; null for what {@link Overlay.matrix} says of that. */
+  head?(): FrozenMatrix | null
   /** Changes what a linear layer takes, and what it gives. */
   input?(module: string, x: tf.Tensor2D): tf.Tensor2D
   output?(module: string, y: tf.Tensor2D): tf.Tensor2D

@@ -84,7 +84,7 @@ export class Stack implements Network {
   }
 
   head(pass: Pick<Pass, 'overlay'>): FrozenMatrix {
-    return matrixIn(pass, this.#parts.head)
+    return pass.overlay?.head?.() ?? matrixIn(pass, this.#parts.head)
   }
 
   dispose(): void {

@@ -10,6 +10,7 @@ import {
   parsePeftConfig,
   patternValue,
   readPeft,
+  savedTensors,
   writePeft,
 } from '../../../../src/engine/formats/peft'
 import { fromFloat32, writeSafetensors } from '../../../../src/engine/formats/safetensors'
@@ -108,7 +109,6 @@ describe('adapters that are refused', () => {
   it.each<[string, Record<string, unknown>]>([
     ['another method', { peft_type: 'ADALORA' }],
     ['trained biases', { bias: 'lora_only' }],
-    ['extra modules', { modules_to_save: ['lm_head'] }],
     ['trained tokens', { trainable_token_indices: [1, 2] }],
     ['layer replication', { layer_replication: [[0, 2]] }],
     ['LoRA with biases', { lora_bias: true }],
@@ -142,7 +142,7 @@ describe('adapters that are refused', () => {
     const tensors: Record<string, TensorData> = {
       ...pair(Q, 3),
       [key('model.layers.1.self_attn.q_proj', 'A')]: matrix(4, 8),
-      'base_model.model.lm_head.weight': matrix(2, 2),
+      'base_model.model.lm_head.scales': matrix(2, 2),
       [key('x', 'A')]: { dtype: 'I32', shape: [1], bytes: new Uint8Array(4) },
     }
     const error = await readPeft(adapter({}, tensors)).catch((one: unknown) => one)
@@ -156,6 +156,17 @@ describe('adapters that are refused', () => {
       'not a matrix',
     ])
       expect(what).toContain(part)
+  })
+
+  it('reads weights that are replaced whole, and refuses one that is named and not there', async () => {
+    const head = { 'base_model.model.lm_head.weight': matrix(2, 2) }
+    const read = await readPeft(adapter({ modules_to_save: ['lm_head'] }, { ...pair(Q, 4), ...head }))
+    expect(asLora(read).config.modules_to_save).toEqual(['lm_head'])
+    expect(Object.keys(savedTensors(read))).toEqual(['lm_head.weight'])
+    expect(loraDeltas(read).map(({ module }) => module)).toEqual([Q])
+    const missing = adapter({ modules_to_save: ['lm_head', 'embed_tokens'] }, { ...pair(Q, 4), ...head })
+    await expect(readPeft(missing)).rejects.toThrow('modules_to_save names embed_tokens, which is not there')
+    await expect(readPeft(adapter({ modules_to_save: [1] }))).rejects.toMatchObject({ code: 'adapter.mismatch' })
   })
 
   it('refuses DoRA vectors that the settings do not name, pickle, missing and broken files', async () => {
