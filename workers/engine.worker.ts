@@ -18,7 +18,7 @@ import { fetchModel, findModel } from './fetch-model'
 import { handOff } from './handoff'
 import { judgeRun, measureChange, rehearseJob, tryPromptingOf } from './judging'
 import { runJob, Wish } from './run-job'
-import { isBundled, openDataset } from './sources'
+import { forgetModel, isBundled, openDataset } from './sources'
 import { vary } from './vary'
 import { Workshop } from './workshop'
 
@@ -77,6 +77,7 @@ const api: EngineApi = {
     if (isBundled(id)) throw new CodedError('usage', 'This model comes with the page and cannot be deleted.')
     await workshop.remove(id)
     await storage.deleteModel(id)
+    forgetModel(id)
   },
 
   async forecast(job, rowLength, other) {

@@ -30,9 +30,14 @@ export class Once<T> {
     promise.catch(() => this.#kept.delete(key))
     return promise
   }
+
+  forget(key: string): void {
+    this.#kept.delete(key)
+  }
 }
 
 const bundled = new Once<BundledModel[]>()
+const stored = new Once<FileSource>()
 const samples = new Once<SampleDataset[]>()
 const sampleRows = new Once<{ record: DatasetRecord; rows: RawRow[] }>()
 
@@ -53,7 +58,8 @@ export async function bundledModel(id: ModelId): Promise<BundledModel> {
 
 /** The files of a model. @throws CodedError `file.missing` */
 export async function modelSource(id: ModelId): Promise<FileSource> {
-  if (!isBundled(id)) return asModelFolder(storage.modelSource(id))
+  // The head of a GGUF file, with its whole vocabulary, is read once.
+  if (!isBundled(id)) return stored.get(id, () => asModelFolder(storage.modelSource(id)))
   return bundledSource(pageBase(), await bundledModel(id))
 }
 
@@ -115,6 +121,11 @@ async function openFile(id: DatasetId): Promise<{ record: DatasetRecord; source:
   const record = await storage.getDataset(id)
   if (!record) throw storage.missingDataset(id)
   return { record, source: { count: record.rows, slice: (from, to) => storage.readRows(id, from, to) } }
+}
+
+/** Forgets what is known of the files of a model that is deleted. */
+export function forgetModel(id: ModelId): void {
+  stored.forget(id)
 }
 
 /** Every dataset at hand; samples first. */

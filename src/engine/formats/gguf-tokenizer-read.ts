@@ -4,13 +4,10 @@
  */
 import { CodedError } from '../../shared/errors'
 import { QWEN_PATTERN } from '../tokenizer/files'
-import { TOKEN_TYPES } from './gguf-tokenizer'
+import { LLAMA3_PATTERN, TOKEN_TYPES } from './gguf-tokenizer'
 
 type Metadata = ReadonlyMap<string, unknown>
 type Json = Record<string, unknown>
-
-const LLAMA3_PATTERN =
-  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
 const byteLevel = (useRegex: boolean): Json => ({
   type: 'ByteLevel',

@@ -3,7 +3,7 @@
  */
 import { CodedError } from '../../shared/errors'
 import type { Tokenizer } from '../tokenizer'
-import type { Part, TokenizerSpec } from '../tokenizer/files'
+import { QWEN_PATTERN, type Part, type TokenizerSpec } from '../tokenizer/files'
 import type { GgufMetadata, GgufValue } from './gguf-write'
 
 /** Token types of llama.cpp. */
@@ -38,7 +38,7 @@ export function ggufTokenizer(
   const kind: GgufMetadata = byteLevel
     ? [
         ['tokenizer.ggml.model', text('gpt2')],
-        ['tokenizer.ggml.pre', text(preTokenizer(spec.preTokenizer))],
+        ['tokenizer.ggml.pre', text(preTokenizer(spec))],
         ['tokenizer.ggml.tokens', { type: 'array', of: 'string', value: tokens }],
         ['tokenizer.ggml.token_type', { type: 'array', of: 'i32', value: types }],
         ['tokenizer.ggml.merges', { type: 'array', of: 'string', value: merges }],
@@ -125,12 +125,30 @@ function addsSpace(spec: TokenizerSpec): boolean {
   return all.some((part) => part.type === 'Prepend')
 }
 
-/** llama.cpp's name for the way text is split; "default" where it has none. */
-function preTokenizer(part: Part | null): string {
+/** Llama 3's way of splitting, which others took over. */
+export const LLAMA3_PATTERN =
+  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+/** GPT-2's way of splitting, where it is spelt out. */
+const GPT2_PATTERN = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
+const KNOWN_PARTS: ReadonlySet<string> = new Set(['Sequence', 'Split', 'Digits', 'ByteLevel'])
+
+/** llama.cpp's name for the way text is split. Throws CodedError `model.tokenizer` where it has none: it would cut other tokens. */
+function preTokenizer({ preTokenizer: part, model, file }: TokenizerSpec): string {
   const all = parts(part)
-  const pattern = all.map((one) => (one.pattern as { Regex?: string } | undefined)?.Regex ?? '').join('')
-  if (pattern.includes('\\p{N}{1,3}')) return 'llama-bpe'
-  if (pattern.includes('|\\p{N}|')) return 'qwen2'
-  if (pattern !== '') return 'default'
-  return all.some((one) => one.type === 'Digits' && one.individual_digits === true) ? 'smollm' : 'gpt-2'
+  const patterns = all.filter(({ type }) => type === 'Split').map((one) => (one.pattern as { Regex?: string }).Regex)
+  const digits = all.filter(({ type }) => type === 'Digits')
+  const words = all.some((one) => one.type === 'ByteLevel' && one.use_regex !== false)
+  if (all.every(({ type }) => KNOWN_PARTS.has(String(type))) && digits.every((one) => one.individual_digits === true)) {
+    const [pattern] = patterns
+    if (patterns.length === 0 && words) return digits.length > 0 ? 'smollm' : 'gpt-2'
+    if (patterns.length === 1 && digits.length === 0 && !words) {
+      if (pattern === LLAMA3_PATTERN) return model.ignore_merges === true ? 'llama-bpe' : 'dbrx'
+      if (pattern === QWEN_PATTERN) return 'qwen2'
+      if (pattern === GPT2_PATTERN) return 'gpt-2'
+    }
+  }
+  throw new CodedError('model.tokenizer', 'llama.cpp has no name for the way this tokenizer splits text.', {
+    where: `${file}, pre_tokenizer`,
+    fix: 'Export the merged model: llama.cpp’s own converter may know it. A GGUF file from here would cut other tokens.',
+  })
 }

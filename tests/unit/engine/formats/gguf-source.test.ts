@@ -3,7 +3,7 @@ import { resolve } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { exportGguf, exportGgufLora } from '../../../../src/engine/formats/gguf-export'
 import { asModelFolder, findGguf, ggufFolder } from '../../../../src/engine/formats/gguf-source'
-import { ggufTokenizer } from '../../../../src/engine/formats/gguf-tokenizer'
+import { ggufTokenizer, LLAMA3_PATTERN } from '../../../../src/engine/formats/gguf-tokenizer'
 import { writeGguf, type GgufMetadata, type GgufTensor } from '../../../../src/engine/formats/gguf-write'
 import { collect } from '../../../../src/engine/formats/out-file'
 import { readPeft } from '../../../../src/engine/formats/peft'
@@ -11,7 +11,7 @@ import { openWeights } from '../../../../src/engine/formats/checkpoint-index'
 import { toFloat32 } from '../../../../src/engine/formats/safetensors'
 import { inspectModel } from '../../../../src/engine'
 import { loadTokenizer } from '../../../../src/engine/tokenizer'
-import { readTokenizerFiles } from '../../../../src/engine/tokenizer/files'
+import { QWEN_PATTERN, readTokenizerFiles } from '../../../../src/engine/tokenizer/files'
 import type { FileSource } from '../../../../src/shared/files'
 import { dataFolder, diskFolder, memoryFolder } from '../../../support/folder'
 
@@ -75,6 +75,45 @@ async function thereAndBack(source: FileSource) {
   const folder = await ggufFolder(memoryFolder({ [FILE]: await tiny(entries, size) }), FILE)
   return { tokenizer, back: await loadTokenizer(folder), folder }
 }
+
+describe('the way a tokenizer splits text', () => {
+  const splitBy = (...patterns: string[]) => ({
+    type: 'Sequence',
+    pretokenizers: [
+      ...patterns.map((Regex) => ({ type: 'Split', pattern: { Regex }, behavior: 'Isolated', invert: false })),
+      { type: 'ByteLevel', add_prefix_space: false, use_regex: false },
+    ],
+  })
+  const words = { type: 'ByteLevel', add_prefix_space: false, use_regex: true }
+  const digits = (individual_digits: boolean) => ({ type: 'Digits', individual_digits })
+  async function named(preTokenizer: object, ignore_merges = false): Promise<unknown> {
+    const source = diskFolder(resolve(GOLDEN, 'llama-gqa-tied'))
+    const spec = await readTokenizerFiles(source)
+    const changed = { ...spec, preTokenizer: preTokenizer as never, model: { ...spec.model, ignore_merges } }
+    const entries = ggufTokenizer(changed, await loadTokenizer(source), 10, undefined)
+    return new Map(entries).get('tokenizer.ggml.pre')?.value
+  }
+
+  it('is written by the name that llama.cpp has for exactly that', async () => {
+    expect(await named(words)).toBe('gpt-2')
+    expect(await named({ type: 'Sequence', pretokenizers: [digits(true), words] })).toBe('smollm')
+    expect(await named(splitBy(QWEN_PATTERN))).toBe('qwen2')
+    expect(await named(splitBy(LLAMA3_PATTERN), true)).toBe('llama-bpe')
+    expect(await named(splitBy(LLAMA3_PATTERN))).toBe('dbrx')
+  })
+
+  it('is refused where llama.cpp would cut other tokens', async () => {
+    const others = [
+      splitBy('\\p{N}{1,3}', '[一-龥]+'),
+      splitBy(LLAMA3_PATTERN.replace('{1,3}', '{1,2}')),
+      splitBy(QWEN_PATTERN, '\\d'),
+      { type: 'Sequence', pretokenizers: [digits(false), words] },
+      { type: 'Sequence', pretokenizers: [{ type: 'Punctuation' }, words] },
+    ]
+    for (const other of others)
+      await expect(named(other)).rejects.toMatchObject({ code: 'model.tokenizer', where: expect.stringContaining('pre_tokenizer') }) // prettier-ignore
+  })
+})
 
 describe('tokenizers', { timeout: 60_000 }, () => {
   it.each(['gpt2', 'qwen2.5', 'smollm-135m', 'maykeye-tinyllama-v0'])('%s cuts text as before', async (name) => {
