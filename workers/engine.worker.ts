@@ -2,7 +2,7 @@
  * The engine worker: joins engine, data, storage and hub behind EngineApi. Refuses to decide: the page does.
  */
 import { serve } from '../src/client/wire'
-import { batchShares, forecast, tokenLosses } from '../src/engine'
+import { checkModel, batchShares, forecast, tokenLosses } from '../src/engine'
 import { asModelFolder, findGguf } from '../src/engine/formats/gguf-source'
 import { folderOf, onlyFile, onlyModelFiles, pickedSource } from '../src/hub'
 import { CodedError } from '../src/shared/errors'
@@ -42,14 +42,8 @@ const api: EngineApi = {
     const id = `local:${newId()}`
     const folderName = files[0]?.path.includes('/') ? (files[0].path.split('/')[0] as string) : 'My model'
     const name = gguf ? gguf.replace(/^.*\//, '').replace(/\.gguf$/i, '') : folderName
-    // Loading it is the one check that sees every number; what passes is then on the device already.
-    const record = await workshop.loadFrom(id, name, await asModelFolder(folder), onProgress)
-    try {
-      return await storage.storeModel({ ...record, bytes, addedAt: Date.now() }, needed, { onProgress })
-    } catch (error) {
-      await workshop.remove(id)
-      throw error
-    }
+    const record = await checkModel(await asModelFolder(folder), { id, name, onProgress })
+    return storage.storeModel({ ...record, bytes, addedAt: Date.now() }, needed, { onProgress })
   },
 
   findHubModel: findModel,
@@ -58,7 +52,7 @@ const api: EngineApi = {
     if (fetching) throw new CodedError('usage', 'Another model is being fetched.', { fix: 'Pause it first, or wait.' })
     const cancel = (fetching = new AbortController())
     try {
-      return await fetchModel(workshop, request, onProgress, cancel.signal)
+      return await fetchModel(request, onProgress, cancel.signal)
     } finally {
       fetching = null
     }

@@ -2,7 +2,7 @@
  * A model from a hub: looked up, inspected before anything large is fetched, stored part by part, compared, listed.
  * Refuses to keep a token.
  */
-import { inspectModel } from '../src/engine'
+import { checkModel, inspectModel } from '../src/engine'
 import { Hub, HUGGING_FACE, verifyFiles, type HubModel } from '../src/hub'
 import { CodedError, toReport, type ErrorReport } from '../src/shared/errors'
 import type { OnProgress } from '../src/shared/files'
@@ -10,7 +10,7 @@ import { bytes as size } from '../src/shared/format'
 import { FETCHING, type HubListing, type HubRequest } from '../src/shared/protocol'
 import type { ModelRecord } from '../src/shared/records'
 import * as storage from '../src/storage'
-import type { Workshop } from './workshop'
+import { modelSource } from './sources'
 
 /** Ranged reads under way at once. */
 const PARALLEL = 4
@@ -33,7 +33,6 @@ export async function findModel(request: HubRequest): Promise<HubListing> {
 
 /** See EngineApi.fetchHubModel. */
 export async function fetchModel(
-  workshop: Workshop,
   request: HubRequest,
   onProgress: OnProgress,
   signal: AbortSignal,
@@ -59,8 +58,7 @@ export async function fetchModel(
   onProgress({ stage: FETCHING, done: begun, total: model.bytes, unit: 'bytes' })
   const stored = await storage.storeModel(described, source, options).finally(() => counter.stop())
   try {
-    // Only loading sees every number.
-    await workshop.withModel(model.id, onProgress, async () => {})
+    await checkModel(await modelSource(model.id), { id: model.id, name: record.name, onProgress, signal })
   } catch (error) {
     if (error instanceof CodedError && error.code.startsWith('model.')) await storage.deleteModel(model.id)
     throw error

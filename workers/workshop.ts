@@ -8,7 +8,7 @@ import plainWasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm.wasm
 import { inspectModel, loadModel, openDevice, type Device, type Model } from '../src/engine'
 import { fingerprintModel } from '../src/hub'
 import { CodedError } from '../src/shared/errors'
-import type { FileSource, OnProgress } from '../src/shared/files'
+import type { OnProgress } from '../src/shared/files'
 import type { Job } from '../src/shared/job'
 import type { DeviceReport, ModelId, ModelRecord } from '../src/shared/records'
 import * as storage from '../src/storage'
@@ -74,19 +74,13 @@ export class Workshop {
   ): Promise<T> {
     await this.anyDevice()
     const kept = this.#shelf.get(shelfKey(id, quantization))
-    const shelved = kept ?? this.#load(id, quantization, () => modelSource(id), onProgress)
+    const shelved = kept ?? this.#load(id, quantization, onProgress)
     shelved.uses++
     try {
       return await work(await shelved.model)
     } finally {
       shelved.uses--
     }
-  }
-
-  /** Loads a model from anywhere, which checks all of it, and keeps it under an id. */
-  async loadFrom(id: ModelId, name: string, source: FileSource, onProgress: OnProgress): Promise<ModelRecord> {
-    await this.anyDevice()
-    return (await this.#load(id, 'none', async () => source, onProgress, name).model).record
   }
 
   /** What is known of a model without loading it. @throws CodedError `file.missing`, `model.*` */
@@ -143,13 +137,7 @@ export class Workshop {
     return turn
   }
 
-  #load(
-    id: ModelId,
-    quantization: Quantization,
-    source: () => Promise<FileSource>,
-    onProgress: OnProgress,
-    name?: string,
-  ): Shelved {
+  #load(id: ModelId, quantization: Quantization, onProgress: OnProgress): Shelved {
     const key = shelfKey(id, quantization)
     const model = this.alone(async () => {
       for (const [other, shelved] of this.#shelf) {
@@ -157,7 +145,7 @@ export class Workshop {
         this.#shelf.delete(other)
         await dispose(shelved)
       }
-      return loadModel(await source(), { id, name: name ?? (await this.record(id)).name, quantization, onProgress })
+      return loadModel(await modelSource(id), { id, name: (await this.record(id)).name, quantization, onProgress })
     })
     const shelved: Shelved = { id, model, uses: 0 }
     this.#shelf.set(key, shelved)

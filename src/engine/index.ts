@@ -5,7 +5,7 @@ import { TrainSession } from './train/session'
 
 export { openDevice, type Device, type DeviceEnvironment } from './device'
 export { stackAdapters } from './adapters/stack'
-export { inspectModel, loadModel, type Model } from './models/model'
+export { checkModel, inspectModel, loadModel, type Model } from './models/model'
 export { SUPPORTED_MODEL_TYPES } from './models/registry'
 export { loadTrainable } from './adapters/start'
 export type { Trainable } from './adapters/trainable'

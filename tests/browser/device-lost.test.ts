@@ -1,5 +1,6 @@
 /** A graphics device that goes away under a run: the run fails with what happened and goes on from its last checkpoint. */
 import { expect, it } from 'vitest'
+import { checkModel } from '../../src/engine'
 import { tf } from '../../src/engine/tf'
 import { folderOf, pickedSource } from '../../src/hub'
 import { defaultJob } from '../../src/shared/job'
@@ -16,7 +17,7 @@ it.skipIf(!onWebGPU())('a lost device fails the run, which resumes on a new one 
   const [modelId, dataId] = [freshId('local:model'), freshId('local:set')]
   await workshop.device('webgpu')
   const source = await folderOf(pickedSource(await goldenModel()), 'config.json')
-  const model = await workshop.loadFrom(modelId, 'tiny', source, () => {})
+  const model = await checkModel(source, { id: modelId, name: 'tiny' })
   await storage.storeModel(model, source)
   const rows = pairs(12).split('\n').map((line) => JSON.parse(line) as object) // prettier-ignore
   const columns = { prompt: 'prompt', completion: 'completion' }

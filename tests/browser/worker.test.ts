@@ -1,4 +1,5 @@
 /** The whole journey through the real workers: import, train, kill, resume, talk, export. On wasm, in Chromium. */
+import { downloadZip } from 'client-zip'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { data, engine, terminateData, terminateEngine } from '../../src/client'
 import { WorkerClient } from '../../src/client/worker-client'
@@ -86,6 +87,13 @@ describe('a model folder', () => {
     ['with a header that lies', async () => ({ 'model.safetensors': new Uint8Array(64).fill(255) }), 'model.header'],
     ['of an unknown family', async () => ({ 'config.json': '{"model_type":"abacus"}' }), 'model.unsupported'],
     ['without a readable config', async () => ({ 'config.json': 'nope' }), 'model.config'],
+    ['with a tokenizer larger than its embedding', withMoreTokens, 'model.tokenizer'],
+    [
+      'with a field missing',
+      async () => ({ 'config.json': await withField('hidden_size', undefined) }),
+      'model.config',
+    ],
+    ['with an absurd field', async () => ({ 'config.json': await withField('num_hidden_layers', 1e9) }), 'model.config'], // prettier-ignore
     ['with a number that is none', async () => ({ 'model.safetensors': await withNaN() }), 'model.not-finite'],
   ])('%s is refused and nothing of it is stored', async (_, replace, code) => {
     const before = (await storage.listModels()).length
@@ -112,6 +120,17 @@ describe('a model folder', () => {
 async function bytesOf(name: string): Promise<Uint8Array<ArrayBuffer>> {
   const file = (await goldenModel()).find(({ path }) => path.endsWith(name))?.file as File
   return new Uint8Array(await file.arrayBuffer())
+}
+
+async function withField(field: string, value: unknown): Promise<string> {
+  const config = JSON.parse(new TextDecoder().decode(await bytesOf('config.json'))) as Record<string, unknown>
+  return JSON.stringify({ ...config, [field]: value })
+}
+
+async function withMoreTokens(): Promise<Record<string, string>> {
+  const tokenizer = JSON.parse(new TextDecoder().decode(await bytesOf('tokenizer.json'))) as { added_tokens: object[] }
+  const extra = { id: 101, content: '<extra>', special: false, single_word: false, lstrip: false, rstrip: false, normalized: false } // prettier-ignore
+  return { 'tokenizer.json': JSON.stringify({ ...tokenizer, added_tokens: [...tokenizer.added_tokens, extra] }) }
 }
 
 async function withNaN(): Promise<Uint8Array<ArrayBuffer>> {
@@ -521,6 +540,24 @@ describe('an adapter from elsewhere', () => {
     await expect(
       engine().importAdapter(model.id, [{ path: 'x/readme.md', file: fileOf('x', 'readme.md') }]),
     ).rejects.toMatchObject({ code: 'model.config' })
+    const zipped = async (files: { name: string; input: Uint8Array<ArrayBuffer> | string }[]) =>
+      [{ path: 'a.zip', file: new File([await downloadZip(files).blob()], 'a.zip') }] // prettier-ignore
+    const climbing = await zipped([{ name: 'a/../../adapter_config.json', input: '{}' }])
+    await expect(engine().importAdapter(model.id, climbing)).rejects.toMatchObject({ code: 'file.unreadable', what: expect.stringContaining('leads out') }) // prettier-ignore
+    const [bomb] = await zipped([{ name: 'adapter_config.json', input: new Uint8Array(20 * 2 ** 20) }])
+    const bytes = new Uint8Array(await bomb!.file.arrayBuffer())
+    // The list at the end says that a stored megabyte unpacks to four gigabytes.
+    const list = bytes.length - 22 - 46 - 'adapter_config.json'.length - 0
+    for (const [at, size] of [[list + 10, 2], [list + 24, 4]] as const) bytes.set(size === 2 ? [8, 0] : [255, 255, 255, 254], at) // prettier-ignore
+    const huge = [{ path: 'a.zip', file: new File([bytes], 'a.zip') }]
+    await expect(engine().importAdapter(model.id, huge)).rejects.toMatchObject({
+      code: expect.stringMatching(/^file\./),
+    })
+    const damaged = await goldenAdapter()
+    const weights = new Uint8Array(await damaged[1]!.file.arrayBuffer())
+    weights.set([0, 0, 0xc0, 0x7f], weights.length - 4)
+    damaged[1] = { path: damaged[1]!.path, file: new File([weights], 'adapter_model.safetensors') }
+    await expect(engine().importAdapter(model.id, damaged)).rejects.toMatchObject({ code: 'adapter.mismatch', what: expect.stringContaining('NaN') }) // prettier-ignore
     expect((await storage.listRuns()).length).toBe(before)
     await engine().deleteModel(other.id)
     expect((await engine().listModels()).some(({ id }) => id === other.id)).toBe(false)

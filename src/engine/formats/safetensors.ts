@@ -279,3 +279,18 @@ export function writeSafetensors(
   }
   return file
 }
+
+/** Bits of the exponent, which are all set in NaN and Inf. */
+const EXPONENTS = { F32: 0x7f800000, F16: 0x7c00, BF16: 0x7f80 } as const
+
+/** The position of the first NaN or Inf of a tensor, without converting it; -1 where all are finite, or no floats. */
+export function firstNotFinite({ dtype, bytes }: TensorData): number {
+  if (dtype !== 'F32' && dtype !== 'F16' && dtype !== 'BF16') return -1
+  const size = dtype === 'F32' ? 4 : 2
+  const aligned = bytes.byteOffset % size === 0 ? bytes : bytes.slice()
+  const count = Math.floor(aligned.length / size)
+  const words = size === 4 ? new Uint32Array(aligned.buffer, aligned.byteOffset, count) : new Uint16Array(aligned.buffer, aligned.byteOffset, count) // prettier-ignore
+  const mask = EXPONENTS[dtype]
+  for (let i = 0; i < count; i++) if (((words[i] as number) & mask) === mask) return i
+  return -1
+}

@@ -7,6 +7,7 @@ import type { FileSource, OnProgress } from '../../shared/files'
 import type { ModelId, ModelRecord } from '../../shared/records'
 import type { Weights } from '../formats/checkpoint-index'
 import { openWeights } from '../formats/checkpoint-index'
+import { firstNotFinite } from '../formats/safetensors'
 import type { Network } from '../nn/network'
 import { Stack } from '../nn/stack'
 import type { ChatTemplate } from '../tokenizer/chat-template'
@@ -18,7 +19,7 @@ import type { Family } from './family'
 import { shapeOf } from './family'
 import type { Quantization } from './precision'
 import { readConfig } from './registry'
-import { count, matchWeights, WeightLoader } from './weights'
+import { count, matchWeights, notFinite, WeightLoader } from './weights'
 
 /** A model on the device with all that is needed to feed it and to read its answers. */
 export interface Model {
@@ -112,6 +113,30 @@ function mostCommonType(weights: Weights, names: readonly string[]): string {
  */
 export async function inspectModel(source: FileSource, id: ModelId, name: string): Promise<ModelRecord> {
   return (await open(source, id, name)).record
+}
+
+/**
+ * As {@link inspectModel}, and looks at every number of the weights: tensor by tensor as the file has it, and on no device, so that a
+ * model that only fits there in fewer bits can be checked too.
+ * @throws CodedError `model.*`, `model.not-finite` among them, `file.missing`; what the signal was aborted with.
+ */
+export async function checkModel(
+  source: FileSource,
+  { id, name, onProgress, signal }: { id: ModelId; name: string; onProgress?: OnProgress; signal?: AbortSignal },
+): Promise<ModelRecord> {
+  const { record, family, config, weights } = await open(source, id, name)
+  const found = [...new Set(matchWeights(family.plan(config), weights).values())]
+  const total = record.parameters
+  let done = 0
+  for (const tensor of found) {
+    signal?.throwIfAborted()
+    const data = await weights.read(tensor)
+    const at = firstNotFinite(data)
+    if (at !== -1) throw notFinite(tensor, at)
+    done += count(data.shape)
+    onProgress?.({ stage: 'Checking every number', done, total, unit: 'items' })
+  }
+  return record
 }
 
 /**

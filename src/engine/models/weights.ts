@@ -125,11 +125,16 @@ export function checkFinite(values: Float32Array, name: string): void {
     for (let i = start; i < end; i++) sum += (values[i] as number) * 0
     if (sum === 0) continue
     const at = values.subarray(start, end).findIndex((value) => !Number.isFinite(value))
-    throw new CodedError('model.not-finite', `The weights contain ${values[start + at]}: they are damaged.`, {
-      where: `${name}, element ${start + at}`,
-      fix: 'Download or export the model again.',
-    })
+    throw notFinite(name, start + at)
   }
+}
+
+/** The error for a tensor with a NaN or Inf at a position. */
+export function notFinite(name: string, at: number): CodedError {
+  return new CodedError('model.not-finite', 'The weights contain NaN or Inf: they are damaged.', {
+    where: `${name}, element ${at}`,
+    fix: 'Download or export the model again.',
+  })
 }
 
 export interface LoadOptions {
