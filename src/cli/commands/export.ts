@@ -8,9 +8,15 @@ import type { Model } from '../../engine'
 import { statedLicence } from '../../engine/export/licence'
 import { planExport, type ExportMaterial } from '../../engine/export/plan'
 import { compareScores, probeIds, scoresOf } from '../../engine/export/scores'
-import type { PeftAdapter } from '../../engine/formats/peft'
+import { jobOf, type PeftAdapter } from '../../engine/formats/peft'
 import { CodedError } from '../../shared/errors'
-import { dtypesOf, EXPORT_FORMAT_NAMES, type ExportDtype, type ExportFormat } from '../../shared/exports'
+import {
+  dtypesOf,
+  EXPORT_FORMAT_NAMES,
+  exportFormatsOf,
+  type ExportDtype,
+  type ExportFormat,
+} from '../../shared/exports'
 import type { FileSource } from '../../shared/files'
 import { completeJob } from '../../shared/job'
 import { openAdapter } from '../adapter'
@@ -26,11 +32,12 @@ import { readTraining } from '../training-record'
 export async function exportAdapter(context: CommandContext): Promise<number> {
   const { options, given, output } = context
   requireFlags('export', new Set([...Object.keys(given), ...Object.keys(options)]))
-  const format = oneOf('format', EXPORT_FORMAT_NAMES, options.format ?? 'peft')
-  const dtype = options.dtype === undefined ? undefined : dtypeOf(format, options.dtype)
-  const out = resolve(options.out ?? '')
   const folder = await openModelFolder(String(given.model))
   const stored = await openAdapter(options.adapter ?? '')
+  const [usual = 'peft'] = exportFormatsOf(jobOf(stored.config))
+  const format = oneOf('format', EXPORT_FORMAT_NAMES, options.format ?? usual)
+  const dtype = options.dtype === undefined ? undefined : dtypeOf(format, options.dtype)
+  const out = resolve(options.out ?? '')
   await openBackend(completeJob({ backend: 'wasm', ...given }).backend, context)
   const { material, wanted } = await gather(folder, stored, context)
   const plan = await planExport(format, material, dtype)

@@ -3,7 +3,7 @@
  * go, and to offer a file that does not hold what the adapter holds.
  */
 import { CodedError } from '../../shared/errors'
-import { dtypesOf, type ExportDtype, type ExportFormat } from '../../shared/exports'
+import { dtypesOf, exportFormatsOf, type ExportDtype, type ExportFormat } from '../../shared/exports'
 import type { FileSource } from '../../shared/files'
 import type { Job } from '../../shared/job'
 import { MetricBuffer, metricsToCsv, type MetricColumns } from '../../shared/metrics'
@@ -14,7 +14,7 @@ import { becomesUntied, mergeWeights } from '../formats/merge'
 import { mergedFolder } from '../formats/merged'
 import { mlxAdapter, readMlx } from '../formats/mlx'
 import { bytesFile, jsonFile, type OutFile } from '../formats/out-file'
-import { classesOf, loraDeltas, readPeft, writePeft, type PeftAdapter } from '../formats/peft'
+import { classesOf, jobOf, loraDeltas, readPeft, writePeft, type PeftAdapter } from '../formats/peft'
 import type { Tokenizer } from '../tokenizer'
 import type { ChatTemplate } from '../tokenizer/chat-template'
 import { compareDeltas, compareTensors, compareWeights, differenceText, type Verification } from './compare'
@@ -79,6 +79,7 @@ export async function planExport(
       where: format,
       fix: 'Export it as a PEFT adapter.',
     })
+  refuseWithoutPlace(format, material.adapter)
   const dtypes = dtypesOf(format)
   if (dtype !== undefined && !dtypes.includes(dtype)) {
     throw new CodedError('usage', `${format} files cannot be written as ${dtype}.`, {
@@ -89,6 +90,18 @@ export async function planExport(
   const plan = await PLANS[format](material, dtype)
   const card = bytesFile('README.md', cardOf(material, format))
   return { ...plan, stem: stemOf(material.name), files: [...plan.files, card, ...recordFiles(material.training)] }
+}
+
+/** @throws CodedError `adapter.unsupported` where a format has no place for what the adapter's method learns. */
+function refuseWithoutPlace(format: ExportFormat, { config }: PeftAdapter): void {
+  const job = jobOf(config)
+  const formats = exportFormatsOf(job)
+  if (formats.includes(format)) return
+  const what =
+    job.method === 'full'
+      ? 'Trained weights of a whole model are no adapter.'
+      : 'This format has no place for what this method learns.'
+  throw new CodedError('adapter.unsupported', what, { where: format, fix: `Export it as ${formats.join(' or ')}.` })
 }
 
 function planPeft({ adapter }: ExportMaterial): Part {
