@@ -20,16 +20,14 @@ export interface AttentionRow {
 
 const [HEADS, KV, WIDTH] = [9, 3, 64]
 
-/** A plain form of this many positions would need gigabytes. */
-const PLAIN_UP_TO = 2048
-
-export async function benchAttention(lengths: readonly number[]): Promise<AttentionRow[]> {
+/** @param plainUpTo the plain form takes gigabytes, or minutes, beyond this length. */
+export async function benchAttention(lengths: readonly number[], plainUpTo: number): Promise<AttentionRow[]> {
   const rows: AttentionRow[] = []
-  for (const length of lengths) rows.push(await atLength(length))
+  for (const length of lengths) rows.push(await atLength(length, length <= plainUpTo))
   return rows
 }
 
-async function atLength(length: number): Promise<AttentionRow> {
+async function atLength(length: number, plain: boolean): Promise<AttentionRow> {
   const heads = [HEADS, KV, KV]
   const inputs = heads.map((count, i) => {
     const values = seeded(length * count * WIDTH, i + 1, 1)
@@ -40,7 +38,7 @@ async function atLength(length: number): Promise<AttentionRow> {
       tf.sum(op(q as tf.Tensor4D, k as tf.Tensor4D, v as tf.Tensor4D, { scale: WIDTH ** -0.5, past: 0 }))
     return () => tf.grads(run as (...xs: tf.Tensor[]) => tf.Tensor)(inputs)
   }
-  const ops = length <= PLAIN_UP_TO ? { finetab: attention, plain: attentionReference } : { finetab: attention }
+  const ops = plain ? { finetab: attention, plain: attentionReference } : { finetab: attention }
   const bytes = { finetab: Number.NaN, plain: Number.NaN }
   for (const [name, op] of Object.entries(ops)) {
     await deviceDone()

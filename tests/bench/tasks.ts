@@ -41,7 +41,9 @@ export async function runTask(task: Task, environment: DeviceEnvironment): Promi
     case 'gemm':
       return outcome(await benchGemm(task.backend, !report.software))
     case 'attention':
-      return outcome(await benchAttention(slow ? [64, 128, 256, 512] : report.software ? [128, 256, 512, 1024] : [256, 512, 1024, 2048, 4096, 8192])) // prettier-ignore
+      if (slow) return outcome(await benchAttention([64, 128, 256, 512], 128))
+      if (report.software) return outcome(await benchAttention([128, 256, 512, 1024], 1024))
+      return outcome(await benchAttention([256, 512, 1024, 2048, 4096, 8192], 2048))
     case 'ops':
       return outcome(await benchOps(!report.software))
     case 'generate':
