@@ -32,7 +32,7 @@ const DATASETS = join(ROOT, 'public/datasets')
 const OUT = join(ROOT, 'scripts/docs/methods-measured.json')
 const read = <T>(path: string): T => JSON.parse(readFileSync(join(ROOT, path), 'utf8')) as T
 const methods = read<Method[]>('scripts/docs/methods.json')
-const cards = read<{ id: string; suggested: Partial<Job> }[]>('public/datasets/index.json')
+const cards = read<{ id: string; name: string; suggested: Partial<Job> }[]>('public/datasets/index.json')
 const sampleOf = ({ sample = 'pebble-bay' }: Method): string => sample
 
 async function dataset(name: string): Promise<ImportedData> {
