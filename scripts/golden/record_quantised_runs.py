@@ -2,11 +2,12 @@
 
 Takes the tiny models of tests/golden, replaces their matrices by what each precision makes of them (rounded, then widened again)
 and trains the same adapters as record.py. Tables (embeddings, positions, heads) are held in int8 where linear layers are NF4.
-Run: python scripts/golden/record_quantised_runs.py
+Run: python scripts/golden/record_quantised_runs.py [--add], which keeps what is there and records what is not.
 """
 
 import json
 import os
+import sys
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -18,8 +19,15 @@ from transformers.pytorch_utils import Conv1D
 from record import OUT, adapter_parameters, row_losses, train
 from record_quantised import nf4
 
-CASES = ["llama-gqa-tied", "gpt2"]
 MODES = ["f16", "int8", "nf4"]
+# One family with each layout of its weights in every precision, all others in NF4.
+CASES = {case: MODES for case in ["llama-gqa-tied", "gpt2"]} | {
+    case: ["nf4"]
+    for case in [
+        *["gemma2", "gemma3-text", "gpt-neox", "granite", "mistral", "olmo2"],
+        *["phi", "phi3", "qwen2", "qwen3", "smollm3"],
+    ]
+}
 
 
 def int8(x: torch.Tensor) -> torch.Tensor:
@@ -46,6 +54,8 @@ def quantise(model: torch.nn.Module, mode: str) -> None:
             if weight is None or weight.dim() != 2 or weight.data_ptr() in done:
                 continue
             done.add(weight.data_ptr())
+            if name.endswith("lm_head") and module.bias is not None:
+                continue  # with its bias it is a column wider, and rows of odd width stay as they are
             table = isinstance(module, torch.nn.Embedding) or name.endswith("lm_head")
             turned = isinstance(module, Conv1D)
             new = rounded((weight.T if turned else weight).contiguous(), mode, table)
@@ -53,10 +63,14 @@ def quantise(model: torch.nn.Module, mode: str) -> None:
 
 
 def main() -> None:
-    out = []
-    for case in CASES:
+    path = OUT / "quantised-runs.json"
+    out = json.loads(path.read_text()) if "--add" in sys.argv else []
+    there = {(run["case"], run["mode"]) for run in out}
+    for case, modes in CASES.items():
         golden = json.loads((OUT / case / "golden.json").read_text())
-        for mode in MODES:
+        for mode in modes:
+            if (case, mode) in there:
+                continue
             base = AutoModelForCausalLM.from_pretrained(OUT / case, attn_implementation="eager", dtype=torch.float32).eval()
             quantise(base, mode)
             losses = row_losses(base, golden["rows"])
@@ -74,8 +88,7 @@ def main() -> None:
                 }
             )
             print(case, mode, losses[0]["loss"], steps[0]["loss"], steps[-1]["loss"])
-    path = OUT / "quantised-runs.json"
-    path.write_text(json.dumps(out))
+            path.write_text(json.dumps(out))
     print(path.stat().st_size)
 
 
