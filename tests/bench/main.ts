@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- [step|gemm|attention|memory|ops|generate …] [--backend wasm|webgpu] [--model NAME] [--dawn] [--hardware] [--torch] [--json] [--docs]`:
+ * `npm run bench -- [step|gemm|attention|memory|ops|generate …] [--backend wasm|webgpu] [--model NAME,…] [--dawn] [--hardware] [--torch] [--json] [--docs]`:
  * plans the tasks, runs each in a process or page of its own, prints tables or JSON, and with --docs writes the sections of
  * docs/performance.md that it measured. Refuses to compare numbers of different runs: figures are ratios within this one.
  */
@@ -66,7 +66,7 @@ async function document(measured: readonly Measured[], names: readonly Section[]
     const own = measured.filter(({ task }) => task.bench === name || (name === 'step' && task.bench === 'gemm'))
     await write('docs/performance.md', (page) => replaceSection(page, name, `## ${title}\n\n${text(own)}\n${said}`))
   }
-  if (names.includes('step') && !flags.model && !flags.backend)
+  if (names.includes('step') && (flags.model ?? 'small').split(',').includes('small') && !flags.backend)
     await write('README.md', (page) => replaceSection(page, 'step', `${readmeTable(measured, 'small')}\n\n${said}`))
 }
 

@@ -10,7 +10,7 @@ const PEERS: readonly Peer[] = ['finetab', 'tape', 'jax']
 
 /**
  * The tasks of some benches on some backends.
- * @param model only this one; otherwise those that suit the device. All 30 layers of SmolLM2 only on a real GPU, or asked for by name.
+ * @param model only these, parted by commas; otherwise those that suit the device. All 30 layers of SmolLM2 only on a real GPU, or asked for by name.
  */
 export async function plan(
   benches: readonly string[],
@@ -21,7 +21,7 @@ export async function plan(
   const tasks: Task[] = []
   for (const backend of backends) {
     const { software } = await hosts[backend].run({ bench: 'device', backend })
-    const models = model ? [model] : software ? ['tiny', 'small', 'smollm2x2'] : ['tiny', 'small', 'smollm2x2', 'smollm2']
+    const models = model ? model.split(',') : software ? ['tiny', 'small', 'smollm2x2'] : ['tiny', 'small', 'smollm2x2', 'smollm2']
     for (const bench of benches) tasks.push(...tasksOf(bench, backend, models))
   } // prettier-ignore
   return tasks
