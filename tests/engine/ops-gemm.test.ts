@@ -1,6 +1,7 @@
 /** Every tile of the webgpu product against TensorFlow.js's matMul: layouts, odd sizes, folded parts, windows of rows. */
 import { afterAll, beforeAll, describe, test } from 'vitest'
-import { gemm, tileOverride, type Factor, type Tile } from '../../src/engine/ops/gemm'
+import { gemm, type Factor } from '../../src/engine/ops/gemm'
+import { tileOverride, type Tile } from '../../src/engine/ops/gemm-tile'
 import { dropoutMask } from '../../src/engine/ops/dropout'
 import { tf } from '../../src/engine/tf'
 import { expectClose, onWebGPU, random } from '../support/backends'
