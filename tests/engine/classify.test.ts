@@ -1,37 +1,31 @@
 /** A classification head over LoRA against transformers and PEFT: losses, scores, gradients, training, export, and that a run goes on exactly. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { classify, createSession, evaluate, loadTrainable, type Model, type TrainSession } from '../../src/engine'
-import { asLora, classesOf, readPeft, writePeft, type LoraPeft } from '../../src/engine/formats/peft'
-import { tf } from '../../src/engine/tf'
+import { classesOf, readPeft, type LoraPeft } from '../../src/engine/formats/peft'
 import { packBatch } from '../../src/engine/train/batch'
 import { checkpointAdapter } from '../../src/engine/train/checkpoint'
 import type { Job } from '../../src/shared/job'
 import type { Checkpoint, EncodedRow } from '../../src/shared/records'
 import { onWebGPU } from '../support/backends'
+import { peftFolder } from '../support/exported'
+import { goldenAdapter, goldenJob, goldenJson, goldenModel, inOrder, readGolden, type Golden } from '../support/golden'
 import {
-  goldenFolder,
-  goldenJob,
-  goldenJson,
-  goldenModel,
-  inOrder,
-  readGolden,
-  readGoldenTensors,
-  type Golden,
-} from '../support/golden'
-import { gradientsOf } from '../support/gradients'
-import { memoryFolder } from '../support/memory-folder'
+  expectExactResume,
+  expectGradients,
+  expectRowLosses,
+  expectSteps,
+  firstStep,
+  type RecordedRun,
+} from '../support/recorded'
 
-interface Recorded {
-  case: string
+interface Recorded extends RecordedRun {
   classes: number[]
   scores: number[]
-  row_losses: { loss: number }[]
-  row_losses_after: { loss: number }[]
-  steps: { loss: number; grad_norm: number }[]
 }
 
 const CLASSES = ['anger', 'fear', 'joy']
-const off = (actual: number, wanted: number): number => Math.abs(actual - wanted) / Math.max(Math.abs(wanted), 0.05)
+// Losses come near zero: a share of nothing less than this.
+const LEAST = { least: 0.05 }
 
 describe.each(onWebGPU() ? ['classify-gpt2'] : ['classify', 'classify-gpt2'])('%s', (name) => {
   let recorded: Recorded
@@ -44,8 +38,7 @@ describe.each(onWebGPU() ? ['classify-gpt2'] : ['classify', 'classify-gpt2'])('%
     recorded = await goldenJson<Recorded>(`soft/${name}/golden.json`)
     golden = await readGolden(recorded.case)
     model = await goldenModel(recorded.case)
-    const files = ['adapter_config.json', 'adapter_model.safetensors']
-    adapter = asLora(await readPeft(await goldenFolder(`soft/${name}`, files)))
+    adapter = await goldenAdapter('soft', name)
     adapter = { ...adapter, config: { ...adapter.config, classes: CLASSES } }
     rows = golden.rows.map(({ input_ids: ids }, index) => ({
       index,
@@ -73,7 +66,7 @@ describe.each(onWebGPU() ? ['classify-gpt2'] : ['classify', 'classify-gpt2'])('%
   it('gives the losses, scores and gradients of transformers and PEFT, padded and packed', async () => {
     const loaded = loadTrainable(model, adapter)
     const { rows: results } = await evaluate(model, loaded, rows)
-    recorded.row_losses.forEach(({ loss }, i) => expect(off(results[i]!.loss, loss), `row ${i}`).toBeLessThan(1e-4))
+    expectRowLosses(results, recorded.row_losses, 1e-4, LEAST)
     const sizes = recorded.scores.map(Math.exp)
     const found = await classify(model, loaded, golden.rows[1]!.input_ids)
     expect(found[0]!.probability).toBeGreaterThanOrEqual(found[1]!.probability)
@@ -81,36 +74,23 @@ describe.each(onWebGPU() ? ['classify-gpt2'] : ['classify', 'classify-gpt2'])('%
       const wanted = sizes[CLASSES.indexOf(label)]! / sizes.reduce((sum, value) => sum + value, 0)
       expect(Math.abs(probability - wanted)).toBeLessThan(1e-4)
     }
-    const wanted = await readGoldenTensors(`soft/${name}`)
-    expect(loaded.variables.map((one) => one.name).sort()).toEqual([...wanted.keys()].sort())
-    const first = rows.slice(0, golden.settings.batch_size * golden.settings.grad_accum)
+    const first = firstStep(golden, rows).rows
     for (const together of [false, true]) {
       const batch = packBatch(first, !onWebGPU(), together)
-      const { gradients, lossSum } = gradientsOf(model, loaded, batch, 1 / first.length, 0)
-      for (const [i, { name: key }] of loaded.variables.entries()) {
-        const { values } = wanted.get(key)!
-        const got = await gradients[i]!.data()
-        const size = Math.max(...values.map(Math.abs))
-        values.forEach((value, at) => expect(Math.abs(got[at]! - value) / size, key).toBeLessThan(1e-3))
-      }
-      tf.dispose([...gradients, lossSum])
+      await expectGradients(`soft/${name}`, { model, adapter: loaded, batch, scale: 1 / first.length })
     }
     loaded.dispose()
   })
 
   it('trains to the same losses and norms', async () => {
     const session = await start()
-    const most = onWebGPU() ? 3 : recorded.steps.length
-    for (const [i, wanted] of recorded.steps.slice(0, most).entries()) {
-      const { event } = await session.advance()
-      expect(off(event.loss, wanted.loss), `loss of step ${i + 1}`).toBeLessThan(1e-3)
-      expect(off(event.gradNorm, wanted.grad_norm), `norm of step ${i + 1}`).toBeLessThan(5e-3)
-    }
+    await expectSteps(session, recorded.steps, { norm: 5e-3, ...LEAST })
     session.dispose()
   })
 
   it('starts undecided, samples in words, goes on from a checkpoint exactly, and is exported with its head', async () => {
-    const whole = await start({ dropout: 0.1, steps: 5, evalEvery: 2 }, undefined, true)
+    const change = { dropout: 0.1, steps: 5, evalEvery: 2 }
+    const whole = await start(change, undefined, true)
     const { loss } = await evaluate(model, whole.adapter, rows)
     expect(loss).toBeCloseTo(Math.log(3), 5)
     const steps = whole.run()
@@ -118,25 +98,13 @@ describe.each(onWebGPU() ? ['classify-gpt2'] : ['classify', 'classify-gpt2'])('%
     expect(whole.samples.at(-1)!.text).toMatch(/^(anger|fear|joy) \d+%\n/)
     const wanted = await whole.checkpoint()
     whole.dispose()
-    const before = tf.memory().numTensors
-    const first = await start({ dropout: 0.1, steps: 5, evalEvery: 2 }, undefined, true)
-    for (let i = 0; i < 2; i++) await first.advance()
-    const kept = await first.checkpoint()
-    first.dispose()
-    const second = await start({ dropout: 0.1, steps: 5, evalEvery: 2 }, kept)
-    for (let i = 0; i < 3; i++) await second.advance()
-    const got = await second.checkpoint()
-    second.dispose()
-    expect(tf.memory().numTensors).toBe(before)
-    for (const key of Object.keys(got.tensors)) expect(got.tensors[key]!.bytes, key).toEqual(wanted.tensors[key]!.bytes)
+    const got = await expectExactResume((checkpoint) => start(change, checkpoint, true), wanted)
     const stored = checkpointAdapter(got, recorded.case)
-    const files = Object.fromEntries(writePeft(stored).map((file) => [file.name, file.bytes]))
-    expect(JSON.parse(new TextDecoder().decode(files['adapter_config.json']))).toMatchObject({
-      task_type: 'SEQ_CLS',
-      modules_to_save: ['score'],
-    })
-    expect(new TextDecoder().decode(files['adapter_config.json'])).not.toContain('"classes"')
-    const read = await readPeft(memoryFolder(files))
+    const files = peftFolder(stored)
+    const config = new TextDecoder().decode(await files.read('adapter_config.json'))
+    expect(JSON.parse(config)).toMatchObject({ task_type: 'SEQ_CLS', modules_to_save: ['score'] })
+    expect(config).not.toContain('"classes"')
+    const read = await readPeft(files)
     expect(read).toEqual(stored)
     expect(classesOf(read)).toEqual(CLASSES)
   })

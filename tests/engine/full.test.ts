@@ -2,31 +2,38 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createSession, evaluate, loadTrainable, type Model, type TrainSession } from '../../src/engine'
 import { createFull } from '../../src/engine/adapters/full'
-import { readSafetensorsHeader, readTensor, toFloat32 } from '../../src/engine/formats/safetensors'
 import { tf } from '../../src/engine/tf'
-import { countLabels, packBatch } from '../../src/engine/train/batch'
+import { packBatch } from '../../src/engine/train/batch'
 import { checkpointAdapter } from '../../src/engine/train/checkpoint'
 import type { Job } from '../../src/shared/job'
 import type { Checkpoint } from '../../src/shared/records'
-import { onWebGPU } from '../support/backends'
+import { relativeError } from '../support/backends'
 import { gradientsOf } from '../support/gradients'
 import {
   encodedRows,
-  goldenFolder,
   goldenJob,
   goldenJson,
   goldenModel,
   inOrder,
   readGolden,
+  readGoldenTensors,
   type Golden,
 } from '../support/golden'
+import {
+  checkpointAfter,
+  expectExactResume,
+  expectRowLosses,
+  expectSteps,
+  firstStep,
+  type RecordedStep,
+} from '../support/recorded'
 
 interface Full {
   case: string
   rate: number
   parameters: number
   trained: string[]
-  steps: { loss: number; grad_norm: number }[]
+  steps: RecordedStep[]
   row_losses_after: { loss: number }[]
 }
 
@@ -41,22 +48,17 @@ const SETTINGS: Record<string, Partial<Job>> = {
   gradual: { trainedPart: 'gradual', trainedLayers: 1 },
 }
 
-const off = (actual: number, wanted: number): number => Math.abs(actual / wanted - 1)
-
 describe.each(Object.keys(SETTINGS))('full fine-tuning, %s', (name) => {
   let full: Full
   let golden: Golden
   let model: Model
-  let recorded: Map<string, Float32Array>
+  let recorded: Awaited<ReturnType<typeof readGoldenTensors>>
 
   beforeAll(async () => {
     full = await goldenJson<Full>(`full/${name}/golden.json`)
     golden = await readGolden(full.case)
     model = await goldenModel(full.case)
-    const source = await goldenFolder(`full/${name}`, ['golden.safetensors'])
-    const header = await readSafetensorsHeader(source, 'golden.safetensors')
-    recorded = new Map()
-    for (const key of header.tensors.keys()) recorded.set(key, toFloat32(await readTensor(source, header, key)))
+    recorded = await readGoldenTensors(`full/${name}`)
   })
   afterAll(() => model?.dispose())
 
@@ -85,10 +87,7 @@ describe.each(Object.keys(SETTINGS))('full fine-tuning, %s', (name) => {
       const wanted = recorded.get(`${prefix}/${key}`)
       if (!wanted) continue
       compared++
-      const values = new Float32Array(bytes.slice().buffer)
-      const size = Math.max(...wanted.map(Math.abs))
-      expect(values.length, key).toBe(wanted.length)
-      wanted.forEach((value, at) => expect(Math.abs(values[at]! - value) / size, `${key} ${at}`).toBeLessThan(most))
+      expect(relativeError(new Float32Array(bytes.slice().buffer), wanted.values), key).toBeLessThan(most)
     }
     return compared
   }
@@ -99,10 +98,9 @@ describe.each(Object.keys(SETTINGS))('full fine-tuning, %s', (name) => {
     const part = () => goldenJob(golden, { method: 'full', ...SETTINGS[name] })
     const weights = createFull(model, part())
     expect(weights.parameters).toBe(full.parameters)
-    const first = encodedRows(golden).slice(0, golden.settings.batch_size * golden.settings.grad_accum)
-    const labels = first.reduce((sum, row) => sum + countLabels(row), 0)
+    const { rows, labels } = firstStep(golden, encodedRows(golden))
     for (const packed of [false, true]) {
-      const batch = packBatch(first, false, packed)
+      const batch = packBatch(rows, false, packed)
       const { gradients, lossSum } = gradientsOf(model, weights, batch, 1 / labels, 0)
       // As files have them: gradients go where weights do.
       weights.variables.forEach(({ variable }, i) => {
@@ -120,44 +118,23 @@ describe.each(Object.keys(SETTINGS))('full fine-tuning, %s', (name) => {
 
   it('trains to the same losses, norms and weights', async () => {
     const session = await start()
-    const most = onWebGPU() ? 3 : full.steps.length
-    for (const [i, wanted] of full.steps.slice(0, most).entries()) {
-      const { event } = await session.advance()
-      expect(off(event.loss, wanted.loss), `loss of step ${i + 1}`).toBeLessThan(1e-3)
-      expect(off(event.gradNorm, wanted.grad_norm), `norm of step ${i + 1}`).toBeLessThan(3e-3)
-    }
-    if (most === full.steps.length) {
+    const { whole } = await expectSteps(session, full.steps)
+    if (whole) {
       const { rows } = await evaluate(model, session.adapter, encodedRows(golden))
-      full.row_losses_after.forEach(({ loss }, i) => expect(off(rows[i]!.loss, loss), `row ${i}`).toBeLessThan(1e-3))
+      expectRowLosses(rows, full.row_losses_after, 1e-3)
       const weights = await stored(session)
       expect(expectRecorded('after', weights, 2e-3)).toBeGreaterThan(0)
       // Frozen weights are not even there.
       expect(Object.keys(weights).sort()).toEqual([...full.trained].sort())
     }
     const base = await evaluate(model, null, encodedRows(golden))
-    base.rows.forEach(({ loss }, i) =>
-      expect(off(loss, golden.row_losses.base[i]!.loss), `base ${i}`).toBeLessThan(1e-4),
-    )
+    expectRowLosses(base.rows, golden.row_losses.base, 1e-4, { label: 'of the base' })
     session.dispose()
   })
 
   it('goes on from a checkpoint with the same numbers, and leaves nothing behind', async () => {
-    const whole = await start()
-    for (let i = 0; i < 4; i++) await whole.advance()
-    const wanted = await whole.checkpoint()
-    whole.dispose()
-    const before = tf.memory().numTensors
-    const first = await start()
-    for (let i = 0; i < 2; i++) await first.advance()
-    const kept = await first.checkpoint()
-    first.dispose()
-    const second = await start({}, kept)
-    for (let i = 0; i < 2; i++) await second.advance()
-    const got = await second.checkpoint()
-    second.dispose()
-    expect(tf.memory().numTensors).toBe(before)
-    expect(Object.keys(got.tensors)).toEqual(Object.keys(wanted.tensors))
-    for (const key of Object.keys(got.tensors)) expect(got.tensors[key]!.bytes, key).toEqual(wanted.tensors[key]!.bytes)
+    const wanted = await checkpointAfter(await start(), 4)
+    await expectExactResume((checkpoint) => start({}, checkpoint), wanted)
   })
 
   it('is stored and loaded again, at any strength', async () => {

@@ -1,15 +1,14 @@
 /** Every family against numbers recorded from PyTorch, transformers and PEFT: logits, losses, gradients, training, greedy text. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createSession, evaluate, generate, loadTrainable, tokenLosses, type Model } from '../../src/engine'
-import type { StepEvent } from '../../src/engine'
 import { logits } from '../../src/engine/ops'
 import { Recorder } from '../../src/engine/ops/replay'
 import { DEFAULT_SAMPLING } from '../../src/shared/protocol'
 import { tf } from '../../src/engine/tf'
-import { expectClose, onWebGPU } from '../support/backends'
+import { expectClose, onWebGPU, relativeError } from '../support/backends'
 import { gradientsOf } from '../support/gradients'
 import { forward, trainingPass } from '../../src/engine/train/backprop'
-import { countLabels, packBatch, uploadBatch } from '../../src/engine/train/batch'
+import { packBatch, uploadBatch } from '../../src/engine/train/batch'
 import {
   encodedRows,
   goldenAdapter,
@@ -20,6 +19,7 @@ import {
   readGoldenTensors,
   type Golden,
 } from '../support/golden'
+import { expectRowLosses, expectSteps, firstStep, off } from '../support/recorded'
 
 /** The first two are compared over whole runs on every backend; the others, in a browser, over their first steps, to save time. */
 const CASES = [
@@ -39,20 +39,6 @@ const CASES = [
   'granite',
 ]
 const WHOLE = CASES.slice(0, 2)
-const FIRST_STEPS = 3
-
-/** Largest difference over the largest wanted value. */
-function relativeError(actual: Float32Array, wanted: Float32Array): number {
-  expect(actual.length).toBe(wanted.length)
-  let size = 0
-  let worst = 0
-  wanted.forEach((value, i) => {
-    size = Math.max(size, Math.abs(value))
-    const off = Math.abs(value - (actual[i] as number))
-    worst = off <= worst ? worst : off
-  })
-  return worst / size
-}
 
 describe.each(CASES)('%s', (name) => {
   let model: Model
@@ -124,8 +110,7 @@ describe.each(CASES)('%s', (name) => {
   it('gives the gradient of every adapter tensor', async () => {
     for (const [index, run] of golden.runs.entries()) {
       const adapter = await loaded(index)
-      const rows = encodedRows(golden).slice(0, golden.settings.batch_size * golden.settings.grad_accum)
-      const labels = rows.reduce((sum, row) => sum + countLabels(row), 0)
+      const { rows, labels } = firstStep(golden, encodedRows(golden))
       const { gradients, lossSum } = gradientsOf(model, adapter, packBatch(rows, false), 1 / labels, 0)
       expect(labels).toBe(run.steps[0]!.tokens)
       for (const [i, { name: key }] of adapter.variables.entries()) {
@@ -165,25 +150,18 @@ describe.each(CASES)('%s', (name) => {
         initAdapter: await goldenAdapter(name, run.adapter),
       })
       expect(session.trainableParameters).toBe(run.parameters)
-      const steps: StepEvent[] = []
-      const most = onWebGPU() && !WHOLE.includes(name) ? FIRST_STEPS : run.steps.length
-      while (steps.length < most) steps.push((await session.advance()).event)
-      run.steps.slice(0, most).forEach((wanted, i) => {
-        const step = steps[i]!
-        expect(step.learningRate).toBeCloseTo(wanted.lr, 12)
-        expect(Math.abs(step.loss / wanted.loss - 1), `loss of step ${i + 1}`).toBeLessThan(i === 0 ? 1e-4 : 1e-3)
-        expect(Math.abs(step.gradNorm / wanted.grad_norm - 1), `norm of step ${i + 1}`).toBeLessThan(2e-3)
-      })
-      if (most < run.steps.length) return session.dispose()
+      const few = onWebGPU() && !WHOLE.includes(name)
+      const { events, whole } = await expectSteps(session, run.steps, { few, norm: 2e-3 })
+      events.forEach(({ learningRate }, i) => expect(learningRate).toBeCloseTo(run.steps[i]!.lr, 12))
+      expect(off(events[0]!.loss, run.steps[0]!.loss), 'loss of step 1').toBeLessThan(1e-4)
+      if (!whole) return session.dispose()
       const after = await session.adapter.toPeft(name)
       for (const [key, tensor] of Object.entries(after.tensors)) {
         const wanted = tensors.get(`${run.name}/after/${key}`)
         if (wanted) expect(relativeError(new Float32Array(tensor.bytes.buffer), wanted.values), key).toBeLessThan(5e-3)
       }
       const { rows: results } = await evaluate(model, session.adapter, rows)
-      run.row_losses_after.forEach((wanted, i) =>
-        expect(Math.abs(results[i]!.loss / wanted.loss - 1), `row ${i} afterwards`).toBeLessThan(5e-3),
-      )
+      expectRowLosses(results, run.row_losses_after, 5e-3, { label: 'afterwards' })
       session.dispose()
     }
   })

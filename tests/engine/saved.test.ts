@@ -6,13 +6,14 @@ import { exportGguf } from '../../src/engine/formats/gguf-export'
 import { ggufFolder } from '../../src/engine/formats/gguf-source'
 import { mergedFolder } from '../../src/engine/formats/merged'
 import { collect, type OutFile } from '../../src/engine/formats/out-file'
-import { asLora, plainDeltas, readPeft, savedTensors, writePeft, type LoraPeft } from '../../src/engine/formats/peft'
+import { asLora, plainDeltas, readPeft, savedTensors, type LoraPeft } from '../../src/engine/formats/peft'
 import { readSafetensorsHeader, readTensor, toFloat32 } from '../../src/engine/formats/safetensors'
 import { checkpointAdapter } from '../../src/engine/train/checkpoint'
 import { loadTokenizer } from '../../src/engine/tokenizer'
 import { tf } from '../../src/engine/tf'
 import type { FileSource } from '../../src/shared/files'
 import { encodedRows, goldenFolder, goldenJob, goldenModel, goldenSource, inOrder, readGolden } from '../support/golden'
+import { peftFolder } from '../support/exported'
 import { memoryFolder } from '../support/memory-folder'
 
 const CASES = {
@@ -100,8 +101,7 @@ describe.each(Object.entries(CASES))('%s', (name, base) => {
     expect(stored.config.modules_to_save).toEqual(peft.config.modules_to_save)
     const changed = Object.keys(stored.tensors).filter((key) => key.endsWith('lora_B.weight'))
     for (const key of changed) expect(stored.tensors[key]!.bytes).not.toEqual(peft.tensors[key]!.bytes)
-    const files = memoryFolder(Object.fromEntries(writePeft(stored).map((file) => [file.name, file.bytes])))
-    const back = await readPeft(files)
+    const back = await readPeft(peftFolder(stored))
     expect(back).toEqual(stored)
     const second = await createSession({ model, job, batches: inOrder(rows, job.batchSize), evalRows: [], samplePrompt: null, checkpoint }) // prettier-ignore
     await second.advance()

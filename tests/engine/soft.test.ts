@@ -3,62 +3,45 @@
  * and that what is exported reads back and merges.
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import {
-  createSession,
-  evaluate,
-  generate,
-  loadModel,
-  loadTrainable,
-  type Model,
-  type TrainSession,
-} from '../../src/engine'
-import { openWeights } from '../../src/engine/formats/checkpoint-index'
-import { mergeWeights } from '../../src/engine/formats/merge'
-import { readPeft, writePeft, type PeftAdapter } from '../../src/engine/formats/peft'
-import { writeSafetensors } from '../../src/engine/formats/safetensors'
+import { createSession, evaluate, generate, loadTrainable, type Model, type TrainSession } from '../../src/engine'
+import { readPeft, type PeftAdapter } from '../../src/engine/formats/peft'
 import { scoresOf } from '../../src/engine/export/scores'
-import { tf } from '../../src/engine/tf'
-import { countLabels, packBatch } from '../../src/engine/train/batch'
+import { packBatch } from '../../src/engine/train/batch'
 import { checkpointAdapter } from '../../src/engine/train/checkpoint'
 import type { Job } from '../../src/shared/job'
 import { DEFAULT_SAMPLING } from '../../src/shared/protocol'
 import type { Checkpoint } from '../../src/shared/records'
 import { onWebGPU } from '../support/backends'
+import { mergedModel, peftFolder } from '../support/exported'
 import {
   encodedRows,
-  goldenFolder,
   goldenJob,
   goldenJson,
   goldenModel,
-  goldenSource,
+  goldenPeft,
   inOrder,
   readGolden,
-  readGoldenTensors,
   type Golden,
 } from '../support/golden'
-import { gradientsOf } from '../support/gradients'
-import { memoryFolder } from '../support/memory-folder'
+import {
+  checkpointAfter,
+  expectExactResume,
+  expectGradients,
+  expectRowLosses,
+  expectSteps,
+  firstStep,
+  off,
+  type RecordedRun,
+} from '../support/recorded'
 
-interface Recorded {
-  case: string
+interface Recorded extends RecordedRun {
   method: 'ia3' | 'bottleneck' | 'prompt' | 'prefix'
-  row_losses: { loss: number }[]
-  row_losses_after: { loss: number }[]
-  steps: { loss: number; grad_norm: number }[]
 }
 
 const NAMES = [
   ...['ia3', 'ia3-gpt2', 'ia3-phi', 'bottleneck', 'bottleneck-gpt2'],
   ...['prompt', 'prompt-gpt2', 'prompt-granite', 'prefix', 'prefix-gpt2', 'prefix-mistral'],
 ]
-
-const off = (actual: number, wanted: number): number => Math.abs(actual / wanted - 1)
-
-/** What PEFT keeps as one tensor, from the parts that are trained here. */
-function asStored(names: readonly string[], tensors: readonly tf.Tensor[]): Map<string, tf.Tensor> {
-  if (!names[0]?.startsWith('prompt_embeddings.')) return new Map(names.map((name, i) => [name, tensors[i]!.clone()]))
-  return new Map([['prompt_embeddings', tf.concat(tensors as tf.Tensor2D[], 1)]])
-}
 
 // Shaders are slow to compile where there is no graphics card: there, one case of each method.
 const CASES = onWebGPU() ? ['ia3', 'bottleneck-gpt2', 'prompt-gpt2', 'prefix'] : NAMES
@@ -73,7 +56,7 @@ describe.each(CASES)('%s', (name) => {
     recorded = await goldenJson<Recorded>(`soft/${name}/golden.json`)
     golden = await readGolden(recorded.case)
     model = await goldenModel(recorded.case)
-    adapter = await readPeft(await goldenFolder(`soft/${name}`, ['adapter_config.json', 'adapter_model.safetensors']))
+    adapter = await goldenPeft(`soft/${name}`)
   })
   afterAll(() => model?.dispose())
 
@@ -94,40 +77,21 @@ describe.each(CASES)('%s', (name) => {
     const loaded = loadTrainable(model, adapter)
     const rows = encodedRows(golden)
     const { rows: results } = await evaluate(model, loaded, rows)
-    recorded.row_losses.forEach(({ loss }, i) => expect(off(results[i]!.loss, loss), `row ${i}`).toBeLessThan(1e-4))
-    const wanted = await readGoldenTensors(`soft/${name}`)
-    const first = rows.slice(0, golden.settings.batch_size * golden.settings.grad_accum)
-    const labels = first.reduce((sum, row) => sum + countLabels(row), 0)
+    expectRowLosses(results, recorded.row_losses, 1e-4)
+    const first = firstStep(golden, rows)
     for (const together of [false, true]) {
-      const batch = packBatch(first, !onWebGPU(), together, loaded.virtual)
-      const { gradients, lossSum } = gradientsOf(model, loaded, batch, 1 / labels, 0)
-      const names = loaded.variables.map((one) => one.name)
-      const found = asStored(names, gradients)
-      expect([...found.keys()].sort()).toEqual([...wanted.keys()].sort())
-      for (const [key, { shape, values }] of wanted) {
-        expect(found.get(key)!.shape).toEqual(shape)
-        const got = await found.get(key)!.data()
-        const size = Math.max(...values.map(Math.abs))
-        values.forEach((value, at) => expect(Math.abs(got[at]! - value) / size, `${key} ${at}`).toBeLessThan(1e-3))
-      }
-      tf.dispose([...gradients, lossSum, ...found.values()])
+      const batch = packBatch(first.rows, !onWebGPU(), together, loaded.virtual)
+      await expectGradients(`soft/${name}`, { model, adapter: loaded, batch, scale: 1 / first.labels })
     }
     loaded.dispose()
   })
 
   it('trains to the recorded losses and norms', async () => {
     const session = await start()
-    const most = onWebGPU() ? 3 : recorded.steps.length
-    for (const [i, wanted] of recorded.steps.slice(0, most).entries()) {
-      const { event } = await session.advance()
-      expect(off(event.loss, wanted.loss), `loss of step ${i + 1}`).toBeLessThan(1e-3)
-      expect(off(event.gradNorm, wanted.grad_norm), `norm of step ${i + 1}`).toBeLessThan(3e-3)
-    }
-    if (most === recorded.steps.length) {
+    const { whole } = await expectSteps(session, recorded.steps)
+    if (whole) {
       const { rows } = await evaluate(model, session.adapter, encodedRows(golden))
-      recorded.row_losses_after.forEach(({ loss }, i) =>
-        expect(off(rows[i]!.loss, loss), `row ${i}`).toBeLessThan(5e-3),
-      )
+      expectRowLosses(rows, recorded.row_losses_after, 5e-3)
     }
     session.dispose()
   })
@@ -139,21 +103,8 @@ describe.each(CASES)('%s', (name) => {
     const untrained = await evaluate(model, whole.adapter, encodedRows(golden))
     if (recorded.method === 'ia3' || recorded.method === 'bottleneck')
       expect(off(untrained.loss, base.loss)).toBeLessThan(1e-6)
-    for (let i = 0; i < 5; i++) await whole.advance()
-    const wanted = await whole.checkpoint()
-    whole.dispose()
-    const before = tf.memory().numTensors
-    const first = await start(change, undefined, true)
-    for (let i = 0; i < 2; i++) await first.advance()
-    const kept = await first.checkpoint()
-    first.dispose()
-    const second = await start(change, kept)
-    for (let i = 0; i < 3; i++) await second.advance()
-    const got = await second.checkpoint()
-    second.dispose()
-    expect(tf.memory().numTensors).toBe(before)
-    expect(Object.keys(got.tensors)).toEqual(Object.keys(wanted.tensors))
-    for (const key of Object.keys(got.tensors)) expect(got.tensors[key]!.bytes, key).toEqual(wanted.tensors[key]!.bytes)
+    const wanted = await checkpointAfter(whole, 5)
+    await expectExactResume((checkpoint) => start(change, checkpoint, true), wanted)
   })
 
   it('is exported so that it reads back the same; what can be merged computes the same', async () => {
@@ -163,8 +114,7 @@ describe.each(CASES)('%s', (name) => {
     const rows = encodedRows(golden)
     const { loss } = await evaluate(model, session.adapter, rows)
     session.dispose()
-    const files = Object.fromEntries(writePeft(stored).map((file) => [file.name, file.bytes]))
-    const read = await readPeft(memoryFolder(files))
+    const read = await readPeft(peftFolder(stored))
     expect(read).toEqual(stored)
     expect(Object.keys(read.tensors)).toEqual(Object.keys(adapter.tensors))
     const again = loadTrainable(model, read)
@@ -172,21 +122,11 @@ describe.each(CASES)('%s', (name) => {
     again.setStrength(0)
     expect((await evaluate(model, again, rows)).loss).toBe((await evaluate(model, null, rows)).loss)
     again.dispose()
-    const source = await goldenSource(recorded.case)
-    const base = await openWeights(source)
     if (recorded.method !== 'ia3') {
-      expect(() => mergeWeights(base, read)).toThrow(/LoRA adapters only/)
+      await expect(mergedModel(recorded.case, read)).rejects.toThrow(/LoRA adapters only/)
       return
     }
-    const weights = mergeWeights(base, read)
-    const tensors = Object.fromEntries(await Promise.all(weights.names.map(async (n) => [n, await weights.read(n)])))
-    const kept = ['config.json', 'tokenizer.json', 'tokenizer_config.json']
-    const others = await Promise.all(kept.map(async (file) => [file, await source.read(file)] as const))
-    const folder = memoryFolder({
-      ...Object.fromEntries(others),
-      'model.safetensors': writeSafetensors(tensors, { format: 'pt' }),
-    })
-    const merged = await loadModel(folder, { id: 'local:merged', name: 'merged' })
+    const merged = await mergedModel(recorded.case, read)
     expect(off((await evaluate(merged, null, rows)).loss, loss)).toBeLessThan(1e-5)
     merged.dispose()
   })
@@ -220,9 +160,7 @@ describe('adapters that do not fit', () => {
   it('are refused with every bad tensor', async () => {
     const [small, other] = [await goldenModel('llama-gqa-tied'), await goldenModel('gpt2')]
     for (const name of ['ia3', 'bottleneck', 'prompt', 'prefix']) {
-      const adapter = await readPeft(
-        await goldenFolder(`soft/${name}`, ['adapter_config.json', 'adapter_model.safetensors']),
-      )
+      const adapter = await goldenPeft(`soft/${name}`)
       const [key] = Object.keys(adapter.tensors) as [string]
       const rest = Object.fromEntries(Object.entries(adapter.tensors).slice(1))
       expect(() => loadTrainable(small, { ...adapter, tensors: rest })).toThrow(`${key} is missing`)

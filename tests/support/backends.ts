@@ -20,19 +20,31 @@ export function random<R extends tf.Rank>(shape: tf.ShapeMap[R], seed: number, s
   return tf.tensor<R>(values(count, seed, scale), shape, 'float32')
 }
 
+/** The largest |a − b|, infinite where one is not a number, the largest |b|, and where the former is. */
+function furthest(a: ArrayLike<number>, b: ArrayLike<number>): { worst: number; size: number; at: number } {
+  let [worst, size, at] = [0, 0, -1]
+  for (let i = 0; i < b.length; i++) {
+    size = Math.max(size, Math.abs(b[i]!))
+    const off = Math.abs(a[i]! - b[i]!)
+    if (!(off <= worst)) [worst, at] = [Number.isNaN(off) ? Infinity : off, i]
+  }
+  return { worst, size, at }
+}
+
+/** Largest difference over the largest wanted value; fails where there are not as many of both. */
+export function relativeError(actual: ArrayLike<number>, wanted: ArrayLike<number>): number {
+  expect(actual.length).toBe(wanted.length)
+  const { worst, size } = furthest(actual, wanted)
+  return worst / size
+}
+
 /** Fails where |a − b| > tolerance · max(1, largest |b|), or where shapes differ, or where anything is not finite. */
 export async function expectClose(actual: tf.Tensor, wanted: tf.Tensor, tolerance = 1e-5, label = ''): Promise<void> {
   expect(actual.shape, label).toEqual(wanted.shape)
   const [a, b] = await Promise.all([actual.data(), wanted.data()])
-  let worst = 0
-  let at = -1
-  let size = 1
-  for (let i = 0; i < b.length; i++) size = Math.max(size, Math.abs(b[i]!))
-  for (let i = 0; i < b.length; i++) {
-    const off = Math.abs(a[i]! - b[i]!)
-    if (!(off <= worst)) [worst, at] = [off, i]
-  }
-  expect(worst / size, `${label}: element ${at} is ${a[at]}, wanted ${b[at]}`).toBeLessThanOrEqual(tolerance)
+  const { worst, size, at } = furthest(a, b)
+  const share = worst / Math.max(1, size)
+  expect(share, `${label}: element ${at} is ${a[at]}, wanted ${b[at]}`).toBeLessThanOrEqual(tolerance)
 }
 
 /** Gradients of sum(f(inputs) · weights) through the tape; `weights` are seeded, so that every output counts differently. */

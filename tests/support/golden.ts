@@ -3,7 +3,7 @@ import type { EncodedRow, BatchSource } from '../../src/shared/records'
 import type { FileSource } from '../../src/shared/files'
 import { completeJob, type Job } from '../../src/shared/job'
 import { readSafetensorsHeader, readTensor, toFloat32 } from '../../src/engine/formats/safetensors'
-import { asLora, readPeft, type LoraPeft } from '../../src/engine/formats/peft'
+import { asLora, readPeft, type LoraPeft, type PeftAdapter } from '../../src/engine/formats/peft'
 import { loadModel, type Model } from '../../src/engine'
 import { memoryFolder } from './memory-folder'
 
@@ -78,7 +78,7 @@ export interface Quantised {
 }
 
 export async function readQuantised(): Promise<Quantised> {
-  return JSON.parse(new TextDecoder().decode(await bytesOf('quantised.json'))) as Quantised
+  return goldenJson<Quantised>('quantised.json')
 }
 
 /** A run over rounded base weights; see scripts/golden/record_quantised_runs.py. */
@@ -92,7 +92,7 @@ export interface QuantisedRun {
 }
 
 export async function readQuantisedRuns(): Promise<QuantisedRun[]> {
-  return JSON.parse(new TextDecoder().decode(await bytesOf('quantised-runs.json'))) as QuantisedRun[]
+  return goldenJson<QuantisedRun[]>('quantised-runs.json')
 }
 
 /** Every tensor of golden.safetensors as floats. */
@@ -107,10 +107,14 @@ export async function readGoldenTensors(name: string): Promise<Map<string, { sha
   return tensors
 }
 
+/** An adapter of a golden folder, of any method. */
+export async function goldenPeft(folder: string): Promise<PeftAdapter> {
+  return readPeft(await goldenFolder(folder, ['adapter_config.json', 'adapter_model.safetensors']))
+}
+
+/** A case's LoRA adapter. */
 export async function goldenAdapter(name: string, adapter: string): Promise<LoraPeft> {
-  return asLora(
-    await readPeft(await goldenFolder(`${name}/${adapter}`, ['adapter_config.json', 'adapter_model.safetensors'])),
-  )
+  return asLora(await goldenPeft(`${name}/${adapter}`))
 }
 
 export async function goldenModel(name: string): Promise<Model> {
