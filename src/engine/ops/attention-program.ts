@@ -5,15 +5,26 @@
  */
 import type { tf } from '../tf'
 import type { AttentionOptions } from './attention-reach'
-import { dispatch, emptyTensor, gpuDevice, isSoftware, spread, widest, type Binding, type Program } from './gpu'
+import {
+  dispatch,
+  emptyTensor,
+  gpuDevice,
+  isSoftware,
+  processorWidth,
+  spread,
+  widest,
+  type Binding,
+  type Program,
+} from './gpu'
 import { elementMain, SAFE_TANH } from './reduce'
 
 /**
- * Threads of a workgroup in each direction; each keeps tile/side rows and tile/side columns of the scores. A processor computes four side
+ * Threads of a workgroup in each direction; each keeps tile/side rows and tile/side columns of the scores. A processor computes few side
  * by side and pays dearly for barriers between more.
  */
 function side(): number {
-  return isSoftware() && !attentionTile.override ? 2 : 8
+  if (!isSoftware() || attentionTile.override) return 8
+  return processorWidth() / 2
 }
 
 interface Shape {

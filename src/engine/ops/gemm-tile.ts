@@ -1,6 +1,6 @@
 /** How a product on webgpu is cut up among workgroups, threads and registers. Refuses to know what the product is of: sizes only. */
 import { hasLanes, LANES, laneTile } from './gemm-lanes'
-import { isSoftware } from './gpu'
+import { isSoftware, processorWidth } from './gpu'
 
 /** How a product is cut up. */
 export interface Tile {
@@ -19,7 +19,7 @@ export interface Tile {
 /** The tile for an `[m, n]` result; `plain` where nothing is packed and nothing is dropped. */
 export function chooseTile(m: number, n: number, plain: boolean): Tile {
   if (plain && hasLanes()) return { ...laneTile(m, n), wy: 1, wx: LANES, bk: 0, lanes: true }
-  if (isSoftware()) return { tm: 8, tn: 8, wy: 1, wx: 4, bk: 0 }
+  if (isSoftware()) return { tm: 8, tn: 8, wy: 1, wx: processorWidth(), bk: 0 }
   const few = Math.ceil(m / 64) * Math.ceil(n / 64) < 24
   const side = (size: number): number => (size <= 16 ? 16 : size <= 32 || few ? 32 : 64)
   return { tm: 4, tn: 4, wy: side(m) / 4, wx: side(n) / 4, bk: 16 }

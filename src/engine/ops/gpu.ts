@@ -89,6 +89,11 @@ export function isSoftware(): boolean {
   return /swiftshader|llvmpipe|software|basic render/i.test(`${vendor} ${architecture} ${description}`)
 }
 
+/** Threads that such a processor computes side by side: the width of its subgroups, 4 where it does not tell. */
+export function processorWidth(): 4 | 8 {
+  return gpuDevice().adapterInfo?.subgroupMinSize === 8 ? 8 : 4
+}
+
 /** A new tensor whose values the next program writes; tidy and the tape see it. */
 export function emptyTensor<R extends tf.Rank>(
   shape: tf.ShapeMap[R],

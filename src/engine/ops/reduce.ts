@@ -1,9 +1,9 @@
 /** WGSL snippets that several programs share: reductions over a workgroup and a safe tanh. */
-import { isSoftware } from './gpu'
+import { isSoftware, processorWidth } from './gpu'
 
 /** Threads of a workgroup that works on one row: on a processor no more than it computes side by side, for it pays dearly for barriers. */
 export function rowThreads(): number {
-  return isSoftware() ? 4 : 64
+  return isSoftware() ? processorWidth() : 64
 }
 
 /** `total(tid, value)`: the sum over the workgroup's {@link rowThreads} threads, for a scalar or vector type; call it in uniform control flow. */
