@@ -171,7 +171,10 @@ class Training {
     this.secondsLeft = null
     this.version++
     this.#speak(true)
-    const ended = await engine().train(run.id, (event) => this.#on(event))
+    const work = engine().train(run.id, (event) => this.#on(event))
+    // What was asked before the worker had the run is asked again, now that it has.
+    if (this.asked) void engine()[this.asked]()
+    const ended = await work
     this.#take(ended)
     if (ended.checkpoints.length > 0) void device.keep()
     this.#settle()
@@ -237,8 +240,9 @@ class Training {
     if (!this.live && error) return describeError(error)
     if (stage) return stage.total > 0 ? `${stage.stage} · ${count(stage.done)} of ${count(stage.total)}` : stage.stage
     if (!run) return ''
-    const where = `Step ${count(this.step)} of ${count(run.totalSteps)}`
-    const loss = this.latest('loss')
+    const [loss, measured] = [this.latest('loss'), this.latest('step')]
+    const reached = this.live || !(measured > run.step) ? this.step : measured
+    const where = `Step ${count(reached)} of ${count(run.totalSteps)}`
     const parts = [where, ...(Number.isFinite(loss) ? [`loss ${figure(loss)}`] : [])]
     if (this.live) {
       if (this.tokensPerSecond > 0) parts.push(`${figure(this.tokensPerSecond)} tokens/s`)
@@ -247,7 +251,11 @@ class Training {
       else if (this.secondsLeft !== null) parts.push(timeLeft(this.secondsLeft))
       return parts.join(' · ')
     }
-    return [...parts, ENDINGS[run.status]].join(' · ')
+    // Cut off in the middle: what came after the last checkpoint is seen, and done again.
+    const again = run.status === 'paused' && reached > run.step
+    return [...parts, again ? `Interrupted; resuming goes on from step ${count(run.step)}` : ENDINGS[run.status]].join(
+      ' · ',
+    )
   }
 
   /** Lets the live region say the sentence: at once if it matters, else when the last one is old enough. */
