@@ -227,8 +227,10 @@ class Journey {
 
   async #leave(asked: 'pause' | 'stop'): Promise<RunRecord> {
     const { step, marks } = this.#session
-    const text = asked === 'pause' ? `Paused after step ${step}.` : `Stopped after step ${step}.`
-    const mark: RunMark = { step, kind: 'paused', text }
+    const mark: RunMark =
+      asked === 'pause'
+        ? { step, kind: 'paused', text: `Paused after step ${step}.` }
+        : { step, kind: 'stopped', text: `Stopped after step ${step}.` }
     marks.push(mark)
     this.#tell({ kind: 'mark', mark })
     await this.#save(['last'], await this.#workshop.alone(() => this.#session.checkpoint()))

@@ -186,7 +186,7 @@ export interface RunSample {
 /** Something that happened in a run and is marked on its chart. */
 export interface RunMark {
   step: number
-  kind: 'best' | 'early-stop' | 'resume' | 'skipped' | 'rolled-back' | 'checkpoint' | 'paused'
+  kind: 'best' | 'early-stop' | 'resume' | 'skipped' | 'rolled-back' | 'checkpoint' | 'paused' | 'stopped'
   text: string
 }
 

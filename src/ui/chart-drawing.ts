@@ -201,12 +201,13 @@ export function halo({ context, ratio }: Pen, text: string, x: number, y: number
   context.restore()
 }
 
-/** The best evaluation: a diamond with its name, kept inside the frame. */
+/** The best evaluation: a diamond with its name, kept inside the frame; without it where the trace's own name stands there. */
 export function drawDiamond(
   { context, ratio }: Pen,
   at: { x: number; y: number },
   colour: string,
   right: number,
+  crowded: boolean,
 ): void {
   const size = 6.5 * ratio
   context.save()
@@ -221,6 +222,6 @@ export function drawDiamond(
   const atEdge = at.x > right - 20 * ratio
   context.textAlign = atEdge ? 'right' : 'center'
   context.textBaseline = 'bottom'
-  context.fillText('best', at.x - (atEdge ? size : 0), at.y - size - ratio)
+  if (!crowded || at.x < right - 120 * ratio) context.fillText('best', at.x - (atEdge ? size : 0), at.y - size - ratio)
   context.restore()
 }

@@ -1,7 +1,7 @@
 /** What happened in a run and what its curve shows, drawn into the loss chart. Refuses to draw traces. */
 import type uPlot from 'uplot'
 import type { RunMark } from '../shared/records'
-import { drawDiamond, halo, penOf, place, type Palette } from './chart-drawing'
+import { drawDiamond, halo, isNarrow, penOf, place, type Palette } from './chart-drawing'
 import { nearest, type Axis, type Curves } from './curves'
 
 /** A stretch of steps, both ends included, that shows something. */
@@ -29,6 +29,7 @@ const MARKS: Partial<Record<RunMark['kind'], { name: string; colour: keyof Palet
   skipped: { name: 'skipped', colour: 'poor', dash: [1, 2] },
   'rolled-back': { name: 'rolled back', colour: 'poor', dash: [] },
   paused: { name: 'paused', colour: 'ink-soft', dash: [6, 3] },
+  stopped: { name: 'stopped', colour: 'ink-soft', dash: [6, 3] },
 }
 
 /** Upright lines where something happened, named while there is room, and the best evaluation. */
@@ -69,7 +70,7 @@ export function drawMarks(chart: uPlot, view: View, colours: Palette): void {
   const index = best ? nearest(curves.step, best.step) : -1
   const value = curves.valid[index]
   if (best && typeof value === 'number') {
-    drawDiamond(pen, place(chart, curves.x[index], value), colours.valid, bbox.left + bbox.width)
+    drawDiamond(pen, place(chart, curves.x[index], value), colours.valid, bbox.left + bbox.width, isNarrow(chart))
   }
 }
 

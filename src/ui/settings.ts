@@ -4,6 +4,14 @@ import type { Setting } from '../shared/job'
 import { parseMix } from '../shared/mix'
 import type { DatasetRecord } from '../shared/records'
 
+/** What computes, as people know it. */
+export const BACKEND_NAMES = { webgpu: 'WebGPU', wasm: 'WebAssembly', cpu: 'Plain JavaScript' } as const
+
+/** The name of a stored run's backend; as it is where it has none. */
+export function backendName(backend: string): string {
+  return BACKEND_NAMES[backend as keyof typeof BACKEND_NAMES] ?? backend
+}
+
 /** A setting's value for a person: "2e-4", "q_proj, v_proj", "from epochs". */
 export function settingText(setting: Setting, value: unknown): string {
   if (setting.kind === 'choice') return setting.choices[String(value)] ?? String(value)
