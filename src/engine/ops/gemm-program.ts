@@ -2,6 +2,7 @@
  * The WGSL of a product: register tiles, staged through workgroup memory on a GPU and read directly on a software device. Refuses to
  * choose: the tile and what is folded in are given.
  */
+import { halvesWGSL, roundWGSL, spoilWGSL, type Arithmetic } from './arithmetic'
 import { dropoutWGSL, type DropoutKey } from './dropout'
 import type { Packed } from './frozen-matrix'
 import type { Tile } from './gemm-tile'
@@ -29,6 +30,7 @@ function loader(
   rows: string,
   columns: string,
   drops: boolean,
+  round: string,
   packed?: Packed | null,
 ): string {
   const row = name === 'a' && rows === 'u.m' ? '(r + u.a_from)' : 'r'
@@ -41,7 +43,7 @@ function loader(
       : packed
         ? unpackWGSL(name, packed.precision, packed.group)
         : `v = ${name}[at];`
-  const mask = drops ? `v *= drop_four(r * ${columns} + c);` : ''
+  const mask = `${drops ? `v *= drop_four(r * ${columns} + c);` : ''} ${round}`
   return `fn load_${name}(r: u32, c: u32) -> vec4<f32> {
   var v = vec4<f32>(0.0);
   if (r < ${rows} && c < ${columns}) { let at = ${at}; ${read} ${mask} }
@@ -57,22 +59,25 @@ export function gemmWGSL(
   bindings: Record<string, Binding>,
   factors: readonly ProgramFactor[],
   dropout: Masked,
+  arithmetic: Arithmetic,
 ): string {
   const { tm, tn, wy, wx, bk } = tile
-  const parts: string[] = []
+  const half = arithmetic === 'f16'
+  const parts: string[] = half ? [halvesWGSL(bk > 0)] : []
   if (dropout) parts.push(dropoutWGSL(dropout.key))
   for (const { name, layout, packed } of factors) {
     if (packed) parts.push(packedHeader(packed.precision))
     const [outer, inner] = [name.endsWith('a') ? 'u.m' : 'u.n', name.startsWith('l') ? 'u.lk' : 'u.k']
     const [rows, columns] = layout === 'k-last' ? [outer, inner] : [inner, outer]
     const type = bindings[name]!.type
-    parts.push(loader(name, type, rows, columns, dropout?.on === name, packed))
+    parts.push(loader(name, type, rows, columns, dropout?.on === name, half ? roundWGSL(bk > 0) : '', packed))
   }
-  if (bk) parts.push(`var<workgroup> left: array<vec4<f32>, ${(bk * tm * wy) / 4}>;\nvar<workgroup> right: array<vec4<f32>, ${(bk * tn * wx) / 4}>;`) // prettier-ignore
+  const four = half ? 'vec4<f16>' : 'vec4<f32>'
+  if (bk) parts.push(`var<workgroup> left: array<${four}, ${(bk * tm * wy) / 4}>;\nvar<workgroup> right: array<${four}, ${(bk * tn * wx) / 4}>;`) // prettier-ignore
   const layoutOf = (name: string): Layout => factors.find((factor) => factor.name === name)!.layout
   const run = (a: string, b: string, inner: string): string =>
     bk
-      ? stagedLoop(tile, a, b, layoutOf(a), layoutOf(b), inner)
+      ? stagedLoop(tile, four, a, b, layoutOf(a), layoutOf(b), inner)
       : directLoop(tile, a, b, layoutOf(a), layoutOf(b), inner)
   const accumulators = range(tm).flatMap((i) => range(tn / 4).map((j) => `c${i}_${j}`))
   const scale = `u.factor${bindings.scale ? ' * scale[0]' : ''}`
@@ -89,6 +94,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
   ${dropout ? 'drop_start();' : ''}
   ${accumulators.map((c) => `var ${c} = vec4<f32>(0.0);`).join(' ')}
   ${body.join('\n')}
+  ${half ? spoilWGSL(accumulators) : ''}
   ${eachFour(tile, (c) => store(c, bindings))}
 }`
 }
@@ -135,7 +141,15 @@ function outerProduct({ tm, tn }: Tile): string {
 }
 
 /** Blocks of 4 by 4 go through registers into workgroup memory, depth first, so that both reads of the inner loop are vec4. */
-function stagedLoop(tile: Tile, a: string, b: string, aLayout: Layout, bLayout: Layout, inner: string): string {
+function stagedLoop(
+  tile: Tile,
+  four: string,
+  a: string,
+  b: string,
+  aLayout: Layout,
+  bLayout: Layout,
+  inner: string,
+): string {
   const { tm, tn, wy, wx, bk } = tile
   const stage = (name: string, into: string, layout: Layout, first: string, outer: number): string => {
     const [fours, deep] = [outer / 4, bk / 4]
@@ -150,11 +164,11 @@ function stagedLoop(tile: Tile, a: string, b: string, aLayout: Layout, bLayout: 
     const block = `mat4x4<f32>(${range(4).map(load).join(', ')})`
     return `for (var i = tid; i < ${fours * deep}u; i += ${wx * wy}u) { ${pick}
       let block = ${layout === 'k-last' ? `transpose(${block})` : block};
-      ${range(4).map((j) => `${into}[(kb * 4u + ${j}u) * ${fours}u + ob] = block[${j}];`).join(' ')} }` // prettier-ignore
+      ${range(4).map((j) => `${into}[(kb * 4u + ${j}u) * ${fours}u + ob] = ${four}(block[${j}]);`).join(' ')} }` // prettier-ignore
   }
   const reads = [
-    ...range(tm / 4).map((i) => `let a${i} = left[kk * ${(tm * wy) / 4}u + ${i * wy}u + lid.y];`),
-    ...range(tn / 4).map((j) => `let b${j} = right[kk * ${(tn * wx) / 4}u + ${j * wx}u + lid.x];`),
+    ...range(tm / 4).map((i) => `let a${i} = vec4<f32>(left[kk * ${(tm * wy) / 4}u + ${i * wy}u + lid.y]);`),
+    ...range(tn / 4).map((j) => `let b${j} = vec4<f32>(right[kk * ${(tn * wx) / 4}u + ${j * wx}u + lid.x]);`),
   ]
   return `for (var k0 = 0u; k0 < ${inner}; k0 += ${bk}u) {
     ${stage(a, 'left', aLayout, 'row0', tm * wy)}

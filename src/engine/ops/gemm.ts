@@ -3,6 +3,7 @@
  */
 import type { tf } from '../tf'
 import type { FrozenMatrix, Packed } from './frozen-matrix'
+import { arithmetic } from './arithmetic'
 import { packedType, scaleType } from './packing'
 import { dropoutUniforms, seedBinding } from './dropout'
 import { lanesWGSL } from './gemm-lanes'
@@ -64,7 +65,8 @@ export function gemm(product: Gemm): tf.Tensor2D {
   const [m, n, k] = [rows?.count ?? outerSize(a), outerSize(b), depth(a)]
   if (depth(b) !== k || (low && depth(low.a) !== depth(low.b))) throw new Error('gemm: inner sizes differ')
   const y = rows?.into ?? emptyTensor<tf.Rank.R2>([m, n])
-  const tile = tileOverride.tile ?? chooseTile(m, n, !b.packed && !dropout)
+  const precision = arithmetic()
+  const tile = tileOverride.tile ?? chooseTile(m, n, !b.packed && !dropout && precision === 'f32')
   const type = (contiguous: number): string => (tile.lanes ? 'f32' : widest(contiguous))
   const factors: (ProgramFactor & Factor)[] = [{ name: 'a', ...a }, { name: 'b', ...b }] // prettier-ignore
   if (low) factors.push({ name: 'la', ...low.a }, { name: 'lb', ...low.b })
@@ -79,8 +81,8 @@ export function gemm(product: Gemm): tf.Tensor2D {
   if (dropout) Object.assign(bindings, seedBinding(dropout.key))
   const layouts = factors.map(({ layout }) => (layout === 'k-last' ? 'l' : 'f')).join('')
   dispatch({
-    ...(tile.lanes ? { enable: ['subgroups'] } : {}),
-    key: `gemm ${Object.values(tile).join()} ${layouts} ${dropout?.on ?? ''} ${b.packed ? b.packed.precision + b.packed.group : ''}`,
+    ...(tile.lanes ? { enable: ['subgroups'] } : precision === 'f16' ? { enable: ['f16'] } : {}),
+    key: `gemm ${precision} ${Object.values(tile).join()} ${layouts} ${dropout?.on ?? ''} ${b.packed ? b.packed.precision + b.packed.group : ''}`,
     bindings,
     uniforms: {
       m,
@@ -94,7 +96,8 @@ export function gemm(product: Gemm): tf.Tensor2D {
     },
     floats: ['factor', 'drop_keep'],
     workgroups: [Math.ceil(n / (tile.tn * tile.wx)), Math.ceil(m / (tile.tm * tile.wy)), 1],
-    code: () => (tile.lanes ? laneCode(tile, bindings, factors) : gemmWGSL(tile, bindings, factors, dropout)),
+    code: () =>
+      tile.lanes ? laneCode(tile, bindings, factors) : gemmWGSL(tile, bindings, factors, dropout, precision),
   })
   return y
 }

@@ -1,0 +1,64 @@
+/**
+ * The precision in which products are computed, as a scope: a training step asks for it, and every product inside follows. Refuses to
+ * reach further: norms, softmax, losses, attention and updates are computed in 32 bits whatever it says.
+ */
+import { gpuDevice, onGPU } from './gpu'
+
+/** `f16`: the factors of products are rounded to halves, which are multiplied exactly and summed in 32 bits. */
+export type Arithmetic = 'f32' | 'f16'
+
+let current: Arithmetic = 'f32'
+
+/** What products are computed in here. */
+export function arithmetic(): Arithmetic {
+  return current
+}
+
+/** Computes something with products in this arithmetic, which the device must have; see {@link hasHalves}. */
+export function inArithmetic<T>(wanted: Arithmetic, work: () => T): T {
+  const former = current
+  current = wanted
+  try {
+    return work()
+  } finally {
+    current = former
+  }
+}
+
+/** Whether the device computes in halves. */
+export function hasHalves(): boolean {
+  return onGPU() && gpuDevice().features.has('shader-f16')
+}
+
+/** Largest half. */
+const MOST = '65504.0'
+
+/**
+ * WGSL that rounds the vec4 `v` to halves, noting what is too large for one. What a device makes of that is its own affair, so the sums
+ * it goes into are made infinite by {@link spoilWGSL}, and the step that they belong to is skipped. `stored` where it is kept as halves
+ * anyway; elsewhere there and back alone would be optimised away.
+ */
+export function roundWGSL(stored: boolean): string {
+  return `farthest = max(farthest, abs(v)); ${stored ? '' : 'v = quantizeToF16(v);'}`
+}
+
+/** Module-scope WGSL for {@link roundWGSL} and {@link spoilWGSL}; `shared` where threads load for each other. */
+export function halvesWGSL(shared: boolean): string {
+  const flag = shared ? 'var<workgroup> too_far: atomic<u32>;' : ''
+  const note = shared
+    ? 'if (far) { atomicStore(&too_far, 1u); } workgroupBarrier(); far = atomicLoad(&too_far) != 0u;'
+    : ''
+  return `var<private> farthest: vec4<f32>;
+${flag}
+fn beyond_halves() -> f32 {
+  var far = any(farthest > vec4<f32>(${MOST}));
+  ${note}
+  // infinite, in a way that no compiler can see
+  return select(0.0, (f32(far) * 3.0e38) * (f32(far) * 3.0e38), far);
+}`
+}
+
+/** WGSL that spoils sums whose factors were no halves; in uniform control flow. */
+export function spoilWGSL(sums: readonly string[]): string {
+  return `let beyond = beyond_halves(); ${sums.map((sum) => `${sum} += beyond;`).join(' ')}`
+}
