@@ -10,9 +10,7 @@ import json
 import math
 import os
 import random
-import shutil
 import sys
-from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing here is looked up anywhere
 
@@ -26,8 +24,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from cases import CASES, ROPES, VOCABULARY
+from recording import GOLDEN, empty_folder, float64_difference, load, set_up, write_json
 
-OUT = Path(__file__).resolve().parents[2] / "tests" / "golden"
 RANK, ALPHA = 4, 8
 SETTINGS = dict(
     steps=20,
@@ -71,10 +69,6 @@ def write_tokenizer(folder):
             "clean_up_tokenization_spaces": False,
         },
     )
-
-
-def write_json(path, value):
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
 def randomise(model, seed):
@@ -210,16 +204,6 @@ def clear_greedy(model, seed):
     raise SystemExit("no clear greedy continuation found; change the seed")
 
 
-def check_against_double(model, rows, steps):
-    """Largest relative difference of the losses from the same run in float64; more than 1e-4 is refused."""
-    double = copy.deepcopy(model).double()
-    again, _, _ = train(double, rows)
-    differences = [abs(a["loss"] - b["loss"]) / abs(b["loss"]) for a, b in zip(steps, again)]
-    if not all(difference <= 1e-4 for difference in differences):
-        raise SystemExit(f"training is not stable: {differences} away from float64")
-    return max(differences)
-
-
 def old_style(config):
     """config.json as transformers 4 wrote it: rope_theta and rope_scaling instead of rope_parameters."""
     rope = dict(config.pop("rope_parameters"))
@@ -232,9 +216,7 @@ def old_style(config):
 
 def record(name, number):
     model_type, settings, targets, options = CASES[name]
-    folder = OUT / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder = empty_folder(GOLDEN / name)
     seed = 1000 + number
     torch.manual_seed(seed)
     config = AutoConfig.for_model(model_type, **settings)
@@ -246,28 +228,25 @@ def record(name, number):
         write_json(folder / "config.json", old_style(json.loads((folder / "config.json").read_text())))
     write_tokenizer(folder)
 
-    def load():
-        return AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
-
     rows = make_rows(seed)
     same = torch.tensor([rows[6]["input_ids"]])
     with torch.no_grad():
-        assert torch.equal(base(same).logits, load()(same).logits), "the written folder is another model"
+        assert torch.equal(base(same).logits, load(name)(same).logits), "the written folder is another model"
     tensors, golden = {}, {
         "model_type": model_type,
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__},
         "seed": seed,
         "rows": rows,
         "logits_row": 1,
-        "row_losses": {"base": row_losses(load(), rows)},
-        "greedy": {"base": clear_greedy(load(), seed)},
+        "row_losses": {"base": row_losses(load(name), rows)},
+        "greedy": {"base": clear_greedy(load(name), seed)},
         "settings": SETTINGS,
         "adapter": {"r": RANK, "lora_alpha": ALPHA, "target_modules": targets},
         "runs": [],
     }
     logits_ids = torch.tensor([rows[golden["logits_row"]]["input_ids"]])
     with torch.no_grad():
-        tensors["logits/base"] = load()(input_ids=logits_ids).logits[0]
+        tensors["logits/base"] = load(name)(input_ids=logits_ids).logits[0]
 
     for run, zero_b in (("init", False), ("zero", True)):
         if zero_b and not options.get("zero_b"):
@@ -281,13 +260,13 @@ def record(name, number):
             bias="none",
             fan_in_fan_out=model_type == "gpt2",
         )
-        fresh = get_peft_model(load(), adapter)
+        fresh = get_peft_model(load(name), adapter)
         fresh.base_model.model.name_or_path = name
         randomise_adapter(fresh, seed + 1, zero_b)
         fresh.peft_config["default"].base_model_name_or_path = name
         fresh.save_pretrained(folder / f"adapter_{run}", save_embedding_layers=False)
         (folder / f"adapter_{run}" / "README.md").unlink(missing_ok=True)
-        tuned = PeftModel.from_pretrained(load(), folder / f"adapter_{run}", is_trainable=True).eval()
+        tuned = PeftModel.from_pretrained(load(name), folder / f"adapter_{run}", is_trainable=True).eval()
         if run == "init":
             with torch.no_grad():
                 tensors["logits/adapter"] = tuned(input_ids=logits_ids).logits[0]
@@ -302,7 +281,7 @@ def record(name, number):
                 "parameters": sum(p.numel() for p in after.values()),
                 "steps": steps,
                 "row_losses_after": row_losses(tuned, rows),
-                "float64_difference": check_against_double(initial, rows, steps),
+                "float64_difference": float64_difference(name, steps, train(initial.double(), rows)[0]),
             }
         )
         tensors |= {f"{run}/grad/{key}": value for key, value in gradients.items()}
@@ -347,15 +326,11 @@ def record_ropes():
                 inverse, factor = ROPE_INIT_FUNCTIONS[name](config, device="cpu", seq_len=length)
                 entry.append({"length": length, "inv_freq": inverse.tolist(), "attention_factor": float(factor)})
         result[name] = {"head_dim": 16, "max_position_embeddings": 64, "rope_parameters": parameters, "tables": entry}
-    write_json(OUT / "rope.json", result)
+    write_json(GOLDEN / "rope.json", result)
 
 
 def main():
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    OUT.mkdir(parents=True, exist_ok=True)
+    set_up()
     names = sys.argv[1:] or list(CASES)
     for number, name in enumerate(CASES):
         if name in names:

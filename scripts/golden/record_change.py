@@ -5,15 +5,13 @@ DoRA adapters on it and on GPT-2 from the weights that PEFT merges.
 """
 
 import json
-from pathlib import Path
 
 import numpy as np
-import torch
 from peft import PeftModel
 from safetensors.numpy import load_file
-from transformers import AutoModelForCausalLM
 
-GOLDEN = Path(__file__).resolve().parents[2] / "tests" / "golden"
+from recording import GOLDEN, load, write_json
+
 CASE = GOLDEN / "llama-gqa-tied"
 
 base = load_file(CASE / "model.safetensors")
@@ -35,9 +33,8 @@ for key, a in adapter.items():
 
 def merged_change(case, adapter):
     """Module → norms of PEFT's merged weight less the base's, and of the base's."""
-    load = lambda: AutoModelForCausalLM.from_pretrained(GOLDEN / case, dtype=torch.float32)
-    base = {name: value.detach().double().numpy() for name, value in load().named_parameters()}
-    merged = PeftModel.from_pretrained(load(), GOLDEN / "methods" / adapter).merge_and_unload()
+    base = {name: value.detach().double().numpy() for name, value in load(case).named_parameters()}
+    merged = PeftModel.from_pretrained(load(case), GOLDEN / "methods" / adapter).merge_and_unload()
     modules = {}
     for name, value in merged.named_parameters():
         change = float(np.linalg.norm(value.detach().double().numpy() - base[name]))
@@ -48,4 +45,4 @@ def merged_change(case, adapter):
 
 dora = {name: {"case": case, "modules": merged_change(case, name)} for name, case in (("dora", "llama-gqa-tied"), ("dora-gpt2", "gpt2"))}
 golden = {"numpy": np.__version__, "modules": rows, "dora": dora}
-(GOLDEN / "change.json").write_text(json.dumps(golden, indent=1) + "\n")
+write_json(GOLDEN / "change.json", golden)

@@ -4,23 +4,17 @@ Run it after record.py, as `python scripts/golden/record_full.py [NAME ...]`. It
 """
 
 import copy
-import json
 import re
-import shutil
-import sys
 
 import torch
 import transformers
-from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM
 
-from record import OUT as GOLDEN
-from record import SETTINGS, adam_options, row_losses, summed_loss, write_json
+from record import SETTINGS, adam_options, row_losses, summed_loss
+from recording import GOLDEN, empty_folder, float64_difference, load, record_all, rows_of, write_run
 
 OUT = GOLDEN / "full"
 STEPS = 10
 RATE = 1e-3
-
 
 
 def everything(name, layers):
@@ -76,10 +70,6 @@ VARIANTS = {
 }
 
 
-def load(case):
-    return AutoModelForCausalLM.from_pretrained(GOLDEN / case, attn_implementation="eager", dtype=torch.float32).eval()
-
-
 def freeze(model, starts, epoch):
     """Whether anything new is trained from this epoch on."""
     layers = model.config.num_hidden_layers
@@ -127,10 +117,7 @@ def train(model, rows, starts):
 
 def record(name):
     case, starts = VARIANTS[name]
-    folder = OUT / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    rows = json.loads((GOLDEN / case / "golden.json").read_text())["rows"]
+    folder, rows = empty_folder(OUT / name), rows_of(case)
     model = load(case)
     layers = model.config.num_hidden_layers
     before = {key: p.detach().clone() for key, p in model.named_parameters()}
@@ -138,9 +125,7 @@ def record(name):
     double = copy.deepcopy(model).double()
     steps, gradients = train(model, rows, starts)
     again, _ = train(double, rows, starts)
-    worst = max(abs(a["loss"] / b["loss"] - 1) for a, b in zip(steps, again))
-    if worst > 1e-4:
-        raise SystemExit(f"{name}: training is not stable: {worst} away from float64")
+    difference = float64_difference(name, steps, again)
     after = {key: p.detach() for key, p in model.named_parameters()}
     assert all(torch.equal(before[key], after[key]) != (key in trained) for key in before)
     golden = {
@@ -152,19 +137,11 @@ def record(name):
         "steps": steps,
         "row_losses_after": row_losses(model, rows),
     }
-    kept = {f"grad/{key}": value.contiguous() for key, value in gradients.items()}
+    kept = {f"grad/{key}": value for key, value in gradients.items()}
     some = [key for key in trained if starts in (gradual, head) or re.search("norm|ln_|bias|layers.1.self", key)]
-    kept.update({f"after/{key}": after[key].contiguous() for key in some})
-    save_file(kept, folder / "golden.safetensors")
-    (folder / "golden.safetensors").chmod(0o644)
-    write_json(folder / "golden.json", golden)
-    print(f"{name:20} loss {steps[0]['loss']:.3f} -> {steps[-1]['loss']:.3f}  float64 {worst:.0e}")
+    kept.update({f"after/{key}": after[key] for key in some})
+    write_run(folder, golden, kept, difference)
 
 
 if __name__ == "__main__":
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    for variant in sys.argv[1:] or list(VARIANTS):
-        record(variant)
+    record_all(VARIANTS, record)

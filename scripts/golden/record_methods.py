@@ -4,21 +4,16 @@ Run it after record.py, as `python scripts/golden/record_methods.py [NAME ...]`.
 """
 
 import copy
-import json
-import shutil
-import sys
 
 import peft
 import torch
-import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.optimizers import create_loraplus_optimizer
-from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from safetensors.torch import load_file
 
 from cases import LLAMA_TARGETS
-from record import OUT as GOLDEN
-from record import adam_options, adapter_parameters, randomise_adapter, row_losses, train, write_json
+from record import adam_options, adapter_parameters, randomise_adapter, row_losses, train
+from recording import GOLDEN, empty_folder, float64_difference, load, record_all, rows_of, write_run
 
 OUT = GOLDEN / "methods"
 STEPS = 10
@@ -35,10 +30,6 @@ VARIANTS = {
     "loraplus": ("llama-gqa-tied", dict(), 4),
     "pissa": ("llama-gqa-tied", dict(init_lora_weights="pissa"), 1),
 }
-
-
-def load(case):
-    return AutoModelForCausalLM.from_pretrained(GOLDEN / case, attn_implementation="eager", dtype=torch.float32).eval()
 
 
 def optimiser_of(model, ratio):
@@ -66,10 +57,7 @@ def key_in_file(key):
 
 def record(name):
     case, options, ratio = VARIANTS[name]
-    folder = OUT / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    rows = json.loads((GOLDEN / case / "golden.json").read_text())["rows"]
+    folder, rows = empty_folder(OUT / name), rows_of(case)
     torch.manual_seed(5)
     config = LoraConfig(
         **{"r": 3, "lora_alpha": 6, "target_modules": LLAMA_TARGETS, "task_type": "CAUSAL_LM", **options}
@@ -95,23 +83,12 @@ def record(name):
     double = copy.deepcopy(model).double()
     golden["steps"], gradients = train_variant(model, rows, ratio)
     again, _ = train_variant(double, rows, ratio)
-    worst = max(abs(a["loss"] / b["loss"] - 1) for a, b in zip(golden["steps"], again))
-    if worst > 1e-4:
-        raise SystemExit(f"{name}: training is not stable: {worst} away from float64")
+    difference = float64_difference(name, golden["steps"], again)
     golden["row_losses_after"] = row_losses(model, rows)
-    if not pissa:  # there the sign of each direction is free
-        save_file({key_in_file(key): value.contiguous() for key, value in gradients.items()}, folder / "golden.safetensors")
-        assert set(load_file(folder / "golden.safetensors")) == set(load_file(folder / "adapter_model.safetensors"))
-    write_json(folder / "golden.json", golden)
-    for path in folder.rglob("*.safetensors"):
-        path.chmod(0o644)
-    print(f"{name:20} loss {golden['steps'][0]['loss']:.3f} -> {golden['steps'][-1]['loss']:.3f}  float64 {worst:.0e}")
+    gradients = {} if pissa else {key_in_file(key): value for key, value in gradients.items()}  # there each sign is free
+    assert pissa or set(gradients) == set(load_file(folder / "adapter_model.safetensors"))
+    write_run(folder, golden, gradients, difference)
 
 
 if __name__ == "__main__":
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    for variant in sys.argv[1:] or list(VARIANTS):
-        record(variant)
+    record_all(VARIANTS, record)

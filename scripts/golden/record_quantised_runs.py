@@ -13,11 +13,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
-from record import OUT, adapter_parameters, row_losses, train
+from record import adapter_parameters, row_losses, train
 from record_quantised import nf4
+from recording import GOLDEN, load, rows_of
 
 MODES = ["f16", "int8", "nf4"]
 # One family with each layout of its weights in every precision, all others in NF4.
@@ -63,20 +63,20 @@ def quantise(model: torch.nn.Module, mode: str) -> None:
 
 
 def main() -> None:
-    path = OUT / "quantised-runs.json"
+    path = GOLDEN / "quantised-runs.json"
     out = json.loads(path.read_text()) if "--add" in sys.argv else []
     there = {(run["case"], run["mode"]) for run in out}
     for case, modes in CASES.items():
-        golden = json.loads((OUT / case / "golden.json").read_text())
+        rows = rows_of(case)
         for mode in modes:
             if (case, mode) in there:
                 continue
-            base = AutoModelForCausalLM.from_pretrained(OUT / case, attn_implementation="eager", dtype=torch.float32).eval()
+            base = load(case)
             quantise(base, mode)
-            losses = row_losses(base, golden["rows"])
-            model = PeftModel.from_pretrained(base, OUT / case / "adapter_init", is_trainable=True).eval()
+            losses = row_losses(base, rows)
+            model = PeftModel.from_pretrained(base, GOLDEN / case / "adapter_init", is_trainable=True).eval()
             assert adapter_parameters(model)
-            steps, gradients, _ = train(model, golden["rows"])
+            steps, gradients, _ = train(model, rows)
             out.append(
                 {
                     "case": case,
@@ -84,7 +84,7 @@ def main() -> None:
                     "row_losses": losses,
                     "gradients": {key: [round(v, 9) for v in g.reshape(-1).tolist()] for key, g in gradients.items() if ".1." in key},
                     "steps": steps,
-                    "row_losses_after": row_losses(model, golden["rows"]),
+                    "row_losses_after": row_losses(model, rows),
                 }
             )
             print(case, mode, losses[0]["loss"], steps[0]["loss"], steps[-1]["loss"])

@@ -4,15 +4,13 @@ Run it after record.py, as `python scripts/golden/record_saved.py`. It refuses t
 """
 
 import json
-import shutil
 import warnings
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM
 
-from record import OUT as GOLDEN
+from recording import GOLDEN, empty_folder, load
 
 OUT = GOLDEN / "saved"
 # name -> (case, LoRA targets, modules_to_save, whether a tied head follows the embeddings)
@@ -25,14 +23,9 @@ VARIANTS = {
 }
 
 
-def load(case):
-    return AutoModelForCausalLM.from_pretrained(GOLDEN / case, attn_implementation="eager", dtype=torch.float32).eval()
-
-
 def record(name):
     case, targets, saved, tying = VARIANTS[name]
-    folder = OUT / name
-    shutil.rmtree(folder, ignore_errors=True)
+    folder = empty_folder(OUT / name)
     torch.manual_seed(7)
     extra = {"ensure_weight_tying": True} if tying else {}
     config = LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules=targets, modules_to_save=saved, fan_in_fan_out=case == "gpt2", **extra)

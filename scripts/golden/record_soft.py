@@ -6,21 +6,18 @@ which PEFT lacks, are the few lines of PyTorch below. It refuses to make checkpo
 """
 
 import copy
-import json
 import math
-import shutil
-import sys
 
 import peft
 import torch
 import transformers
 from peft import IA3Config, LoraConfig, PeftModel, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification
 
 from cases import LLAMA_TARGETS
-from record import OUT as GOLDEN
-from record import train, write_json
+from record import train
+from recording import GOLDEN, empty_folder, float64_difference, load, record_all, rows_of, write_json, write_run
 
 OUT = GOLDEN / "soft"
 STEPS = 10
@@ -69,10 +66,6 @@ class Bottleneck(torch.nn.Module):
     def forward(self, x):
         y = self.base(x)
         return y + self.adapter_up(torch.nn.functional.gelu(self.adapter_down(y)))
-
-
-def load(case):
-    return AutoModelForCausalLM.from_pretrained(GOLDEN / case, attn_implementation="eager", dtype=torch.float32).eval()
 
 
 def load_classifier(case):
@@ -212,10 +205,7 @@ def make(name, case, method, folder):
 
 def record(name):
     case, method = VARIANTS[name]
-    folder = OUT / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    rows = json.loads((GOLDEN / case / "golden.json").read_text())["rows"]
+    folder, rows = empty_folder(OUT / name), rows_of(case)
     loss_of = token_loss
     if method == "classify":
         loss_of = class_loss
@@ -238,26 +228,15 @@ def record(name):
     double = copy.deepcopy(model).double()
     golden["steps"], gradients, _ = train(model, rows, count=STEPS, loss_of=loss_of)
     again, _, _ = train(double, rows, count=STEPS, loss_of=loss_of)
-    worst = max(abs(a["loss"] / b["loss"] - 1) for a, b in zip(golden["steps"], again))
-    if worst > 1e-4:
-        raise SystemExit(f"{name}: training is not stable: {worst} away from float64")
+    difference = float64_difference(name, golden["steps"], again)
     golden["row_losses_after"] = row_losses(model, rows, loss_of)
     gradients = {key_in_file(name): value for name, value in gradients.items()}
     stored = load_file(folder / "adapter_model.safetensors")
     if method == "bottleneck":
         gradients = {f"base_model.model.{key}": value for key, value in gradients.items()}
     assert {key: value.shape for key, value in gradients.items()} == {key: value.shape for key, value in stored.items()}
-    save_file({key: value.contiguous() for key, value in gradients.items()}, folder / "golden.safetensors")
-    write_json(folder / "golden.json", golden)
-    for path in folder.rglob("*.safetensors"):
-        path.chmod(0o644)
-    print(f"{name:20} loss {golden['steps'][0]['loss']:.3f} -> {golden['steps'][-1]['loss']:.3f}  float64 {worst:.0e}")
+    write_run(folder, golden, gradients, difference)
 
 
 if __name__ == "__main__":
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    for variant in sys.argv[1:] or list(VARIANTS):
-        record(variant)
+    record_all(VARIANTS, record)
