@@ -2,6 +2,7 @@
 import type { AuditSummary, TableRow } from '../shared/protocol'
 import type { FindingKind } from '../shared/audit'
 import { counted, count } from '../shared/format'
+import { formatInfo } from '../shared/roles'
 import type { Step } from '../shared/steps'
 
 export interface Fix {
@@ -181,7 +182,7 @@ export function originText(origin: NonNullable<TableRow['origin']>): string {
 export function stepText(step: Step): string {
   switch (step.kind) {
     case 'map':
-      return `Took the rows for ${step.mapping.format}${columnsText(step.mapping.columns)}`
+      return `Took the rows for ${formatInfo(step.mapping.format)?.label ?? 'nothing known'}${columnsText(step.mapping.columns)}`
     case 'system-prompt':
       return `Put a system message before each row: “${step.text.slice(0, 60)}”`
     case 'template':
@@ -239,7 +240,8 @@ function dropText({ findings, keep }: Extract<Step, { kind: 'drop-findings' }>):
   return `Left out rows ${findings.map((kind) => DROPPED[kind]).join(', or ')}${kept}`
 }
 
-function columnsText(columns: Record<string, string>): string {
+/** Which columns stand for which roles, where their names differ; empty where they do not. */
+export function columnsText(columns: Record<string, string>): string {
   const renamed = Object.entries(columns).filter(([role, column]) => role !== column)
   return renamed.length > 0 ? `: ${renamed.map(([role, column]) => `${role} from ${column}`).join(', ')}` : ''
 }
