@@ -146,7 +146,7 @@ function noteOf(parser: TextParser): string {
 function conclude(name: string, kind: FileKind, out: Collector, note: string, json = false): ImportedData {
   if (out.count === 0) {
     const [problem] = out.problems
-    if (!problem) throw empty(name)
+    if (!problem) throw kind === 'csv' ? headerOnly(name) : empty(name)
     if (json) throw notJson(name, { line: problem.line, column: problem.column ?? 1 }, problem.reason)
     throw new CodedError('data.row', `No row can be read: ${problem.reason}`, {
       where: `${name}, line ${problem.line}`,
@@ -160,6 +160,13 @@ function conclude(name: string, kind: FileKind, out: Collector, note: string, js
 
 function empty(name: string): CodedError {
   return new CodedError('data.empty', 'The file is empty.', { where: name, fix: 'Choose a file with examples in it.' })
+}
+
+function headerOnly(name: string): CodedError {
+  return new CodedError('data.empty', 'The table has a header and no rows.', {
+    where: name,
+    fix: 'Write the examples below the header, one a line.',
+  })
 }
 
 /** Pieces of a stream, unpacked where it is gzip, with progress in bytes of the file. */

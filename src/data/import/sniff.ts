@@ -20,6 +20,7 @@ const BY_NAME: Record<string, FileKind> = {
 const MAGIC: [string, number[], string][] = [
   ['a PDF', [0x25, 0x50, 0x44, 0x46], 'Save its text as a .txt file.'],
   ['an old Office file', [0xd0, 0xcf, 0x11, 0xe0], 'Save it as CSV or text.'],
+  ['a model (GGUF)', [0x47, 0x47, 0x55, 0x46], 'Bring it in under Model, or choose a file with examples.'],
   ['a picture', [0x89, 0x50, 0x4e, 0x47], 'Choose a file with text.'],
   ['a picture', [0xff, 0xd8, 0xff], 'Choose a file with text.'],
 ]

@@ -229,7 +229,10 @@ function checkSizes(entries: ReadonlyMap<string, Entry>, size: number, limits: Z
     if (at > size) throw damaged('The zip ends too early.', entry.name)
     if (entry.method === 0 && entry.packed !== entry.size) throw damaged('The sizes of a file disagree.', entry.name)
     if (entry.size > SMALL && entry.size > entry.packed * limits.ratio)
-      throw tooLarge(`A file would unpack to ${Math.round(entry.size / entry.packed)} times its size.`, entry.name)
+      throw tooLarge(
+        `A file in the zip would unpack to ${Math.round(entry.size / entry.packed)} times its size, which real data does not.`,
+        entry.name,
+      )
     total += entry.size
   }
   if (total > limits.total) throw tooLarge(`The zip would unpack to ${(total / 2 ** 30).toFixed(1)} GiB.`)

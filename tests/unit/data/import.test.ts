@@ -238,6 +238,8 @@ describe('bytes', () => {
       expect(await refusal(importBytes('a.jsonl', content))).toMatchObject({ code: 'data.empty' })
     expect(await refusal(importBytes('a.csv', ''))).toMatchObject({ code: 'data.empty' })
     expect(await refusal(importBytes('a.json', '[]'))).toMatchObject({ code: 'data.empty' })
+    expect((await refusal(importBytes('a.csv', 'prompt,completion\n'))).what).toMatch('a header and no rows')
+    expect((await refusal(importBytes('a.jsonl', 'GGUF\x03'))).what).toMatch('a model (GGUF)')
     for (const name of ['a.zip', 'a.xlsx'])
       expect(await refusal(importBytes(name, new Uint8Array([0x50, 0x4b, 3, 4, 0])))).toMatchObject({
         code: 'file.unreadable',
