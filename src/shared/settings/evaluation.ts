@@ -1,0 +1,68 @@
+/** What a job looks at on the way, and where it runs. Part of the settings table of ../job.ts; refuses to check anything. */
+import { choice, integer, text, type Setting } from './kinds'
+
+export const EVALUATION = {
+  evalEvery: integer({
+    group: 'evaluation',
+    label: 'Evaluate every',
+    help: 'Steps between two looks at the validation loss and the sample.',
+    default: 0,
+    min: 0,
+    max: 1_000_000,
+    unit: 'steps',
+    zero: 'ten times a run, at least every 100 steps',
+  }),
+  saveEvery: integer({
+    group: 'evaluation',
+    label: 'Checkpoint every',
+    help: 'Steps between two checkpoints, from which a stopped or crashed run goes on exactly.',
+    default: 0,
+    min: 0,
+    max: 1_000_000,
+    unit: 'steps',
+    zero: 'ten times a run, at least every 100 steps',
+  }),
+  earlyStop: integer({
+    group: 'evaluation',
+    label: 'Early stop after',
+    help: 'Evaluations without a better validation loss after which the run ends.',
+    tooLow: 'A short bump ends the run.',
+    tooHigh: 'Time goes into overfitting.',
+    default: 3,
+    min: 0,
+    max: 1000,
+    unit: 'evaluations',
+    zero: 'off',
+  }),
+  samplePrompt: text({
+    group: 'evaluation',
+    label: 'Sample prompt',
+    help: 'Answered at each evaluation, so that you can read how the model changes; the first validation prompt if empty.',
+    default: '',
+  }),
+  sampleTokens: integer({
+    group: 'evaluation',
+    label: 'Sample length',
+    help: 'The most tokens in that sample.',
+    default: 48,
+    min: 0,
+    max: 1024,
+    unit: 'tokens',
+    zero: 'no sample',
+  }),
+  seed: integer({
+    group: 'run',
+    label: 'Seed',
+    help: 'The same job with the same seed on the same device gives the same losses.',
+    default: 42,
+    min: 0,
+    max: 2 ** 31 - 1,
+  }),
+  backend: choice({
+    group: 'run',
+    label: 'Runs on',
+    help: 'The graphics card through WebGPU, or the processor through WebAssembly.',
+    default: 'auto',
+    choices: { auto: 'the faster one here', webgpu: 'WebGPU', wasm: 'WebAssembly' },
+  }),
+} as const satisfies Record<string, Setting>
