@@ -63,6 +63,14 @@ export const OPTIONS = {
   },
   resume: { kind: 'switch', help: "Goes on from the checkpoint in --out, with that run's settings." },
   json: { kind: 'switch', help: 'Prints JSON Lines on stdout, and nothing else there.' },
+  threads: {
+    kind: 'integer',
+    value: 'N',
+    help: 'Threads of the wasm backend; the numbers are the same with any.',
+    min: 1,
+    max: 8,
+    fallback: 'every core, from four on all but one',
+  },
   adapter: { kind: 'text', value: 'DIR', help: 'An adapter for the model, of PEFT or mlx-lm: a folder or a zip.' },
   format: {
     kind: 'text',
@@ -183,7 +191,7 @@ export const COMMANDS: Record<CommandName, Command> = {
   train: {
     summary: 'Trains an adapter on a dataset.',
     needs: ['model', 'data', 'out'],
-    options: ['out', 'job', 'resume', 'json'],
+    options: ['out', 'job', 'resume', 'threads', 'json'],
     settings: ALL_SETTINGS,
   },
   generate: {
@@ -200,6 +208,7 @@ export const COMMANDS: Record<CommandName, Command> = {
       'repetition-penalty',
       'stop',
       'strength',
+      'threads',
       'json',
     ],
     settings: ['model', 'quantization', 'seed', 'backend'],
@@ -207,19 +216,19 @@ export const COMMANDS: Record<CommandName, Command> = {
   rehearse: {
     summary: 'Makes a few real steps of a job that is not started: its time, its health or its learning rate.',
     needs: ['model', 'data'],
-    options: ['kind', 'json'],
+    options: ['kind', 'threads', 'json'],
     settings: ALL_SETTINGS,
   },
   evaluate: {
     summary: 'Measures the loss on a dataset, row by row; with an adapter, base beside tuned, with answers and scores.',
     needs: ['model', 'data'],
-    options: ['adapter', 'answers', 'shots', 'pattern', 'held-back', 'no-probe', 'json'],
+    options: ['adapter', 'answers', 'shots', 'pattern', 'held-back', 'no-probe', 'threads', 'json'],
     settings: ['model', 'quantization', 'data', 'trainOn', 'maxLength', ...SPLIT, 'backend'],
   },
   export: {
     summary: 'Writes an adapter, or the model with it, for other tools, and checks what it wrote.',
     needs: ['model', 'adapter', 'out'],
-    options: ['adapter', 'format', 'dtype', 'name', 'out', 'json'],
+    options: ['adapter', 'format', 'dtype', 'name', 'out', 'threads', 'json'],
     settings: ['model', 'backend'],
   },
   'data inspect': {

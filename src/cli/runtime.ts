@@ -7,12 +7,17 @@ import { openAdapter } from './adapter'
 import type { CommandContext } from './context'
 import { openGpu, wasmFolder } from './gpu'
 import type { ModelFolder } from './model-folder'
+import { nodeThreads } from './threads'
 import { readTraining } from './training-record'
 
 /** Opens the backend of a job: WebGPU where `auto` finds a graphics card, else wasm. */
-export async function openBackend(choice: Job['backend'], { output }: CommandContext): Promise<Device> {
+export async function openBackend(choice: Job['backend'], { options, output }: CommandContext): Promise<Device> {
   const gpu = choice === 'wasm' ? null : await openGpu(choice === 'webgpu')
-  const device = await openDevice(choice, { gpu: gpu ?? undefined, wasmPath: wasmFolder() })
+  const device = await openDevice(choice, {
+    gpu: gpu ?? undefined,
+    wasmPath: wasmFolder(),
+    threads: nodeThreads(options.threads),
+  })
   const { backend, adapter, note } = device.report
   output.note(`Runs on ${backend}: ${adapter}${choice === 'auto' && note ? `. ${note}` : ''}`)
   return device

@@ -2,7 +2,7 @@
  * Opens what computes: a WebGPU device of our own handed to TensorFlow.js, or the wasm backend; tests its gradients and says
  * what it is. Refuses a device whose gradients are wrong. Fetches nothing but what tfjs's wasm backend loads.
  */
-import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm'
+import { getThreadsCount, setWasmPaths } from '@tensorflow/tfjs-backend-wasm'
 import { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu'
 import { CodedError } from '../shared/errors'
 import type { DeviceReport } from '../shared/records'
@@ -10,12 +10,15 @@ import { howToEnableWebGpu } from './device-advice'
 import { watchDevice } from './device-guard'
 import { gradientSelfTest } from './self-test'
 import { tf } from './tf'
+import { offerThreads, type ThreadHost } from './wasm-threads'
 
 export interface DeviceEnvironment {
   /** WebGPU where it is not `navigator.gpu` (Node: the `webgpu` package, whose globals the caller installs). */
   gpu?: GPU
   /** Where tfjs's .wasm files lie: a URL or folder ending in "/", or a URL for each file name. */
   wasmPath?: string | Record<string, string>
+  /** How wasm gets threads here; it runs on one without. */
+  threads?: ThreadHost
 }
 
 export interface Device {
@@ -163,6 +166,7 @@ async function openWasm(env: DeviceEnvironment, note: string): Promise<Device> {
     setWasmPaths(env.wasmPath)
     pathsGiven = true
   }
+  offerThreads(env.threads)
   let started: boolean
   try {
     started = await tf.setBackend('wasm')
@@ -182,10 +186,10 @@ async function openWasm(env: DeviceEnvironment, note: string): Promise<Device> {
   const selfTest = await gradientSelfTest()
   if (!(selfTest <= SELF_TEST_LIMIT)) throw wrongGradients('The WebAssembly backend', selfTest)
   const simd = await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT')
-  const threads = await tf.env().getAsync('WASM_HAS_MULTITHREAD_SUPPORT')
+  const threads = getThreadsCount()
   const report: DeviceReport = {
     backend: 'wasm',
-    adapter: threads ? 'WebAssembly, several threads' : 'WebAssembly, one thread',
+    adapter: `WebAssembly, ${threads > 1 ? `${threads} threads` : 'one thread'}`,
     software: true,
     features: simd ? ['simd'] : [],
     budget: Math.min(WASM_MEMORY, machineMemory() / 2),

@@ -4,6 +4,7 @@ import type { SessionInput } from './train/session'
 import { TrainSession } from './train/session'
 
 export { openDevice, type Device, type DeviceEnvironment } from './device'
+export { threadsFor, type ThreadHost } from './wasm-threads'
 export { stackAdapters } from './adapters/stack'
 export { checkModel, inspectModel, loadModel, type Model } from './models/model'
 export { SUPPORTED_MODEL_TYPES } from './models/registry'

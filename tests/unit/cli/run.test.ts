@@ -112,33 +112,37 @@ describe('train', () => {
     expect(state.log_history.map(({ loss }) => loss)).toEqual(column(events, 'loss'))
   })
 
-  it('goes on after an interrupt, and after being killed, with the very same losses', { timeout: LIMIT }, async () => {
-    const settings = '--rank 4 --dropout 0.1 --save-every 4 --eval-every 5 --eval-fraction 0.3'
-    const whole = await finetab(trainFlags('whole', settings))
-    const first = await finetab(trainFlags('parts', settings), (event, kill) => {
-      if (event.event === 'step' && event.step === 7) kill('SIGINT')
-    })
-    const stoppedAt = Number(only(first.events, 'interrupted')[0]?.step)
-    expect(stoppedAt).toBeGreaterThanOrEqual(7)
-    const second = await finetab(trainFlags('parts', `${settings} --resume`), (event, kill) => {
-      if (event.event === 'step' && event.step === 14) kill('SIGKILL')
-    })
-    const third = await finetab(trainFlags('parts', `${settings} --resume`))
-    expect([whole.code, first.code, second.code, third.code]).toEqual([0, 130, -1, 0])
-    expect(column(second.events, 'step')[0]).toBe(stoppedAt + 1)
-    expect(column(third.events, 'step')[0]).toBeGreaterThan(12)
-    const parts = [...first.events, ...second.events, ...third.events]
-    const losses = (events: readonly Event[]) =>
-      new Map(only(events, 'step').map(({ step, loss }) => [step, Number(loss)]))
-    expectClose([...losses(parts).values()], [...losses(whole.events).values()], 1e-6)
-    const evals = (events: readonly Event[]) =>
-      new Map(only(events, 'eval').map(({ step, eval_loss }) => [step, eval_loss]))
-    expect(evals(parts)).toEqual(evals(whole.events))
-    const adapters = await Promise.all(
-      ['whole', 'parts'].map((out) => readFile(join(folder, out, 'adapter_model.safetensors'))),
-    )
-    expect(adapters[0]?.equals(adapters[1] as Buffer)).toBe(true)
-  })
+  it(
+    'goes on after an interrupt, and after being killed, with the very same losses, on one thread or several',
+    { timeout: LIMIT },
+    async () => {
+      const settings = '--rank 4 --dropout 0.1 --save-every 4 --eval-every 5 --eval-fraction 0.3'
+      const whole = await finetab(trainFlags('whole', `${settings} --threads 1`))
+      const first = await finetab(trainFlags('parts', `${settings} --threads 1`), (event, kill) => {
+        if (event.event === 'step' && event.step === 7) kill('SIGINT')
+      })
+      const stoppedAt = Number(only(first.events, 'interrupted')[0]?.step)
+      expect(stoppedAt).toBeGreaterThanOrEqual(7)
+      const second = await finetab(trainFlags('parts', `${settings} --resume --threads 2`), (event, kill) => {
+        if (event.event === 'step' && event.step === 14) kill('SIGKILL')
+      })
+      const third = await finetab(trainFlags('parts', `${settings} --resume --threads 3`))
+      expect([whole.code, first.code, second.code, third.code]).toEqual([0, 130, -1, 0])
+      expect(column(second.events, 'step')[0]).toBe(stoppedAt + 1)
+      expect(column(third.events, 'step')[0]).toBeGreaterThan(12)
+      const parts = [...first.events, ...second.events, ...third.events]
+      const losses = (events: readonly Event[]) =>
+        new Map(only(events, 'step').map(({ step, loss }) => [step, Number(loss)]))
+      expectClose([...losses(parts).values()], [...losses(whole.events).values()], 1e-6)
+      const evals = (events: readonly Event[]) =>
+        new Map(only(events, 'eval').map(({ step, eval_loss }) => [step, eval_loss]))
+      expect(evals(parts)).toEqual(evals(whole.events))
+      const adapters = await Promise.all(
+        ['whole', 'parts'].map((out) => readFile(join(folder, out, 'adapter_model.safetensors'))),
+      )
+      expect(adapters[0]?.equals(adapters[1] as Buffer)).toBe(true)
+    },
+  )
 
   it('refuses to resume with other settings', { timeout: LIMIT }, async () => {
     const { code, events } = await finetab(trainFlags('golden', '--resume --rank 5'))
