@@ -12,8 +12,22 @@ self.addEventListener('activate', (event) => event.waitUntil(activate()))
 self.addEventListener('fetch', (event) => {
   const { request } = event
   if (request.method !== 'GET' || !request.url.startsWith(self.registration.scope)) return
-  event.respondWith(answer(request))
+  event.respondWith(answer(request).then((response) => isolated(request, response)))
 })
+
+/**
+ * Lets pages and workers share memory between threads wherever this folder is hosted, so that WebAssembly may use several; a
+ * host's own headers of these names do the same from the first visit on.
+ */
+function isolated(request, response) {
+  const wants = request.mode === 'navigate' || request.destination === 'worker'
+  // A redirect goes on as it came: the browser follows it and asks again.
+  if (!wants || response.type === 'error' || response.type === 'opaqueredirect') return response
+  const headers = new Headers(response.headers)
+  headers.set('Cross-Origin-Opener-Policy', 'same-origin')
+  headers.set('Cross-Origin-Embedder-Policy', 'require-corp')
+  return new Response(response.body, { status: response.status, statusText: response.statusText, headers })
+}
 
 async function install() {
   const cache = await caches.open(CACHE)

@@ -3,9 +3,18 @@
  * Refuses to change the device under a run.
  */
 import simdWasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm?url'
+import threadedScript from '@tensorflow/tfjs-backend-wasm/wasm-out/tfjs-backend-wasm-threaded-simd.js?url'
 import threadedWasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-threaded-simd.wasm?url'
 import plainWasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm.wasm?url'
-import { inspectModel, loadModel, openDevice, type Device, type Model } from '../src/engine'
+import {
+  inspectModel,
+  loadModel,
+  openDevice,
+  threadsFor,
+  type Device,
+  type Model,
+  type ThreadHost,
+} from '../src/engine'
 import { fingerprintModel } from '../src/hub'
 import { CodedError } from '../src/shared/errors'
 import type { OnProgress } from '../src/shared/files'
@@ -21,6 +30,17 @@ const WASM_FILES = {
   'tfjs-backend-wasm.wasm': plainWasm,
   'tfjs-backend-wasm-simd.wasm': simdWasm,
   'tfjs-backend-wasm-threaded-simd.wasm': threadedWasm,
+}
+
+/** Threads where the browser lets this page share memory between them: see the headers of vite.config.ts and public/sw.js. */
+function threads(): ThreadHost | undefined {
+  if (!globalThis.crossOriginIsolated) return undefined
+  return {
+    count: threadsFor(navigator.hardwareConcurrency),
+    binary: async () => (await fetch(threadedWasm)).arrayBuffer(),
+    script: new URL(threadedScript, location.href).href,
+    worker: (source) => URL.createObjectURL(new Blob([source], { type: 'text/javascript' })),
+  }
 }
 
 type Quantization = Job['quantization']
@@ -51,7 +71,7 @@ export class Workshop {
       this.#refuseWhileBusy()
       await this.#close()
     }
-    const device = this.alone(() => openDevice(choice, { wasmPath: WASM_FILES }))
+    const device = this.alone(() => openDevice(choice, { wasmPath: WASM_FILES, threads: threads() }))
     const entry = (this.#opened = { choice, device })
     const forget = () => {
       if (this.#opened === entry) this.#opened = null

@@ -1,0 +1,79 @@
+/** WebAssembly on several threads wherever the folder is hosted: the service worker isolates the page from the second visit on. */
+import { existsSync, readFileSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { extname, join, resolve } from 'node:path'
+import { expect, test, type Page } from '@playwright/test'
+import { bringData, go, losses, set, status } from './support'
+
+const DIST = resolve(import.meta.dirname, '../../dist')
+const TYPES: Record<string, string> = {
+  '.html': 'text/html',
+  '.js': 'text/javascript',
+  '.css': 'text/css',
+  '.json': 'application/json',
+  '.svg': 'image/svg+xml',
+  '.wasm': 'application/wasm',
+}
+
+/** The built folder under a path of its own, without any header that a host might or might not send. */
+async function host(): Promise<{ url: string; server: Server }> {
+  const server = createServer((request, response) => {
+    const path = decodeURIComponent((request.url ?? '/').split('?')[0] as string)
+    const file = join(DIST, path.replace(/^\/some\/where\//, '').replace(/^$/, 'index.html'))
+    if (!path.startsWith('/some/where/') || !existsSync(file)) return void response.writeHead(404).end()
+    response.writeHead(200, { 'Content-Type': TYPES[extname(file)] ?? 'application/octet-stream' })
+    response.end(readFileSync(file))
+  })
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/some/where/`, server }
+}
+
+const chip = (page: Page) => page.getByRole('button', { name: 'Device', exact: true })
+const isolated = (page: Page) => page.evaluate(() => crossOriginIsolated)
+
+async function train(page: Page): Promise<string[]> {
+  await bringData(page)
+  await go(page, 'Train')
+  await set(page, 'Steps', '3')
+  await set(page, 'Batch size', '2')
+  await set(page, 'Sample length', '0')
+  await set(page, 'LoRA dropout', '0.1')
+  await set(page, 'Runs on', 'wasm')
+  await page.getByRole('button', { name: 'Start training' }).click()
+  await expect(status(page)).toContainText('Done', { timeout: 240_000 })
+  await go(page, 'Runs')
+  await page.getByRole('table', { name: 'Runs' }).getByRole('link').first().click()
+  return losses(page)
+}
+
+test('a second visit trains on several threads, to the same losses, also offline', async ({ page }) => {
+  const { url, server } = await host()
+  try {
+    await page.goto(url)
+    expect(await isolated(page)).toBe(false)
+    const cores = await page.evaluate(() => navigator.hardwareConcurrency)
+    test.skip(cores < 2, 'one core')
+    await expect(chip(page)).toContainText('one thread')
+    await chip(page).click()
+    await expect(page.locator('#device-details')).toContainText('from your next visit on')
+    await page.keyboard.press('Escape')
+    const alone = await train(page)
+    expect(alone.length).toBeGreaterThanOrEqual(3)
+
+    await page.evaluate(() => navigator.serviceWorker.ready.then(() => true))
+    await page.goto('about:blank')
+    await page.goto(url)
+    expect(await isolated(page)).toBe(true)
+    await expect(chip(page)).toContainText(/\d threads/)
+    expect(await train(page)).toEqual(alone)
+
+    await new Promise((closed) => (server.close(closed), server.closeAllConnections()))
+    await page.goto('about:blank')
+    await page.goto(url)
+    expect(await isolated(page)).toBe(true)
+    await expect(chip(page)).toContainText(/\d threads/)
+  } finally {
+    server.close()
+  }
+})
