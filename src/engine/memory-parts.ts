@@ -6,6 +6,7 @@ import type { Job } from '../shared/job'
 import type { DeviceReport, ModelFacts, ModelShape } from '../shared/records'
 import { isPlainOnWasm, precisionOf, type MatrixRole } from './models/precision'
 import { chunk } from './ops/cross-entropy'
+import { sumsBytes } from './ops/gemm-tile'
 import { tile } from './ops/host-weights'
 import { nf4Bytes } from './ops/nf4'
 import type { Precision } from './ops/packing'
@@ -270,4 +271,26 @@ export function activationBytes(work: Work, tapes: boolean): number {
   if (!onWasm) return FLOAT * (states + kept + taped + flowing + logits)
   const layer = (tapes ? taped : kept) + flowing + copies + gradients + tiles(largest)
   return FLOAT * (states + Math.max(layer, taped + logits + tiles(vocabulary * h) + part))
+}
+
+/**
+ * Bytes of the sums of slices that products of few results and great depth have in flight on a graphics card: the gradients of low-rank
+ * pairs, what goes into them, and the head's way back. Recorded steps keep one buffer of each size.
+ */
+export function slicedBytes(work: Work): number {
+  const { shape } = work.model
+  const { method, rank, bottleneckSize } = work.job
+  const { n } = positions(work)
+  const { hiddenSize: h, vocabulary } = shape
+  const r = method === 'lora' ? rank : method === 'bottleneck' ? bottleneckSize : 0
+  const rows = Math.min(n, Math.max(1, Math.floor(chunk.elements / vocabulary)))
+  const pairs = projections(shape).flatMap(({ out, in: inn }) => [
+    ...[inn, out].map((width) => ({ m: n, n: r, k: width })),
+    ...[
+      { m: r, n: inn, k: n },
+      { m: out, n: r, k: n },
+    ],
+  ])
+  const products = [...(r > 0 ? pairs : []), { m: rows, n: h, k: vocabulary }]
+  return [...new Set(products.map(sumsBytes))].reduce((sum, bytes) => sum + bytes, 0)
 }

@@ -5,7 +5,7 @@ import { CodedError } from '../shared/errors'
 import type { Job } from '../shared/job'
 import type { DeviceReport, MemoryForecast, ModelFacts } from '../shared/records'
 import { objectiveOf } from './train/objectives/objective'
-import { activationBytes, optimiserBytes, tapeBytes, trainedBytes, weightBytes } from './memory-parts'
+import { activationBytes, optimiserBytes, slicedBytes, tapeBytes, trainedBytes, weightBytes } from './memory-parts'
 
 /** Share of what a job leaves free that its steps may fill, to compute each layer once instead of twice. */
 const SHARE = 0.25
@@ -67,7 +67,9 @@ function parts(model: ModelFacts, job: Job, length: number, device: DeviceReport
   const weights = weightBytes(model, job, backend)
   const adapter = trainedBytes(model, job, backend)
   const optimiser = optimiserBytes(model, job, backend)
-  const activations = activationBytes({ model, job, length, backend }, tapes)
+  const work = { model, job, length, backend }
+  const sliced = backend === 'webgpu' && !device.software ? slicedBytes(work) : 0
+  const activations = activationBytes(work, tapes) + sliced
   const total = weights + adapter + optimiser + activations
   return { weights, adapter, optimiser, activations, total, budget, fits: total <= budget, remedies: [] }
 }

@@ -1,6 +1,7 @@
 /** Recorded steps against the same steps through the ops: equal to the last bit, no more memory, and dropped when they must be. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createSession, evaluate, loadTrainable, type Model, type TrainSession } from '../../src/engine'
+import { tileOverride } from '../../src/engine/ops/gemm-tile'
 import { Recorder } from '../../src/engine/ops/replay'
 import { store } from '../../src/engine/ops/store'
 import { tf } from '../../src/engine/tf'
@@ -73,6 +74,15 @@ describe.skipIf(!onWebGPU())('recorded steps', () => {
     expect(replayed.session.recorder.replayed.runs).toBeGreaterThan(40)
     plain.session.dispose()
     replayed.session.dispose()
+  })
+
+  it('give the numbers of the ops where products are cut into slices', async () => {
+    tileOverride.slices = 2
+    const [plain, replayed] = [await story(false, { steps: 8 }), await story(true, { steps: 8 })]
+    tileOverride.slices = null
+    expect(replayed.numbers).toEqual(plain.numbers)
+    expect(replayed.session.recorder.replayed.runs).toBeGreaterThan(3)
+    for (const { session } of [plain, replayed]) session.dispose()
   })
 
   it('need no more memory than the ops', async () => {

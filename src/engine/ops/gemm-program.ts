@@ -23,6 +23,12 @@ export interface ProgramFactor {
 /** What is dropped: elements of factor A, of factor B, or of the low-rank product before it is added. */
 export type Masked = { key: DropoutKey; on: 'a' | 'b' | 'low' } | null
 
+/** Which depths a loop sums, in WGSL; `from` must be a whole number of its steps. */
+interface Depths {
+  from: string
+  to: string
+}
+
 /** Function reading four neighbours of row r from column c on, zeros outside. */
 function loader(
   name: string,
@@ -53,7 +59,10 @@ function loader(
 
 const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
 
-/** WGSL with `bindings` by the names y, a, b, la, lb, bias, scale, to be dispatched over the tiles of C. */
+/**
+ * WGSL with `bindings` by the names y, a, b, la, lb, bias, scale, to be dispatched over the tiles of C in x and y and the slices of k in z,
+ * `u.slice` deep each; y holds the sums of one slice after the other.
+ */
 export function gemmWGSL(
   tile: Tile,
   bindings: Record<string, Binding>,
@@ -75,17 +84,16 @@ export function gemmWGSL(
   const four = half ? 'vec4<f16>' : 'vec4<f32>'
   if (bk) parts.push(`var<workgroup> left: array<${four}, ${(bk * tm * wy) / 4}>;\nvar<workgroup> right: array<${four}, ${(bk * tn * wx) / 4}>;`) // prettier-ignore
   const layoutOf = (name: string): Layout => factors.find((factor) => factor.name === name)!.layout
-  const run = (a: string, b: string, inner: string): string =>
+  const run = (a: string, b: string, depths: Depths): string =>
     bk
-      ? stagedLoop(tile, four, a, b, layoutOf(a), layoutOf(b), inner)
-      : directLoop(tile, a, b, layoutOf(a), layoutOf(b), inner)
+      ? stagedLoop(tile, four, a, b, layoutOf(a), layoutOf(b), depths)
+      : directLoop(tile, a, b, layoutOf(a), layoutOf(b), depths)
+  const main = run('a', 'b', { from: 'wid.z * u.slice', to: 'min(u.k, (wid.z + 1u) * u.slice)' })
   const accumulators = range(tm).flatMap((i) => range(tn / 4).map((j) => `c${i}_${j}`))
   const scale = `u.factor${bindings.scale ? ' * scale[0]' : ''}`
   const scaled = `{ let s = ${scale}; ${accumulators.map((c) => `${c} *= s;`).join(' ')} }`
   const masked = dropout?.on === 'low' ? eachFour(tile, (c) => `${c} *= drop_four(row * u.n + column);`) : ''
-  const body = bindings.la
-    ? [run('la', 'lb', 'u.lk'), scaled, masked, run('a', 'b', 'u.k')]
-    : [run('a', 'b', 'u.k'), scaled]
+  const body = bindings.la ? [run('la', 'lb', { from: '0u', to: 'u.lk' }), scaled, masked, main] : [main, scaled]
   return `${parts.join('\n')}
 @compute @workgroup_size(${wx}, ${wy})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>, @builtin(local_invocation_index) tid: u32) {
@@ -95,6 +103,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
   ${accumulators.map((c) => `var ${c} = vec4<f32>(0.0);`).join(' ')}
   ${body.join('\n')}
   ${half ? spoilWGSL(accumulators) : ''}
+  let first = u.y_from + wid.z * u.m;
   ${eachFour(tile, (c) => store(c, bindings))}
 }`
 }
@@ -123,12 +132,12 @@ function store(c: string, bindings: Record<string, Binding>): string {
   const bias = bindings.bias
   if (wide) {
     const add = bias ? ` + vec4<f32>(bias[column], bias[column + 1u], bias[column + 2u], bias[column + 3u])` : ''
-    return `if (row < u.m && column < u.n) { y[((row + u.y_from) * u.n + column) / 4u] = ${c}${add}; }`
+    return `if (row < u.m && column < u.n) { y[((row + first) * u.n + column) / 4u] = ${c}${add}; }`
   }
   return range(4)
     .map((l) => {
       const value = `${c}.${'xyzw'[l]}${bias ? ` + bias[column + ${l}u]` : ''}`
-      return `if (row < u.m && column + ${l}u < u.n) { y[(row + u.y_from) * u.n + column + ${l}u] = ${value}; }`
+      return `if (row < u.m && column + ${l}u < u.n) { y[(row + first) * u.n + column + ${l}u] = ${value}; }`
     })
     .join(' ')
 }
@@ -148,7 +157,7 @@ function stagedLoop(
   b: string,
   aLayout: Layout,
   bLayout: Layout,
-  inner: string,
+  depths: Depths,
 ): string {
   const { tm, tn, wy, wx, bk } = tile
   const stage = (name: string, into: string, layout: Layout, first: string, outer: number): string => {
@@ -170,7 +179,7 @@ function stagedLoop(
     ...range(tm / 4).map((i) => `let a${i} = vec4<f32>(left[kk * ${(tm * wy) / 4}u + ${i * wy}u + lid.y]);`),
     ...range(tn / 4).map((j) => `let b${j} = vec4<f32>(right[kk * ${(tn * wx) / 4}u + ${j * wx}u + lid.x]);`),
   ]
-  return `for (var k0 = 0u; k0 < ${inner}; k0 += ${bk}u) {
+  return `for (var k0 = ${depths.from}; k0 < ${depths.to}; k0 += ${bk}u) {
     ${stage(a, 'left', aLayout, 'row0', tm * wy)}
     ${stage(b, 'right', bLayout, 'column0', tn * wx)}
     workgroupBarrier();
@@ -180,9 +189,9 @@ function stagedLoop(
 }
 
 /** No workgroup memory: each thread reads its own rows and columns, four depths at a time. */
-function directLoop(tile: Tile, a: string, b: string, aLayout: Layout, bLayout: Layout, inner: string): string {
+function directLoop(tile: Tile, a: string, b: string, aLayout: Layout, bLayout: Layout, depths: Depths): string {
   const { tm, tn } = tile
-  const open = `for (var k0 = 0u; k0 < ${inner}; k0 += 4u) {`
+  const open = `for (var k0 = ${depths.from}; k0 < ${depths.to}; k0 += 4u) {`
   if (aLayout === 'k-last' && bLayout === 'k-last') {
     const rows = range(tm).map((i) => `let a${i} = load_${a}(${rowOf(tile, i)}, k0);`)
     const columns = range(tn / 4).map((j) => {

@@ -8,7 +8,8 @@ import { packedType, scaleType } from './packing'
 import { dropoutUniforms, seedBinding } from './dropout'
 import { lanesWGSL } from './gemm-lanes'
 import { gemmWGSL, type Layout, type Masked, type ProgramFactor } from './gemm-program'
-import { chooseTile, tileOverride, type Tile } from './gemm-tile'
+import { addSlices } from './gemm-slices'
+import { groupsOf, planOf, sumsOf, type Plan, type Sizes, type Tile } from './gemm-tile'
 import { dispatch, emptyTensor, widest, type Binding } from './gpu'
 
 /** A factor of a product. */
@@ -61,16 +62,31 @@ function depth(factor: Factor): number {
 
 /** Runs the product on webgpu; the factors' depths must agree (throws otherwise). */
 export function gemm(product: Gemm): tf.Tensor2D {
-  const { a, b, bias = null, low = null, scale = 1, dropout = null, rows = null } = product
-  const [m, n, k] = [rows?.count ?? outerSize(a), outerSize(b), depth(a)]
+  const { a, b, low = null, scale, bias, rows = null, dropout = null } = product
+  const sizes: Sizes = { m: rows?.count ?? outerSize(a), n: outerSize(b), k: depth(a) }
+  const { m, n, k } = sizes
   if (depth(b) !== k || (low && depth(low.a) !== depth(low.b))) throw new Error('gemm: inner sizes differ')
   const y = rows?.into ?? emptyTensor<tf.Rank.R2>([m, n])
+  const plan = planOf(sizes, { plain: !b.packed && !dropout && arithmetic() === 'f32', whole: low !== null })
+  if (plan.slices === 1) {
+    multiply(product, plan, sizes, y)
+  } else {
+    const sums = emptyTensor<tf.Rank.R1>([sumsOf(plan, sizes)])
+    multiply({ a, b, dropout, rows: rows && { ...rows, writeFrom: 0 } }, plan, sizes, sums)
+    addSlices(sums, y, { m, n, slices: plan.slices, scale, bias, writeFrom: rows?.writeFrom })
+    sums.dispose()
+  }
+  return y
+}
+
+/** The product itself; where k is sliced, the sums of the slices one after the other. */
+function multiply(product: Gemm, { tile, slices, depth: slice }: Plan, sizes: Sizes, y: tf.Tensor): void {
+  const { a, b, bias = null, low = null, scale = 1, dropout = null, rows = null } = product
   const precision = arithmetic()
-  const tile = tileOverride.tile ?? chooseTile(m, n, !b.packed && !dropout && precision === 'f32')
   const type = (contiguous: number): string => (tile.lanes ? 'f32' : widest(contiguous))
   const factors: (ProgramFactor & Factor)[] = [{ name: 'a', ...a }, { name: 'b', ...b }] // prettier-ignore
   if (low) factors.push({ name: 'la', ...low.a }, { name: 'lb', ...low.b })
-  const bindings: Record<string, Binding> = { y: { tensor: y, type: type(n), write: true } }
+  const bindings: Record<string, Binding> = { y: { tensor: y, type: type(sizes.n), write: true } }
   for (const factor of factors) {
     const { name, tensor, packed } = factor
     bindings[name] = { tensor, type: packed ? packedType(packed.precision) : type(stored(factor)[1]) }
@@ -85,9 +101,8 @@ export function gemm(product: Gemm): tf.Tensor2D {
     key: `gemm ${precision} ${Object.values(tile).join()} ${layouts} ${dropout?.on ?? ''} ${b.packed ? b.packed.precision + b.packed.group : ''}`,
     bindings,
     uniforms: {
-      m,
-      n,
-      k,
+      ...sizes,
+      slice,
       lk: low ? depth(low.a) : 0,
       a_from: rows?.readFrom ?? 0,
       y_from: rows?.writeFrom ?? 0,
@@ -95,11 +110,10 @@ export function gemm(product: Gemm): tf.Tensor2D {
       ...(dropout ? dropoutUniforms(dropout.key) : {}),
     },
     floats: ['factor', 'drop_keep'],
-    workgroups: [Math.ceil(n / (tile.tn * tile.wx)), Math.ceil(m / (tile.tm * tile.wy)), 1],
+    workgroups: [...groupsOf(tile, sizes), slices],
     code: () =>
       tile.lanes ? laneCode(tile, bindings, factors) : gemmWGSL(tile, bindings, factors, dropout, precision),
   })
-  return y
 }
 
 function laneCode(tile: Tile, bindings: Record<string, Binding>, factors: readonly ProgramFactor[]): string {

@@ -70,6 +70,12 @@ describe('forecast', () => {
     expect(forecast(MODEL, job, 128, device(1)).total).toBeLessThan(now.total)
   })
 
+  it('counts the sums of sliced products on a graphics card alone: a few megabytes', () => {
+    const of = (software: boolean): number => forecast(MODEL, job, 512, { ...device(1), software }).activations
+    expect(of(false) - of(true)).toBeGreaterThan(2 ** 18)
+    expect(of(false) - of(true)).toBeLessThan(2 ** 24)
+  })
+
   it('counts what is kept where there is room for it, and only then', () => {
     const tight = forecast(MODEL, job, 512, device(1))
     const roomy = forecast(MODEL, job, 512, device(2 ** 40))
