@@ -1,6 +1,8 @@
 /** Device tensors to plain bytes and back. Refuses any type but f32 and int32: adapters and moments have no other. */
 import { CodedError } from '../shared/errors'
 import type { TensorData } from '../shared/records'
+import type { FlatPart } from './ops/flat'
+import { storeParts } from './ops/store'
 import { tf } from './tf'
 
 /** The safetensors name of a tensor's type. */
@@ -17,21 +19,41 @@ export function floatsOf(data: TensorData): Float32Array {
   return new Float32Array(data.bytes.slice().buffer)
 }
 
+/** The tensor called `name`. Throws CodedError `checkpoint.mismatch` where it is missing or misshapen. */
+function tensorOf(
+  from: Readonly<Record<string, TensorData>>,
+  name: string,
+  dtype: 'F32' | 'I32',
+  shape: readonly number[],
+): TensorData {
+  const data = from[name]
+  if (data?.dtype === dtype && data.shape.join() === shape.join()) return data
+  throw new CodedError(
+    'checkpoint.mismatch',
+    `The checkpoint does not belong to this job: ${name} is not as expected.`,
+    {
+      where: name,
+      fix: 'Start the run again; its settings are kept.',
+    },
+  )
+}
+
 /** Puts the tensor called `name` into a variable. Throws CodedError `checkpoint.mismatch` where it is missing or misshapen. */
 export function writeVariable(variable: tf.Variable, from: Readonly<Record<string, TensorData>>, name: string): void {
-  const data = from[name]
-  if (!data || data.dtype !== typeOf(variable) || data.shape.join() !== variable.shape.join())
-    throw new CodedError(
-      'checkpoint.mismatch',
-      `The checkpoint does not belong to this job: ${name} is not as expected.`,
-      {
-        where: name,
-        fix: 'Start the run again; its settings are kept.',
-      },
-    )
-  const { buffer } = data.bytes.slice()
+  const { buffer } = tensorOf(from, name, typeOf(variable), variable.shape).bytes.slice()
   tf.tidy(() => {
     if (variable.dtype === 'int32') variable.assign(tf.tensor(new Int32Array(buffer), variable.shape, 'int32'))
     else variable.assign(tf.tensor(new Float32Array(buffer), variable.shape))
   })
+}
+
+/** The same for a part of a buffer that holds a tensor of this shape. */
+export function writePart(
+  part: FlatPart,
+  shape: readonly number[],
+  from: Readonly<Record<string, TensorData>>,
+  name: string,
+): void {
+  const values = floatsOf(tensorOf(from, name, 'F32', shape))
+  tf.tidy(() => storeParts([{ target: part, source: tf.tensor1d(values), add: false }]))
 }

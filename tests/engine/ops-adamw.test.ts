@@ -1,79 +1,117 @@
 /** AdamW, sum of squares and clipping against PyTorch's formulas in f64, and against their own plain forms. */
 import { describe, expect, test } from 'vitest'
-import { adamwUpdate, clipFactor, sumSquares, type AdamHyper } from '../../src/engine/ops'
+import { adamwUpdates, changingNumbers, clipFactor, sumSquares, type AdamMove } from '../../src/engine/ops'
 import { adamwUpdateReference } from '../../src/engine/ops/adamw'
+import { flatParts, flatsOf, readParts, type FlatPart } from '../../src/engine/ops/flat'
+import { storeParts } from '../../src/engine/ops/store'
 import { tf } from '../../src/engine/tf'
 import { expectClose, random, values } from '../support/backends'
 
-const HYPER: Omit<AdamHyper, 'step'> = {
-  learningRate: 0.01,
-  beta1: 0.9,
-  beta2: 0.999,
-  epsilon: 1e-8,
-  weightDecay: 0.1,
-  clip: 0.5,
-}
+const SETTINGS = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 }
+const [RATE, WEIGHT_DECAY, CLIP] = [0.01, 0.1, 0.5]
 
 /** torch.optim.AdamW's single-tensor path in f64. */
-function torch(p: number[], grads: Float32Array[]): number[] {
-  const { learningRate: lr, beta1, beta2, epsilon, weightDecay, clip } = HYPER as Record<keyof typeof HYPER, number>
+function torch(p: number[], grads: Float32Array[], lr: number): number[] {
+  const { beta1, beta2, epsilon } = SETTINGS
   const m = p.map(() => 0)
   const v = p.map(() => 0)
   let now = [...p]
   grads.forEach((grad, index) => {
     const step = index + 1
     now = now.map((value, i) => {
-      const g = grad[i]! * clip
+      const g = grad[i]! * CLIP
       m[i] = beta1 * m[i]! + (1 - beta1) * g
       v[i] = beta2 * v[i]! + (1 - beta2) * g * g
       const root = Math.sqrt(v[i]!) / Math.sqrt(1 - beta2 ** step) + epsilon
-      return value * (1 - lr * weightDecay) - ((lr / (1 - beta1 ** step)) * m[i]!) / root
+      return value * (1 - lr * WEIGHT_DECAY) - ((lr / (1 - beta1 ** step)) * m[i]!) / root
     })
   })
   return now
 }
 
-const SHAPES: [number, number][] = [
-  [1, 1],
-  [3, 5],
-  [17, 23],
-]
+// More tensors than one dispatch binds, of sizes that fill no workgroup.
+const SIZES = [1, 15, 391, 256, 64, 3, 257, 4, 7, 1000, 2, 5, 6, 8, 9, 10]
+const STEPS = 3
+const starts = SIZES.map((size, i) => values(size, i))
+const gradients = SIZES.map((size, i) => Array.from({ length: STEPS }, (_, step) => values(size, 100 * step + i)))
 
-describe.each(SHAPES)('adamw of %i by %i', (rows, columns) => {
-  const count = rows * columns
-  const grads = [values(count, 2), values(count, 3), values(count, 4)]
-  const start = values(count, 1)
-
-  async function train(onDevice: boolean, update: typeof adamwUpdate): Promise<tf.Variable[]> {
-    const param = tf.variable(tf.tensor2d(start, [rows, columns]))
-    const [m, v] = [tf.variable(tf.fill([rows, columns], 0)), tf.variable(tf.fill([rows, columns], 0))]
-    grads.forEach((grad, index) => {
-      const step = index + 1
-      const hyper: AdamHyper = onDevice
-        ? { ...HYPER, step: tf.scalar(step), learningRate: tf.scalar(0.01), clip: tf.scalar(0.5) }
-        : { ...HYPER, step }
-      update(param, tf.tensor2d(grad, [rows, columns]), m, v, hyper)
-    })
-    return [param, m, v]
+/** Parameters and moments after all steps, the moments' first and then the others. */
+function train(): { params: tf.Variable[]; m: FlatPart[]; v: FlatPart[]; dispose: () => void } {
+  const params = starts.map((start) => tf.tidy(() => tf.variable(tf.tensor1d(start), false)))
+  const [m, v, g] = [flatParts(SIZES), flatParts(SIZES), flatParts(SIZES)]
+  for (let index = 0; index < STEPS; index++) {
+    tf.tidy(() =>
+      storeParts(g.map((target, i) => ({ target, source: tf.tensor1d(gradients[i]![index]!), add: false }))),
+    )
+    // The last began two steps later.
+    const moves = params.map((param, i): AdamMove => {
+      const step = index + 1 - (i === SIZES.length - 1 ? 2 : 0)
+      return { param, gradient: g[i]!, m: m[i]!, v: v[i]!, weightDecay: WEIGHT_DECAY, learningRate: RATE * (1 + i), step }
+    }).filter(({ step }) => step > 0) // prettier-ignore
+    const numbers = tf.tensor1d(changingNumbers(moves, CLIP))
+    adamwUpdates(moves, SETTINGS, CLIP, numbers)
+    numbers.dispose()
   }
+  return { params, m, v, dispose: () => tf.dispose([...params, ...flatsOf([...m, ...v, ...g])]) }
+}
 
-  test.each([false, true])('three steps are PyTorch’s, values on the device: %s', async (onDevice) => {
-    const [param] = await train(onDevice, adamwUpdate)
-    await expectClose(param!, tf.tensor2d(torch([...start], grads), [rows, columns]), 1e-6)
+describe('adamw of many tensors', () => {
+  test('three steps are PyTorch’s, each tensor at its own rate and count', async () => {
+    const { params, dispose } = train()
+    for (const [i, param] of params.entries()) {
+      const own = i === SIZES.length - 1 ? gradients[i]!.slice(2) : gradients[i]!
+      await expectClose(param, tf.tensor1d(torch([...starts[i]!], own, RATE * (1 + i))), 2e-6)
+    }
+    dispose()
   })
 
-  test('state is the plain form’s', async () => {
-    const [own, plain] = [await train(true, adamwUpdate), await train(true, adamwUpdateReference)]
-    for (const [i, tensor] of own.entries()) await expectClose(tensor, plain[i]!, 1e-6)
+  test('moments are the plain form’s, and lie in their own parts', async () => {
+    const { m, v, dispose } = train()
+    const [firsts, seconds] = [await readParts(m), await readParts(v)]
+    for (const [i, size] of SIZES.slice(0, -1).entries()) {
+      const [param, first, second] = [starts[i]!, 0, 0].map((start) =>
+        tf.tidy(() => tf.variable(start === 0 ? tf.fill([size], 0) : tf.tensor1d(start as Float32Array), false)),
+      ) as [tf.Variable, tf.Variable, tf.Variable]
+      gradients[i]!.forEach((gradient, index) => {
+        const hyper = { ...SETTINGS, weightDecay: WEIGHT_DECAY, learningRate: RATE * (1 + i), step: index + 1, clip: CLIP }
+        tf.tidy(() => adamwUpdateReference(param, tf.tensor1d(gradient), first, second, hyper))
+      }) // prettier-ignore
+      await expectClose(first, tf.tensor1d(firsts[i]!), 1e-6)
+      await expectClose(second, tf.tensor1d(seconds[i]!), 1e-6)
+      tf.dispose([param, first, second])
+    }
+    dispose()
+  })
+
+  test('leaves no tensor behind', () => {
+    const before = tf.memory().numTensors
+    train().dispose()
+    expect(tf.memory().numTensors).toBe(before)
   })
 })
 
-test('an update leaves no tensor behind', () => {
-  const [param, m, v] = [1, 2, 3].map((seed) => tf.variable(tf.abs(random<tf.Rank.R1>([7], seed)))) as tf.Variable[]
-  const grad = random<tf.Rank.R1>([7], 4)
-  const before = tf.memory().numTensors
-  adamwUpdate(param!, grad, m!, v!, { ...HYPER, step: 1 })
-  expect(tf.memory().numTensors).toBe(before)
+test('tensors share buffers up to a size, and a larger one has its own', () => {
+  const parts = flatParts([3, 5, 2 ** 22 + 1, 4])
+  expect(parts.map(({ at }) => at)).toEqual([0, 4, 0, 0])
+  expect(flatsOf(parts).map(({ size }) => size)).toEqual([12, 2 ** 22 + 4, 4])
+  tf.dispose(flatsOf(parts))
+})
+
+test('stores of many tensors overwrite and add where they should', async () => {
+  const parts = flatParts(SIZES)
+  const put = (seed: number, add: boolean): void =>
+    tf.tidy(() => storeParts(parts.map((target, i) => ({ target, source: tf.tensor1d(values(SIZES[i]!, seed + i)), add })))) // prettier-ignore
+  put(500, false)
+  put(600, false)
+  put(700, true)
+  for (const [i, found] of (await readParts(parts)).entries()) {
+    const [kept, added] = [values(SIZES[i]!, 600 + i), values(SIZES[i]!, 700 + i)]
+    expect(found).toEqual(kept.map((value, n) => value + added[n]!))
+  }
+  const long = tf.tensor1d([1, 2])
+  expect(() => storeParts([{ target: parts[0]!, source: long, add: false }])).toThrow('2 values for 1')
+  long.dispose()
+  tf.dispose(flatsOf(parts))
 })
 
 test('sum of squares over many gradients, and torch’s clip factor', async () => {

@@ -9,6 +9,7 @@ import {
 import { evenNoise } from '../../src/engine/ops'
 import { WeightAverage } from '../../src/engine/optim/average'
 import { createOptimiser, type NamedVariable } from '../../src/engine/optim/optimiser'
+import { wholePart } from '../../src/engine/ops/flat'
 import { Recorder } from '../../src/engine/ops/replay'
 import { tf } from '../../src/engine/tf'
 import { completeJob, type Job } from '../../src/shared/job'
@@ -59,7 +60,7 @@ describe('optimisers', () => {
     for (const [step, gradients] of recorded.gradients.entries()) {
       // Twice the gradient at half the clip: the factor must reach every rule.
       const tensors = gradients.map((values, i) => tf.tidy(() => tf.mul(tf.tensor2d(values, recorded.shapes[i]!), 2)))
-      optimiser.update(tensors, rate, 0.5, recorder)
+      optimiser.update(tensors.map(wholePart), rate, 0.5, recorder)
       tf.dispose(tensors)
       for (const [i, { variable }] of variables.entries())
         expectClose(await variable.data(), recorded[optimizer][step]![i]!, 4, `step ${step + 1}, tensor ${i}`)
@@ -72,7 +73,7 @@ describe('optimisers', () => {
     const variables = parameters().map((one, i) => ({ ...one, rate: i === 0 ? 1 : 4 }))
     const optimiser = createOptimiser(completeJob({ optimizer: 'sgd', weightDecay: 0, momentum: 0 }), variables)
     const gradients = recorded.gradients[0]!.map((values, i) => tf.tensor2d(values, recorded.shapes[i]!))
-    optimiser.update(gradients, recorded.rate, 1, recorder)
+    optimiser.update(gradients.map(wholePart), recorded.rate, 1, recorder)
     const moved = await variables[1]!.variable.data()
     const wanted = recorded.starts[1]!.map((start, i) => start - 4 * recorded.rate * recorded.gradients[0]![1]![i]!)
     expectClose(moved, wanted, 5, 'moved')

@@ -17,10 +17,12 @@ export function gradientsOf(
   const recorder = new Recorder({ enabled: false })
   const gradients = new Array<tf.Tensor>(adapter.variables.length)
   const work = { batch, on: uploadBatch(batch, recorder), scale, dropoutSeed, noise: null, labelSmoothing: 0, spare }
-  const lossSum = backprop(network, adapter, work, (index, gradient) => {
-    const former = gradients[index]
-    gradients[index] = former ? tf.add(former, gradient) : gradient
-    if (former) tf.dispose([former, gradient])
+  const lossSum = backprop(network, adapter, work, (indices, taken) => {
+    indices.forEach((index, n) => {
+      const [former, gradient] = [gradients[index], taken[n] as tf.Tensor]
+      gradients[index] = former ? tf.add(former, gradient) : gradient
+      if (former) tf.dispose([former, gradient])
+    })
   })
   recorder.dispose()
   return { lossSum, gradients }

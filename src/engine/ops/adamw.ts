@@ -3,23 +3,41 @@
  * Refuses to own state: the caller keeps parameter and moments as variables, which are updated in place.
  */
 import { tf } from '../tf'
-import { dispatch, emptyTensor, onGPU, spread, type Binding } from './gpu'
-import { heapTensor, hostNumber, onHeap, views } from './heap'
-import { elementMain, rowThreads, totalWGSL } from './reduce'
+import type { FlatPart } from './flat'
+import { dispatch, dispatches, emptyTensor, mostBindings, onGPU, spread, type Binding } from './gpu'
+import { heapTensor, onHeap, views } from './heap'
+import { elementMain, rowThreads, several, severalMain, totalWGSL } from './reduce'
+
+/** What all updates of one kind have in common. */
+export interface AdamSettings {
+  readonly beta1: number
+  readonly beta2: number
+  /** Added to the root, outside it. */
+  readonly epsilon: number
+}
 
 /** Everything an update depends on. What changes between steps may be a scalar on the device, so that a recorded step can be replayed. */
-export interface AdamHyper {
-  learningRate: number | tf.Scalar
-  beta1: number
-  beta2: number
-  /** Added to the root, outside it. */
-  epsilon: number
+export interface AdamHyper extends AdamSettings {
   /** Decoupled: the parameter shrinks by learningRate · weightDecay. */
-  weightDecay: number
+  readonly weightDecay: number
+  readonly learningRate: number | tf.Scalar
   /** 1 for the first update. */
-  step: number | tf.Scalar
+  readonly step: number | tf.Scalar
   /** Factor on the gradient (1 where it is not clipped). */
-  clip: number | tf.Scalar
+  readonly clip: number | tf.Scalar
+}
+
+/** A parameter that is due, and what moves it. */
+export interface AdamMove {
+  readonly param: tf.Variable
+  readonly gradient: FlatPart
+  /** Running means of the gradient and of its square. */
+  readonly m: FlatPart
+  readonly v: FlatPart
+  readonly weightDecay: number
+  readonly learningRate: number
+  /** 1 for the first update. */
+  readonly step: number
 }
 
 function assign(variable: tf.Variable, value: tf.Tensor): void {
@@ -33,7 +51,7 @@ function biasCorrection(beta: number, step: number | tf.Scalar): number | tf.Ten
   return tf.neg(tf.expm1(tf.mul(step, Math.log(beta))))
 }
 
-/** The plain TensorFlow.js form of {@link adamwUpdate}. */
+/** The plain TensorFlow.js form of {@link adamwUpdates}, for one parameter and tensors of its shape. */
 export function adamwUpdateReference(
   param: tf.Variable,
   grad: tf.Tensor,
@@ -58,38 +76,50 @@ export function adamwUpdateReference(
 }
 
 /**
- * One AdamW update of `param` and its moments, all of the gradient's shape:
+ * One AdamW update of each parameter and its moments:
  * g ← clip·grad; m ← β1·m + (1−β1)·g; v ← β2·v + (1−β2)·g²;
  * p ← p·(1 − lr·decay) − lr·(m/(1−β1ᵗ)) / (sqrt(v/(1−β2ᵗ)) + eps). Source: torch.optim.AdamW.
+ * @param numbers what {@link changingNumbers} says, where programs read it; not looked at off the GPU.
  */
-export function adamwUpdate(param: tf.Variable, grad: tf.Tensor, m: tf.Variable, v: tf.Variable, h: AdamHyper): void {
-  if (onGPU()) adamwProgram(param, grad, m, v, h)
-  else if (onHeap()) adamwHeap(param, grad, m, v, h)
-  else adamwUpdateReference(param, grad, m, v, h)
+export function adamwUpdates(
+  moves: readonly AdamMove[],
+  settings: AdamSettings,
+  clip: number,
+  numbers: tf.Tensor,
+): void {
+  if (!onGPU()) return moves.forEach((move) => adamwHeap(move, settings, clip))
+  const rows = moves.map((move, row) => ({ move, row }))
+  const buffers = ({ move }: { move: AdamMove }): tf.Tensor[] => [move.gradient.flat, move.m.flat, move.v.flat]
+  for (const some of dispatches(rows, mostBindings() - 4, buffers)) adamwProgram(some, settings, numbers)
+}
+
+/** The numbers of updates that change from step to step: the clip factor, then a rate and a step for each move. */
+export function changingNumbers(moves: readonly AdamMove[], clip: number): Float32Array {
+  return Float32Array.from([clip, ...moves.flatMap(({ learningRate, step }) => [learningRate, step])])
 }
 
 /**
  * The wasm form: moments in place, in f64. The parameter gets new memory, because that backend's products keep packed copies
  * of their right factor by tensor and would not see a change in place.
  */
-function adamwHeap(param: tf.Variable, grad: tf.Tensor, m: tf.Variable, v: tf.Variable, h: AdamHyper): void {
-  const [rate, step, clip] = [hostNumber(h.learningRate), hostNumber(h.step), hostNumber(h.clip)]
+function adamwHeap(move: AdamMove, settings: AdamSettings, clip: number): void {
+  const { param, gradient, m, v, learningRate: rate, step, weightDecay } = move
+  const { beta1, beta2, epsilon } = settings
   const next = heapTensor(param.shape as [number])
-  const [p, g, first, second, out] = views(param, grad, m, v, next) as [
-    Float32Array,
-    Float32Array,
+  const [p, out] = views(param, next) as [Float32Array, Float32Array]
+  const [g, first, second] = [gradient, m, v].map(({ flat, at }) => views(flat)[0]!.subarray(at, at + p.length)) as [
     Float32Array,
     Float32Array,
     Float32Array,
   ]
-  const shrink = 1 - rate * h.weightDecay
-  const pace = rate / (1 - h.beta1 ** step)
-  const rootScale = 1 / Math.sqrt(1 - h.beta2 ** step)
+  const shrink = 1 - rate * weightDecay
+  const pace = rate / (1 - beta1 ** step)
+  const rootScale = 1 / Math.sqrt(1 - beta2 ** step)
   for (let i = 0; i < p.length; i++) {
     const slope = g[i]! * clip
-    const a = (first[i] = h.beta1 * first[i]! + (1 - h.beta1) * slope)
-    const b = (second[i] = h.beta2 * second[i]! + (1 - h.beta2) * slope * slope)
-    out[i] = p[i]! * shrink - (pace * a) / (Math.sqrt(b) * rootScale + h.epsilon)
+    const a = (first[i] = beta1 * first[i]! + (1 - beta1) * slope)
+    const b = (second[i] = beta2 * second[i]! + (1 - beta2) * slope * slope)
+    out[i] = p[i]! * shrink - (pace * a) / (Math.sqrt(b) * rootScale + epsilon)
   }
   assign(param, next)
 }
@@ -118,47 +148,57 @@ export const CORRECTION = `fn correction(x: f32) -> f32 {
   return select(1.0 - exp(x), -x * (1.0 + x * (0.5 + x * (1.0 / 6.0 + x * (1.0 / 24.0 + x / 120.0)))), x > -0.1);
 }`
 
-/** The webgpu form: parameter and moments are overwritten in their own buffers, in one pass. */
-function adamwProgram(param: tf.Variable, grad: tf.Tensor, m: tf.Variable, v: tf.Variable, h: AdamHyper): void {
-  const { learningRate, step, clip } = h
-  const changing = { rate: learningRate, step, clip }
-  const read = readNumber(changing)
+/** Values that one workgroup of 64 threads moves. */
+const MOVED = 256
+
+/** The webgpu form: parameters and moments are overwritten in their own buffers, several parameters a dispatch. */
+function adamwProgram(
+  rows: readonly { move: AdamMove; row: number }[],
+  { beta1, beta2, epsilon }: AdamSettings,
+  numbers: tf.Tensor,
+): void {
+  const { gradient, m, v } = rows[0]!.move
   const bindings: Record<string, Binding> = {
-    p: { tensor: param, type: 'f32', write: true },
-    m: { tensor: m, type: 'f32', write: true },
-    v: { tensor: v, type: 'f32', write: true },
-    g: { tensor: grad, type: 'f32' },
-    ...scalarBindings(changing),
+    m: { tensor: m.flat, type: 'f32', write: true },
+    v: { tensor: v.flat, type: 'f32', write: true },
+    g: { tensor: gradient.flat, type: 'f32' },
+    numbers: { tensor: numbers, type: 'f32' },
   }
+  const { uniforms, groups } = several(rows.map(({ move }) => move.param.size), MOVED) // prettier-ignore
+  const floats = ['beta1', 'beta2', 'rest1', 'rest2', 'log1', 'log2', 'epsilon']
+  rows.forEach(({ move, row }, n) => {
+    bindings[`p${n}`] = { tensor: move.param, type: 'f32', write: true }
+    Object.assign(uniforms, { [`row${n}`]: row, [`g_at${n}`]: move.gradient.at, [`m_at${n}`]: move.m.at })
+    Object.assign(uniforms, { [`v_at${n}`]: move.v.at, [`decay${n}`]: move.weightDecay })
+    floats.push(`decay${n}`)
+  })
+  const body = (n: number): string => `let rate = numbers[2u * u.row${n} + 1u];
+      let step = numbers[2u * u.row${n} + 2u];
+      let corrections = vec2<f32>(correction(u.log1 * step), correction(u.log2 * step));
+      for (var i = begin + tid; i < end; i += 64u) {
+        let direction = moved(u.g_at${n} + i, u.m_at${n} + i, u.v_at${n} + i, corrections.y);
+        p${n}[i] = p${n}[i] * (1.0 - rate * u.decay${n}) - rate / corrections.x * direction;
+      }`
   dispatch({
     key: 'adamw',
     bindings,
     uniforms: {
-      size: param.size,
-      rate: plain(learningRate),
-      step: plain(step),
-      clip: plain(clip),
-      beta1: h.beta1,
-      beta2: h.beta2,
+      ...{ ...uniforms, beta1, beta2, epsilon },
       // 1 − β on the host: in f32 the difference of 0.999 loses digits
-      rest1: 1 - h.beta1,
-      rest2: 1 - h.beta2,
-      log1: Math.log(h.beta1),
-      log2: Math.log(h.beta2),
-      epsilon: h.epsilon,
-      decay: h.weightDecay,
+      ...{ rest1: 1 - beta1, rest2: 1 - beta2, log1: Math.log(beta1), log2: Math.log(beta2) },
     },
-    floats: ['rate', 'step', 'clip', 'beta1', 'beta2', 'rest1', 'rest2', 'log1', 'log2', 'epsilon', 'decay'],
-    workgroups: spread(Math.ceil(param.size / 64)),
+    floats,
+    workgroups: spread(groups),
     code: () => `${CORRECTION}
-${elementMain(`let grad = g[i] * ${read('clip')};
-    let rate = ${read('rate')};
-    let next_m = u.beta1 * m[i] + u.rest1 * grad;
-    let next_v = u.beta2 * v[i] + u.rest2 * grad * grad;
-    let root = sqrt(next_v / correction(u.log2 * ${read('step')})) + u.epsilon;
-    m[i] = next_m;
-    v[i] = next_v;
-    p[i] = p[i] * (1.0 - rate * u.decay) - rate / correction(u.log1 * ${read('step')}) * next_m / root;`)}`,
+fn moved(at: u32, m_at: u32, v_at: u32, correction2: f32) -> f32 {
+  let grad = g[at] * numbers[0];
+  let next_m = u.beta1 * m[m_at] + u.rest1 * grad;
+  let next_v = u.beta2 * v[v_at] + u.rest2 * grad * grad;
+  m[m_at] = next_m;
+  v[v_at] = next_v;
+  return next_m / (sqrt(next_v / correction2) + u.epsilon);
+}
+${severalMain(rows.length, 64, body)}`,
   })
 }
 
@@ -187,17 +227,13 @@ function sumSquaresHeap(grads: tf.Tensor[]): tf.Scalar {
 /** Elements that one workgroup sums. */
 const SPAN = 4096
 
-/** Gradients that one dispatch reads: with its result they stay within the eight buffers that every device grants. */
-const AT_ONCE = 7
-
 /** The webgpu form: partial sums of every gradient side by side, some gradients a dispatch, then one workgroup adds them up. */
 function sumSquaresProgram(grads: tf.Tensor[]): tf.Scalar {
   const groups = (parts: tf.Tensor[]): number => parts.reduce((sum, { size }) => sum + Math.ceil(size / SPAN), 0)
   const partials = emptyTensor<tf.Rank.R1>([groups(grads)])
   const sum = emptyTensor<tf.Rank.R0>([])
   let first = 0
-  for (let i = 0; i < grads.length; i += AT_ONCE) {
-    const parts = grads.slice(i, i + AT_ONCE)
+  for (const parts of dispatches(grads, mostBindings() - 1)) {
     addUp(parts, partials, first, SPAN, 'value * value')
     first += groups(parts)
   }
@@ -209,38 +245,19 @@ function sumSquaresProgram(grads: tf.Tensor[]): tf.Scalar {
 /** Sums `power` over every `span` elements of each part; the sums land in `to` from `first` on. */
 function addUp(parts: tf.Tensor[], to: tf.Tensor, first: number, span: number, power: string): void {
   const bindings: Record<string, Binding> = { sums: { tensor: to, type: 'f32', write: true } }
-  const uniforms: Record<string, number> = { first, span }
-  let count = 0
-  parts.forEach((part, n) => {
-    bindings[`x${n}`] = { tensor: part, type: 'f32' }
-    uniforms[`size${n}`] = part.size
-    uniforms[`from${n}`] = count
-    count += Math.ceil(part.size / span)
-  })
+  parts.forEach((part, n) => (bindings[`x${n}`] = { tensor: part, type: 'f32' }))
+  const { uniforms, groups } = several(parts.map(({ size }) => size), span) // prettier-ignore
   dispatch({
     key: `sum of ${power}`,
     bindings,
-    uniforms: { ...uniforms, count },
-    workgroups: spread(count),
+    uniforms: { ...uniforms, first },
+    workgroups: spread(groups),
     code: () => {
-      const cases = parts.map((_, n) => {
-        const within = n + 1 < parts.length ? `if (group < u.from${n + 1})` : ''
-        return `${within} {
-      let begin = (group - u.from${n}) * u.span;
-      for (var i = begin + tid; i < min(u.size${n}, begin + u.span); i += ${rowThreads()}u) { let value = x${n}[i]; part += ${power}; }
-    }`
-      })
-      return `${totalWGSL()}
-@compute @workgroup_size(${rowThreads()})
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) tid: u32) {
-  let group = wid.y * groups.x + wid.x;
-  if (group < u.count) {
-    var part = 0.0;
-    ${cases.join(' else ')}
-    let sum = total(tid, part);
-    if (tid == 0u) { sums[u.first + group] = sum; }
-  }
-}`
+      const sum = (n: number): string => `var part = 0.0;
+      for (var i = begin + tid; i < end; i += ${rowThreads()}u) { let value = x${n}[i]; part += ${power}; }
+      let sum = total(tid, part);
+      if (tid == 0u) { sums[u.first + group] = sum; }`
+      return `${totalWGSL()}\n${severalMain(parts.length, rowThreads(), sum)}`
     },
   })
 }

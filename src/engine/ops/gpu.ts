@@ -94,6 +94,29 @@ export function processorWidth(): 4 | 8 {
   return gpuDevice().adapterInfo?.subgroupMinSize === 8 ? 8 : 4
 }
 
+/** Tensors that one program can bind. */
+export function mostBindings(): number {
+  return gpuDevice().limits.maxStorageBuffersPerShaderStage
+}
+
+/** Neighbours of a list that one dispatch can take: `most` of them, with the same values of `alike`. */
+export function dispatches<T>(
+  list: readonly T[],
+  most: number,
+  alike: (one: T) => readonly unknown[] = () => [],
+): T[][] {
+  const found: T[][] = []
+  let former: readonly unknown[] = []
+  for (const one of list) {
+    const now = alike(one)
+    const last = found.at(-1)
+    if (last && last.length < most && now.every((value, i) => value === former[i])) last.push(one)
+    else found.push([one])
+    former = now
+  }
+  return found
+}
+
 /** A new tensor whose values the next program writes; tidy and the tape see it. */
 export function emptyTensor<R extends tf.Rank>(
   shape: tf.ShapeMap[R],

@@ -1,6 +1,14 @@
 /** The ops that models and training are written with; each hides its plain form and its WGSL program. */
 export { geglu, gelu, swiglu, type GeluKind } from './activation'
-export { adamwUpdate, clipFactor, sumSquares, type AdamHyper } from './adamw'
+export {
+  adamwUpdates,
+  changingNumbers,
+  clipFactor,
+  sumSquares,
+  type AdamHyper,
+  type AdamMove,
+  type AdamSettings,
+} from './adamw'
 export { attention } from './attention'
 export type { AttentionOptions } from './attention-reach'
 export { crossEntropy, crossEntropyWithGrad } from './cross-entropy'

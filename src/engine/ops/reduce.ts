@@ -1,4 +1,4 @@
-/** WGSL snippets that several programs share: reductions over a workgroup and a safe tanh. */
+/** WGSL snippets that several programs share: reductions over a workgroup, ways through rows, elements and several tensors, and a safe tanh. */
 import { isSoftware, processorWidth } from './gpu'
 
 /** Threads of a workgroup that works on one row: on a processor no more than it computes side by side, for it pays dearly for barriers. */
@@ -37,6 +37,35 @@ export function elementMain(body: string): string {
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) tid: u32) {
   let i = (wid.y * groups.x + wid.x) * 64u + tid;
   if (i < u.size) { ${body} }
+}`
+}
+
+/** Uniforms of a program that goes through several tensors of these sizes, and its workgroups: `span` values each, of one tensor. */
+export function several(sizes: readonly number[], span: number): { uniforms: Record<string, number>; groups: number } {
+  const uniforms: Record<string, number> = { span }
+  let groups = 0
+  sizes.forEach((size, n) => {
+    uniforms[`size${n}`] = size
+    uniforms[`from${n}`] = groups
+    groups += Math.ceil(size / span)
+  })
+  return { uniforms: { ...uniforms, groups }, groups }
+}
+
+/** Entry point of such a program, with `threads` a workgroup: the body of tensor n has its elements `begin` to before `end` and `tid` in scope. */
+export function severalMain(count: number, threads: number, body: (n: number) => string): string {
+  const cases = Array.from({ length: count }, (_, n) => {
+    const within = n + 1 < count ? `if (group < u.from${n + 1}) ` : ''
+    return `${within}{
+      let begin = (group - u.from${n}) * u.span;
+      let end = min(u.size${n}, begin + u.span);
+      ${body(n)}
+    }`
+  })
+  return `@compute @workgroup_size(${threads})
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) tid: u32) {
+  let group = wid.y * groups.x + wid.x;
+  if (group < u.groups) { ${cases.join(' else ')} }
 }`
 }
 

@@ -11,7 +11,6 @@ const KEPT = 0.99
 /** p ← p·(1 − lr·decay) − lr·sign(momentum·m + (1−momentum)·g); m ← 0.99·m + 0.01·g. */
 export function lion({ momentum, weightDecay }: MomentumSettings): Rule {
   return {
-    name: 'lion',
     slots: ({ shape }) => ({ m: { shape } }),
     update: (variable, gradient, slots, { learningRate, clip }) => {
       const mean = slots[0] as tf.Variable

@@ -1,6 +1,6 @@
 /**
  * Muon (Jordan et al. 2024): matrices move by their momentum made orthogonal, scaled so that AdamW's learning rates fit (Liu et al. 2025).
- * Refuses vectors, which it hands to another rule.
+ * Refuses vectors and tables.
  */
 import { assign } from '../ops/store'
 import { tf } from '../tf'
@@ -30,17 +30,12 @@ function orthogonal(matrix: tf.Tensor2D): tf.Tensor2D {
 
 /**
  * m ← momentum·m + (1−momentum)·g; p ← p·(1 − lr·decay) − lr·0.2·√max(rows, columns)·orthogonal((1−momentum)·g + momentum·m).
- * @param others moves what is no matrix.
  */
-export function muon({ momentum, weightDecay }: MomentumSettings, others: Rule): Rule {
-  const isMatrix = ({ shape }: tf.Variable): boolean => shape.length === 2 && Math.min(...shape) > 1
+export function muon({ momentum, weightDecay }: MomentumSettings): Rule {
   return {
-    name: 'muon',
-    slots: (variable) => (isMatrix(variable) ? { momentum: { shape: variable.shape } } : others.slots(variable)),
-    update: (variable, gradient, slots, update) => {
-      if (!isMatrix(variable)) return others.update(variable, gradient, slots, update)
+    slots: ({ shape }) => ({ momentum: { shape } }),
+    update: (variable, gradient, slots, { learningRate, clip }) => {
       const buffer = slots[0] as tf.Variable
-      const { learningRate, clip } = update
       tf.tidy(() => {
         const slope = tf.mul(gradient, clip)
         assign(buffer, tf.add(tf.mul(buffer, momentum), tf.mul(slope, 1 - momentum)))

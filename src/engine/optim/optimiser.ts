@@ -4,14 +4,15 @@
  */
 import type { Job } from '../../shared/job'
 import type { TensorData } from '../../shared/records'
+import { adamwUpdates, changingNumbers, type AdamMove, type AdamSettings } from '../ops'
+import { flatParts, partTensor, readParts, type FlatPart } from '../ops/flat'
 import type { Recorder } from '../ops/replay'
-import { readTensor, writeVariable } from '../tensor-data'
+import { readTensor, writePart, writeVariable } from '../tensor-data'
 import { tf } from '../tf'
-import { adamw } from './adamw'
-import { adamw8bit } from './adamw-8bit'
+import { adamw8bit, MIN_8BIT } from './adamw-8bit'
 import { lion } from './lion'
 import { muon } from './muon'
-import type { Rule, Update } from './rule'
+import type { Rule, Slot } from './rule'
 import { sgd } from './sgd'
 
 /** A trained tensor under the name that it has in files. */
@@ -29,9 +30,9 @@ export interface NamedVariable {
 export interface Optimiser {
   /** Bytes of everything it keeps between updates. */
   readonly bytes: number
-  /** One update from gradients in the order of the variables; they stay the caller's, and the same tensors from update to update. */
+  /** One update from gradients in the order of the variables; they stay the caller's, and in the same buffers from update to update. */
   update(
-    gradients: readonly tf.Tensor[],
+    gradients: readonly FlatPart[],
     learningRate: number,
     clip: number,
     recorder: Recorder,
@@ -56,105 +57,174 @@ export function createOptimiser(job: OptimiserSettings, variables: readonly Name
   return new RuleOptimiser(job, variables)
 }
 
-function ruleOf(job: OptimiserSettings): Rule {
-  const { weightDecay, momentum } = job
-  const settings = { beta1: job.adamBeta1, beta2: job.adamBeta2, epsilon: job.adamEpsilon, weightDecay }
-  const adam = adamw(settings)
-  switch (job.optimizer) {
+/** What checkpoints call an optimiser. */
+const NAMES: Record<Job['optimizer'], string> = {
+  adamw: 'adam',
+  'adamw-8bit': 'adam8bit',
+  sgd: 'sgd',
+  lion: 'lion',
+  muon: 'muon',
+}
+
+/** The rule of a kind; null for AdamW, which moves many tensors at once. */
+function ruleOf(optimizer: Job['optimizer'], job: OptimiserSettings, weightDecay: number): Rule | null {
+  switch (optimizer) {
     case 'adamw':
-      return adam
+      return null
     case 'adamw-8bit':
-      return adamw8bit(settings, adam)
+      return adamw8bit({ ...adamSettings(job), weightDecay })
     case 'sgd':
-      return sgd({ momentum, weightDecay })
+      return sgd({ momentum: job.momentum, weightDecay })
     case 'lion':
-      return lion({ momentum, weightDecay })
+      return lion({ momentum: job.momentum, weightDecay })
     case 'muon':
-      return muon({ momentum, weightDecay }, adam)
+      return muon({ momentum: job.momentum, weightDecay })
   }
 }
 
-/** The rule of each variable: that of the job, without decay or for tables where it is such; few are different. */
-function rulesOf(job: OptimiserSettings, variables: readonly NamedVariable[]): Rule[] {
-  const made = new Map<string, Rule>()
-  return variables.map(({ decays = true, table = false }) => {
-    const optimizer = table && job.optimizer === 'muon' ? 'adamw' : job.optimizer
+function adamSettings({ adamBeta1: beta1, adamBeta2: beta2, adamEpsilon: epsilon }: OptimiserSettings): AdamSettings {
+  return { beta1, beta2, epsilon }
+}
+
+/** What moves a variable: what the job says, or AdamW where that is nothing for it. */
+function optimizerOf({ optimizer }: OptimiserSettings, { variable, table }: NamedVariable): Job['optimizer'] {
+  const isMatrix = variable.shape.length === 2 && Math.min(...variable.shape) > 1
+  if (optimizer === 'muon') return isMatrix && !table ? optimizer : 'adamw'
+  if (optimizer === 'adamw-8bit') return variable.size < MIN_8BIT ? 'adamw' : optimizer
+  return optimizer
+}
+
+/** A tensor that is kept between updates: one of its own, or a part of a buffer. */
+interface Running {
+  readonly name: string
+  readonly shape: readonly number[]
+  readonly held: tf.Variable | FlatPart
+}
+
+/** A trained variable with what moves it. */
+interface Member extends NamedVariable {
+  readonly weightDecay: number
+  /** Null for AdamW. */
+  readonly rule: Rule | null
+  readonly running: readonly Running[]
+}
+
+/** The variables with rules, of which few are different, and running tensors. */
+function membersOf(job: OptimiserSettings, variables: readonly NamedVariable[]): Member[] {
+  const optimizers = variables.map((one) => optimizerOf(job, one))
+  const sizes = variables.flatMap(({ variable }, i) => (optimizers[i] === 'adamw' ? [variable.size] : []))
+  const [firsts, seconds] = [flatParts(sizes), flatParts(sizes)]
+  const rules = new Map<string, Rule | null>()
+  return variables.map((one, i) => {
+    const { name, variable, decays = true, table = false } = one
+    const optimizer = optimizers[i]!
+    const weightDecay = decays ? job.weightDecay : 0
     const key = `${optimizer} ${decays}`
-    const rule = made.get(key) ?? ruleOf({ ...job, optimizer, weightDecay: decays ? job.weightDecay : 0 })
-    made.set(key, rule)
-    return rule
+    if (!rules.has(key)) rules.set(key, ruleOf(optimizer, job, weightDecay))
+    const rule = rules.get(key)!
+    // A table that Muon leaves to AdamW is named after that, everything else after what the job says.
+    const prefix = NAMES[table && job.optimizer === 'muon' ? 'adamw' : job.optimizer]
+    const { shape } = variable
+    const running = rule
+      ? Object.entries(rule.slots(variable)).map(([slot, own]) => ({ slot, shape: own.shape, held: zeros(own) }))
+      : [
+          { slot: 'm', shape, held: firsts.shift()! },
+          { slot: 'v', shape, held: seconds.shift()! },
+        ]
+    return {
+      ...{ ...one, weightDecay, rule },
+      running: running.map(({ slot, ...rest }) => ({ name: `${prefix}/${slot}/${name}`, ...rest })),
+    }
   })
 }
+
+function zeros({ shape, dtype }: Slot): tf.Variable {
+  return tf.tidy(() => tf.variable(tf.fill([...shape], 0, dtype ?? 'float32'), false))
+}
+
+/** A number under a name, where it can change though the update is recorded. */
+type ChangingNumber = (name: string, value: number) => number | tf.Scalar
 
 /** Rules over variables. */
 class RuleOptimiser implements Optimiser {
   /** Name of the count of updates in a checkpoint. */
   readonly #count: string
-  readonly #rules: readonly Rule[]
-  readonly #variables: readonly NamedVariable[]
-  readonly #slots: readonly { readonly names: readonly string[]; readonly tensors: readonly tf.Variable[] }[]
+  readonly #settings: AdamSettings
+  readonly #members: readonly Member[]
   #updates = 0
   /** Updates that were over when each variable had its first; null while it waits. */
   readonly #before: (number | null)[]
 
   constructor(job: OptimiserSettings, variables: readonly NamedVariable[]) {
-    this.#rules = rulesOf(job, variables)
-    const own = ruleOf(job)
-    this.#count = `${own.name}/step`
-    own.dispose?.()
-    this.#variables = variables
+    this.#count = `${NAMES[job.optimizer]}/step`
+    this.#settings = adamSettings(job)
+    this.#members = membersOf(job, variables)
     this.#before = variables.map(() => null)
-    this.#slots = variables.map(({ name, variable }, i) => {
-      const rule = this.#rules[i]!
-      const slots = Object.entries(rule.slots(variable))
-      return {
-        names: slots.map(([slot]) => `${rule.name}/${slot}/${name}`),
-        tensors: slots.map(([, { shape, dtype }]) =>
-          tf.tidy(() => tf.variable(tf.fill([...shape], 0, dtype ?? 'float32'), false)),
-        ),
-      }
-    })
   }
 
   get bytes(): number {
-    return this.#all().reduce((sum, { tensor }) => sum + 4 * tensor.size, 0)
+    return this.#running.reduce((sum, { held }) => sum + 4 * held.size, 0)
   }
 
   update(
-    gradients: readonly tf.Tensor[],
+    gradients: readonly FlatPart[],
     learningRate: number,
     clip: number,
     recorder: Recorder,
     waiting: ReadonlySet<number> = new Set(),
   ): void {
-    const due = this.#variables.flatMap((_, i) => (waiting.has(i) ? [] : [i]))
+    const due = this.#members.flatMap((_, i) => (waiting.has(i) ? [] : [i]))
     for (const i of due) this.#before[i] ??= this.#updates
     this.#updates++
-    const numbers = new Map<string, number | tf.Scalar>()
-    const number = (name: string, value: number): number | tf.Scalar => {
-      const known = numbers.get(name) ?? recorder.number(name, value)
-      numbers.set(name, known)
-      return known
+    const moves = due.flatMap((i) => this.#move(i, gradients[i] as FlatPart, learningRate))
+    const numbers = moves.length > 0 ? recorder.put('adamw', changingNumbers(moves, clip)) : null
+    const known = new Map<string, number | tf.Scalar>()
+    const number: ChangingNumber = (name, value) => {
+      if (!known.has(name)) known.set(name, recorder.number(name, value))
+      return known.get(name)!
     }
-    const updates = due.map((i): Update => {
-      const [before, rate] = [this.#before[i] as number, this.#variables[i]!.rate ?? 1]
-      return {
-        clip: number('clip', clip),
-        step: number(`update after ${before}`, this.#updates - before),
-        learningRate: number(`rate ${rate}`, learningRate * rate),
-      }
+    const others = due.flatMap((i) => this.#other(i, gradients[i] as FlatPart, { learningRate, clip, number }))
+    recorder.run('update', () => {
+      if (numbers) adamwUpdates(moves, this.#settings, clip, numbers)
+      for (const move of others) tf.tidy(move)
     })
-    recorder.run('update', () =>
-      due.forEach((i, at) => {
-        const { variable } = this.#variables[i] as NamedVariable
-        this.#rules[i]!.update(variable, gradients[i] as tf.Tensor, this.#slots[i]!.tensors, updates[at] as Update)
-      }),
-    )
+  }
+
+  /** What AdamW does with a member; nothing where another rule moves it. */
+  #move(at: number, gradient: FlatPart, learningRate: number): AdamMove[] {
+    const { variable: param, weightDecay, rate = 1, rule, running } = this.#members[at]!
+    if (rule) return []
+    const [m, v] = running.map(({ held }) => held) as [FlatPart, FlatPart]
+    const step = this.#updates - this.#before[at]!
+    return [{ param, gradient, m, v, weightDecay, learningRate: learningRate * rate, step }]
+  }
+
+  /** What a rule does with a member; nothing where AdamW moves it. */
+  #other(
+    at: number,
+    gradient: FlatPart,
+    { learningRate, clip, number }: { learningRate: number; clip: number; number: ChangingNumber },
+  ): (() => void)[] {
+    const { variable, rate = 1, rule, running } = this.#members[at]!
+    if (!rule) return []
+    const slots = running.map(({ held }) => held as tf.Variable)
+    const before = this.#before[at]!
+    const update = {
+      clip: number('clip', clip),
+      step: number(`update after ${before}`, this.#updates - before),
+      learningRate: number(`rate ${rate}`, learningRate * rate),
+    }
+    return [() => rule.update(variable, partTensor(gradient, variable.shape), slots, update)]
   }
 
   async save(): Promise<Record<string, TensorData>> {
     const tensors: Record<string, TensorData> = {}
-    for (const { name, tensor } of this.#all()) tensors[name] = await readTensor(tensor)
+    const parts = this.#running.flatMap(({ held }) => (held instanceof tf.Variable ? [] : [held]))
+    const values = await readParts(parts)
+    for (const { name, shape, held } of this.#running) {
+      if (held instanceof tf.Variable) tensors[name] = await readTensor(held)
+      else tensors[name] = { dtype: 'F32', shape: [...shape], bytes: new Uint8Array(values.shift()!.buffer) }
+    }
     // One count for all, and where some began later than others what was over by then; -1 while one waits.
     const before = this.#before.map((count) => count ?? -1)
     const isPlain = this.#updates === 0 || before.every((count) => count === 0)
@@ -164,7 +234,10 @@ class RuleOptimiser implements Optimiser {
   }
 
   restore(tensors: Readonly<Record<string, TensorData>>): void {
-    for (const { name, tensor } of this.#all()) writeVariable(tensor, tensors, name)
+    for (const { name, shape, held } of this.#running) {
+      if (held instanceof tf.Variable) writeVariable(held, tensors, name)
+      else writePart(held, shape, tensors, name)
+    }
     const bytes = tensors[this.#count]?.bytes.slice() ?? new Uint8Array(4)
     const [updates = 0, ...before] = new Int32Array(bytes.buffer)
     this.#updates = updates
@@ -175,13 +248,13 @@ class RuleOptimiser implements Optimiser {
   }
 
   dispose(): void {
-    for (const { tensor } of this.#all()) tensor.dispose()
-    for (const rule of new Set(this.#rules)) rule.dispose?.()
+    const held = this.#running.map((running) => running.held)
+    tf.dispose([...new Set(held.map((one) => (one instanceof tf.Variable ? one : one.flat)))])
+    for (const rule of new Set(this.#members.map((member) => member.rule))) rule?.dispose?.()
   }
 
-  #all(): { name: string; tensor: tf.Variable }[] {
-    return this.#slots.flatMap(({ names, tensors }) =>
-      names.map((name, i) => ({ name, tensor: tensors[i] as tf.Variable })),
-    )
+  /** In the order of the variables. */
+  get #running(): Running[] {
+    return this.#members.flatMap(({ running }) => running)
   }
 }

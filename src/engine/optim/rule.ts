@@ -1,4 +1,4 @@
-/** How a tensor is moved by its gradient, as every optimiser here says it. Refuses to know which there are. */
+/** How a tensor is moved by its gradient, as every optimiser here but AdamW says it, which moves many at once. Refuses to know which there are. */
 import type { tf } from '../tf'
 
 /** What changes from one update to the next; on a GPU scalars that stay where they are, so that updates can be replayed. */
@@ -19,8 +19,6 @@ export interface Slot {
 
 /** How one tensor is moved by its gradient. */
 export interface Rule {
-  /** First part of the names of its tensors in a checkpoint. */
-  readonly name: string
   /** Its running tensors for a variable, by name. */
   slots(variable: tf.Variable): Readonly<Record<string, Slot>>
   /** Changes the variable and its slots, which come in the order of their names. The gradient stays the caller's. */

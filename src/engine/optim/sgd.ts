@@ -11,7 +11,6 @@ export interface MomentumSettings {
 /** g ← clip·grad + decay·p; buffer ← momentum·buffer + g; p ← p − lr·buffer. */
 export function sgd({ momentum, weightDecay }: MomentumSettings): Rule {
   return {
-    name: 'sgd',
     slots: ({ shape }) => ({ momentum: { shape } }),
     update: (variable, gradient, slots, { learningRate, clip }) => {
       const buffer = slots[0] as tf.Variable

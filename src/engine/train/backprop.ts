@@ -29,8 +29,8 @@ export interface Work {
   readonly spare: number
 }
 
-/** Takes over the gradient of the variable at `index` of `adapter.variables`, as soon as it is there; a tied table's comes in two parts. */
-export type GradientTaker = (index: number, gradient: tf.Tensor) => void
+/** Takes over gradients of the variables at `indices` of `adapter.variables`, as soon as they are there; a tied table's comes in two parts. */
+export type GradientTaker = (indices: readonly number[], gradients: readonly tf.Tensor[]) => void
 
 /** How a walk through the layers finds its adapter. */
 export function trainingPass(
@@ -203,7 +203,7 @@ function backward(
     const variables = indices.map((at) => adapter.variables[at]!.variable)
     const pulled = pullThrough(tape, x ? [...variables, x] : variables, dy)
     dy.dispose()
-    indices.forEach((at, n) => take(at, pulled[n] as tf.Tensor))
+    take(indices, pulled.slice(0, variables.length))
     if (x) dy = pulled[variables.length] as tf.Tensor2D
   }
   for (let i = network.layers - 1; i >= Math.max(0, lowest); i--) {
@@ -221,7 +221,7 @@ function backward(
 /** Hands over the gradient of a trained head; a tied one gets more from the embedding. */
 function takeHead(adapter: Trainable, head: FrozenMatrix, dHead: tf.Tensor2D | undefined, take: GradientTaker): void {
   const at = adapter.variables.findIndex(({ variable }) => variable === head.trained)
-  if (dHead && at >= 0) take(at, tf.keep(dHead))
+  if (dHead && at >= 0) take([at], [tf.keep(dHead)])
 }
 
 /** Pulls the gradient of what the head takes `[slots, hidden]` through the last norm, to all positions. Call it inside tf.tidy. */
@@ -235,7 +235,7 @@ function finishGradient(
   const indices = indicesOf(adapter, 'finish')
   const variables = indices.map((at) => adapter.variables[at]!.variable)
   const [dChosen, ...gradients] = pullback(() => network.finish(chosen, pass), [chosen, ...variables], dHidden)
-  indices.forEach((at, n) => take(at, tf.keep(gradients[n] as tf.Tensor)))
+  take(indices, gradients.map((gradient) => tf.keep(gradient))) // prettier-ignore
   // Each position has one place at most, so scattering is gathering, with zeros where there is none.
   return takeRows(dChosen as tf.Tensor2D, on.places, true)
 }
@@ -253,7 +253,7 @@ function headGradient(
     if (pass.overlay?.score) {
       const { score } = pass.overlay
       const { loss, dHidden, dHead } = classLossWithGrad(network.finish(chosen, pass), score, on.targets, scale)
-      for (const at of indicesOf(adapter, 'head')) take(at, tf.keep(dHead))
+      for (const at of indicesOf(adapter, 'head')) take([at], [tf.keep(dHead)])
       const dy = finishGradient(network, adapter, chosen, dHidden, { on, pass, take })
       return { lossSum: tf.sum(loss) as tf.Scalar, dy }
     }

@@ -3,8 +3,9 @@
  * Refuses to judge: whether the sums are finite is the session's to say.
  */
 import { sumSquares } from '../ops'
+import { flatParts, flatsOf, type FlatPart } from '../ops/flat'
 import type { Recorder } from '../ops/replay'
-import { store } from '../ops/store'
+import { store, storeParts, type Stored } from '../ops/store'
 import type { NamedVariable } from '../optim/optimiser'
 import { tf } from '../tf'
 import type { GradientTaker } from './backprop'
@@ -12,23 +13,26 @@ import type { GradientTaker } from './backprop'
 /** Sums over one step. */
 export class Totals {
   /** In the order of the trained variables. */
-  readonly gradients: readonly tf.Tensor[]
+  readonly gradients: readonly FlatPart[]
   /** Sum of token losses, sum of squares of all gradients. */
   readonly #sums: tf.Tensor1D
 
   constructor(variables: readonly NamedVariable[]) {
-    const zeros = (shape: number[]): tf.Tensor => tf.keep(tf.tidy(() => tf.fill(shape, 0)))
-    this.gradients = variables.map(({ variable }) => zeros(variable.shape))
-    this.#sums = zeros([2]) as tf.Tensor1D
+    this.gradients = flatParts(variables.map(({ variable }) => variable.size))
+    this.#sums = tf.keep(tf.tidy(() => tf.fill([2], 0)))
   }
 
-  /** Takes the part of one micro-batch; the first of a step begins anew. */
+  /** Takes the parts of one micro-batch; the first of a step begins anew. */
   taker(first: boolean): GradientTaker {
     const taken = new Set<number>()
-    return (index, gradient) => {
-      store(this.gradients[index] as tf.Tensor, gradient, { add: !first || taken.has(index) })
-      taken.add(index)
-      gradient.dispose()
+    return (indices, gradients) => {
+      const stored = indices.map((index, n): Stored => {
+        const add = !first || taken.has(index)
+        taken.add(index)
+        return { target: this.gradients[index] as FlatPart, source: gradients[n] as tf.Tensor, add }
+      })
+      storeParts(stored)
+      tf.dispose([...gradients])
     }
   }
 
@@ -41,7 +45,7 @@ export class Totals {
   /** Sum of token losses, and norm of all gradients together. Forces a sync with the device. */
   async read(recorder: Recorder): Promise<{ lossSum: number; norm: number }> {
     recorder.run('norm', () => {
-      const squares = sumSquares(this.gradients as tf.Tensor[])
+      const squares = sumSquares(flatsOf(this.gradients))
       store(this.#sums, squares, { at: 1 })
       squares.dispose()
     })
@@ -50,6 +54,6 @@ export class Totals {
   }
 
   dispose(): void {
-    tf.dispose([...this.gradients, this.#sums])
+    tf.dispose([...flatsOf(this.gradients), this.#sums])
   }
 }
