@@ -37,10 +37,10 @@ export async function handOff(
   const side = await runSides(rows, mapping, tokenizer, template, job, options)
   onProgress({ stage: 'Writing the rows', done: 0, total: 0, unit: 'rows' })
   const { layers, name: baseName } = run.model
-  const start = job.initAdapter ? { adapter: await adapterOf(job.initAdapter, 'best', baseName), layers } : null
+  const start = job.initAdapter ? await adapterOf(job.initAdapter, 'best', baseName) : null
   const files = handoffFiles({
     ...(await handoffRows(rows, mapping, job, template.builtIn === null, side, evaluation)),
-    ...{ job, model: request.model, name: run.name, template, start },
+    ...{ job, model: request.model, name: run.name, template, layers, start },
   })
   return deliver({
     ...{ files, folder: request.folder, onProgress, signal },

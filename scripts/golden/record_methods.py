@@ -28,6 +28,7 @@ VARIANTS = {
         1,
     ),
     "loraplus": ("llama-gqa-tied", dict(), 4),
+    "last-layer": ("llama-gqa-tied", dict(layers_to_transform=[1]), 1),
     "pissa": ("llama-gqa-tied", dict(init_lora_weights="pissa"), 1),
 }
 

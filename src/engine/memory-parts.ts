@@ -40,7 +40,7 @@ function projections(shape: ModelShape, gated = true): { target: string; out: nu
 }
 
 type MethodKeys = 'method' | 'rank' | 'targets' | 'virtualTokens' | 'bottleneckSize' | 'bottleneckPlaces'
-type MethodSettings = Pick<Job, MethodKeys | 'trainedPart' | 'trainedLayers'>
+type MethodSettings = Pick<Job, MethodKeys | 'loraLayers' | 'trainedPart' | 'trainedLayers'>
 
 /** How many tensors of which size a job trains on a model. */
 type Trained = readonly { readonly count: number; readonly size: number }[]
@@ -56,7 +56,9 @@ function trainedTensors(shape: ModelShape, job: TrainedSettings, gated = true): 
     case 'lora':
       return projections(shape, gated)
         .filter(({ target }) => job.targets.includes(target))
-        .flatMap(({ out, in: inn }) => tensors(layers, job.rank * inn, out * job.rank, ...(job.dora ? [out] : [])))
+        .flatMap(({ out, in: inn }) =>
+          tensors(trainedDepth(shape, job), job.rank * inn, out * job.rank, ...(job.dora ? [out] : [])),
+        )
     case 'full':
       return fullTensors(shape, job, gated)
     case 'ia3':
@@ -68,6 +70,14 @@ function trainedTensors(shape: ModelShape, job: TrainedSettings, gated = true): 
     case 'prefix':
       return tensors(layers, job.virtualTokens * 2 * kv)
   }
+}
+
+/** Layers from the lowest that is trained up: what lies below needs no gradient. */
+function trainedDepth({ layers }: ModelShape, job: MethodSettings): number {
+  if (job.method === 'lora') return Math.min(layers, job.loraLayers || layers)
+  if (job.method !== 'full') return layers
+  if (job.trainedPart === 'head') return 0
+  return job.trainedPart === 'last' ? Math.min(layers, job.trainedLayers) : layers
 }
 
 /** The weights that are trained; of those by name all, which is the most that they may be. */
@@ -231,7 +241,7 @@ export function tapeBytes(work: Work): number {
   // Two norms' outputs and what is between, rotated queries and keys, values, what was mixed, and the feed-forward block.
   const wide = isGated(work.model) ? (work.backend === 'wasm' ? 4 : 3) : 2
   const each = 3 * h + 2 * q + 2 * kv + wide * f + keptOf(shape, work.job)
-  return FLOAT * shape.layers * positions(work).n * each
+  return FLOAT * trainedDepth(shape, work.job) * positions(work).n * each
 }
 
 /**
@@ -246,7 +256,7 @@ export function activationBytes(work: Work, tapes: boolean): number {
   const [q, kv] = [shape.heads * shape.headDim, shape.kvHeads * shape.headDim]
   const { hiddenSize: h, intermediateSize: f, vocabulary } = shape
   const onWasm = backend === 'wasm'
-  const states = (shape.layers + (job.neftune > 0 ? 2 : 1)) * n * h
+  const states = (trainedDepth(shape, job) + (job.neftune > 0 ? 2 : 1)) * n * h
   // In a layer: norms' and projections' inputs and outputs, rope's outputs, and what the method adds; DoRA's outputs twice.
   const twice = job.method === 'lora' && job.dora ? 2 * h + q + 2 * kv + 2 * f : 0
   const wide = isGated(model) ? 3 : 2
@@ -258,7 +268,8 @@ export function activationBytes(work: Work, tapes: boolean): number {
   const flowing = Math.max(n * (between * f + 2 * h), n * (3 * q + 2 * kv) + scores)
   // The wasm backend keeps a packed copy of every right factor: inputs of projections, for the gradient of A.
   const copies = onWasm ? n * (2 * h + q + f) : 0
-  const gradients = job.method === 'full' ? 0 : adapterParameters(shape, job, wide === 3) / shape.layers
+  const gradients =
+    job.method === 'full' ? 0 : adapterParameters(shape, job, wide === 3) / Math.max(1, trainedDepth(shape, job))
   // Scores and probabilities of one chunk of rows, and hidden states of the chunk and of all rows.
   const rows = Math.min(n, Math.max(1, Math.floor(chunk.elements / vocabulary)))
   const logits = onWasm ? 2 * rows * vocabulary + 5 * rows * h + 4 * n * h : (rows + (n % rows)) * vocabulary

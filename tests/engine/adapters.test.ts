@@ -62,6 +62,20 @@ describe('a fresh adapter', () => {
     expect(await bytes(5)).not.toEqual(await bytes(6))
   })
 
+  it('sits on the last layers alone where only so many are wanted', async () => {
+    const adapter = createLora(model, { ...settings, layers: 1 }, 1)
+    expect(new Set(adapter.variables.map(({ place }) => place))).toEqual(new Set([1]))
+    const peft = await adapter.toPeft('base')
+    expect(peft.config.layers_to_transform).toEqual([1])
+    adapter.dispose()
+    const again = loadTrainable(model, peft)
+    expect(again.variables).toHaveLength(14)
+    again.dispose()
+    const all = createLora(model, { ...settings, layers: 2 }, 1)
+    expect((await all.toPeft('base')).config.layers_to_transform).toBeNull()
+    all.dispose()
+  })
+
   it('is refused where the model has none of the targets', () => {
     expect(() => createLora(model, { ...settings, targets: ['c_attn'] }, 1)).toThrow(/none of the layers c_attn/)
   })

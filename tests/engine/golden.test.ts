@@ -63,7 +63,7 @@ describe.each(CASES)('%s', (name) => {
     const on = uploadBatch(batch, recorder)
     const { network } = model
     const pass = trainingPass(adapter, batch, on)
-    const states = forward(network, on, pass)
+    const states = forward(network, { on, noise: null }, pass, 0)
     const out = tf.tidy(() => logits(network.finish(states.at(-1)!, pass), network.head(pass), network.logitCap))
     const values = (await out.data()) as Float32Array
     for (const tensor of [...states, out]) tensor.dispose()

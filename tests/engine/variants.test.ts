@@ -30,7 +30,7 @@ import {
   type RecordedRun,
 } from '../support/recorded'
 
-const NAMES = ['dora', 'dora-gpt2', 'rslora-patterns', 'loraplus', 'pissa']
+const NAMES = ['dora', 'dora-gpt2', 'rslora-patterns', 'loraplus', 'last-layer', 'pissa']
 const SETTINGS: Record<string, Partial<Job>> = {
   loraplus: { loraPlus: 4 },
   pissa: { loraInit: 'pissa' },

@@ -40,7 +40,8 @@ export async function handoff(context: CommandContext): Promise<number> {
     ...rows,
     ...{ job, name: options.name ?? 'Finetab job', template },
     model: folder.id.startsWith('bundled:') ? folder.path : resolve(folder.path),
-    start: job.initAdapter ? { adapter: await openAdapter(job.initAdapter), layers: model.layers } : null,
+    layers: model.layers,
+    start: job.initAdapter ? await openAdapter(job.initAdapter) : null,
   })
   await prepareFolder(out)
   await writeOutFiles(out, files, { check: async () => {} })

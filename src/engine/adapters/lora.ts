@@ -15,7 +15,7 @@ import { readTensor } from '../tensor-data'
 import { tf } from '../tf'
 import type { PrincipalPair } from './pissa'
 import { SavedModules, savedProblems } from './saved'
-import { doubled, halved, peftConfig, scaleOf, type LoraSettings } from './settings'
+import { doubled, halved, layersToTransform, peftConfig, scaleOf, type LoraSettings } from './settings'
 import type { Trainable, TrainedVariable } from './trainable'
 
 interface Adapted {
@@ -149,6 +149,10 @@ function matches(spec: LinearSpec, targets: readonly string[]): boolean {
   return targets.some((target) => spec.module === target || spec.module.endsWith(`.${target}`))
 }
 
+function isIn({ layer }: LinearSpec, layers: readonly number[] | null): boolean {
+  return layers === null || layers.includes(layer)
+}
+
 function unsupported(what: string, where: string): CodedError {
   return new CodedError('adapter.unsupported', what, {
     where,
@@ -161,7 +165,8 @@ export function adaptedLayers(model: Model, settings: LoraSettings): { specs: Li
   // The whole list means all linear layers, whatever a family calls them.
   const all = LORA_TARGETS.every((target) => settings.targets.includes(target))
   const targets = all ? model.targets : settings.targets
-  const specs = model.network.linears.filter((spec) => matches(spec, targets))
+  const layers = layersToTransform(settings.layers ?? 0, model.network.layers)
+  const specs = model.network.linears.filter((spec) => matches(spec, targets) && isIn(spec, layers))
   if (specs.length === 0)
     throw new CodedError('job.invalid', `This model has none of the layers ${settings.targets.join(', ')}.`, {
       where: 'targets',
@@ -182,7 +187,8 @@ export function createLora(
   starts: ReadonlyMap<string, PrincipalPair> | null = null,
 ): LoraAdapter {
   const { specs, targets } = adaptedLayers(model, settings)
-  const config = peftConfig({ ...settings, targets }, model.record.name, model.fanInFanOut)
+  const layers = layersToTransform(settings.layers ?? 0, model.network.layers)
+  const config = peftConfig({ ...settings, targets }, model.record.name, model.fanInFanOut, layers)
   const modules = specs.map((spec, index): Adapted => {
     const { rank, scale } = scaleOf(config, spec.module)
     const first = starts?.get(spec.module) ?? freshPair(spec, rank, seed)
@@ -228,7 +234,7 @@ export interface LoadOptions {
 }
 
 /**
- * A PEFT adapter on a model; rsLoRA, DoRA, rank_pattern and alpha_pattern are honoured.
+ * A PEFT adapter on a model; rsLoRA, DoRA, rank_pattern, alpha_pattern and layers_to_transform are honoured.
  * @throws CodedError `adapter.mismatch` listing every bad tensor, `adapter.unsupported`.
  */
 export function loadLora(model: Model, peft: LoraPeft, { ratio, hasStart }: LoadOptions = {}): LoraAdapter {
@@ -252,7 +258,8 @@ export function loadLora(model: Model, peft: LoraPeft, { ratio, hasStart }: Load
   const targets = peft.config.target_modules
   if (Array.isArray(targets)) {
     for (const spec of model.network.linears) {
-      if (matches(spec, targets) && !wanted.has(keysOf(spec).a)) problems.push(`${keysOf(spec).a} is missing`)
+      const isMeant = matches(spec, targets) && isIn(spec, peft.config.layers_to_transform)
+      if (isMeant && !wanted.has(keysOf(spec).a)) problems.push(`${keysOf(spec).a} is missing`)
     }
   }
   if (problems.length > 0)

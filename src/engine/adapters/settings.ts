@@ -16,6 +16,8 @@ export interface LoraSettings {
   /** Rank and alpha of the modules whose name ends so, where they have their own. */
   readonly ranks?: Readonly<Record<string, number>>
   readonly alphas?: Readonly<Record<string, number>>
+  /** How many layers are adapted, from the last one down; all where 0 or left out. */
+  readonly layers?: number
   /** Learning rate of B over that of A (LoRA+, Hayou et al. 2024). */
   readonly ratio?: number
 }
@@ -40,6 +42,7 @@ export function loraSettings(job: Job): LoraSettings {
     dora: job.dora,
     ranks: readPattern(job.rankPattern),
     alphas: readPattern(job.alphaPattern),
+    layers: job.loraLayers,
     ratio: job.loraPlus,
   }
 }
@@ -79,8 +82,19 @@ export function halved(config: LoraConfig): LoraConfig {
   }
 }
 
-/** adapter_config.json of an adapter of our own. */
-export function peftConfig(settings: LoraSettings, baseName: string, fanInFanOut = false): LoraConfig {
+/** Numbers of the last so many of all layers; null for all of them, which 0 stands for. */
+export function layersToTransform(last: number, layers: number): number[] | null {
+  if (last === 0 || last >= layers) return null
+  return Array.from({ length: last }, (_, i) => layers - last + i)
+}
+
+/** adapter_config.json of an adapter of our own. @param layers numbers of the adapted layers where it is not on all. */
+export function peftConfig(
+  settings: LoraSettings,
+  baseName: string,
+  fanInFanOut = false,
+  layers: number[] | null = null,
+): LoraConfig {
   return {
     peft_type: 'LORA',
     task_type: 'CAUSAL_LM',
@@ -97,6 +111,7 @@ export function peftConfig(settings: LoraSettings, baseName: string, fanInFanOut
     inference_mode: true,
     rank_pattern: { ...settings.ranks },
     alpha_pattern: { ...settings.alphas },
+    layers_to_transform: layers,
     modules_to_save: null,
   }
 }

@@ -90,6 +90,7 @@ export async function readMlx(source: FileSource): Promise<LoraPeft> {
   const header = await readSafetensorsHeader(source, MLX_WEIGHTS)
   const entries: [string, TensorData][] = []
   const targets = new Set<string>()
+  const layers = new Set<number>()
   for (const name of header.tensors.keys()) {
     const [, module, side] = KEY.exec(name) ?? []
     if (module === undefined)
@@ -100,6 +101,7 @@ export async function readMlx(source: FileSource): Promise<LoraPeft> {
       throw wrong('The tensor is not a matrix.', `${MLX_WEIGHTS}, tensor ${name}`)
     const turned = transposeInto(toFloat32(tensor), rows, columns, rows, columns, 1)
     targets.add(module.split('.').at(-1)!)
+    layers.add(Number(/\.layers\.(\d+)\./.exec(module)?.[1] ?? 0))
     entries.push([
       `base_model.model.${module}.lora_${side === 'a' ? 'A' : 'B'}.weight`,
       fromFloat32(turned, [columns, rows], 'F32'),
@@ -114,6 +116,8 @@ export async function readMlx(source: FileSource): Promise<LoraPeft> {
     lora_alpha: scale * (r ?? 1),
     lora_dropout: ((config.lora_parameters ?? {}) as Json).dropout ?? 0,
     target_modules: [...targets].sort(),
+    // mlx-lm adapts the last num_layers layers
+    layers_to_transform: [...layers].sort((a, b) => a - b),
   })
   const adapter = { config: peft, tensors: Object.fromEntries(entries) }
   loraDeltas(adapter)

@@ -36,6 +36,8 @@ export interface LoraConfig {
   /** Rank of the layers whose name ends so, where it is not `r`. */
   rank_pattern: Record<string, number>
   alpha_pattern: Record<string, number>
+  /** Numbers of the layers that are adapted; all where null. */
+  layers_to_transform: number[] | null
   /** Only a classification head, `score`. */
   modules_to_save: string[] | null
   /** Of that head, what its rows stand for; in a file of its own, which PEFT does not read. */
@@ -128,6 +130,7 @@ export function parsePeftConfig(json: unknown): LoraConfig {
     inference_mode: json.inference_mode !== false,
     rank_pattern: pattern(json.rank_pattern, 'rank_pattern', isRank),
     alpha_pattern: pattern(json.alpha_pattern, 'alpha_pattern', isNumber),
+    layers_to_transform: layersOf(json.layers_to_transform),
     ...saved,
   }
 }
@@ -159,6 +162,15 @@ function namesOf(value: unknown): string[] | null {
   if (Array.isArray(value) && value.every((one) => typeof one === 'string')) return value
   throw wrong('modules_to_save is not a list of names.', `${ADAPTER_CONFIG}, modules_to_save`)
 }
+
+/** One number stands for itself alone. */
+function layersOf(value: unknown): number[] | null {
+  if (value === undefined || value === null) return null
+  const list: unknown[] = Array.isArray(value) ? value : [value]
+  if (list.length > 0 && list.every((one) => Number.isSafeInteger(one) && (one as number) >= 0)) return list as number[]
+  throw wrong('layers_to_transform is not a list of layer numbers.', `${ADAPTER_CONFIG}, layers_to_transform`)
+}
+
 function pattern(value: unknown, field: string, check: (one: unknown) => one is number): Record<string, number> {
   if (isEmpty(value)) return {}
   if (!isObject(value) || !Object.values(value).every(check))

@@ -75,21 +75,27 @@ export function embeddingNoise(
   return noise
 }
 
-/** The layers' inputs `[rows · seq, hidden]` in order, and after them the last layer's output. */
+/** How a layer's output is made from its input. */
+type Layer = (i: number, x: tf.Tensor2D) => tf.Tensor2D
+
+/** The inputs `[rows · seq, hidden]` of the layers from `lowest` on, in order, and after them the last layer's output. */
 export function forward(
   network: Network,
-  on: DeviceBatch,
+  { on, noise }: Pick<Work, 'on' | 'noise'>,
   pass: Pass,
-  noise: tf.Tensor2D | null = null,
-  layers = network.layers,
+  lowest: number,
+  layer: Layer = (i, x) => tf.tidy(() => network.layer(i, x, pass)),
 ): tf.Tensor2D[] {
   const embedded = (): tf.Tensor2D => network.embed(on.ids, pass)
-  const states = [tf.tidy(() => (noise ? tf.add<tf.Tensor2D>(embedded(), noise) : embedded()))]
-  for (let i = 0; i < layers; i++) {
-    const x = states[i] as tf.Tensor2D
-    states.push(tf.tidy(() => network.layer(i, x, pass)))
+  let x = tf.tidy(() => (noise ? tf.add<tf.Tensor2D>(embedded(), noise) : embedded()))
+  const states: tf.Tensor2D[] = []
+  for (let i = 0; i < network.layers; i++) {
+    const y = layer(i, x)
+    if (i < lowest) x.dispose()
+    else states.push(x)
+    x = y
   }
-  return states
+  return [...states, x]
 }
 
 /**
@@ -99,7 +105,7 @@ export function forward(
  */
 export function backprop(network: Network, adapter: Trainable, work: Work, take: GradientTaker): tf.Scalar {
   const pass = trainingPass(adapter, work.batch, work.on, work.dropoutSeed)
-  const { states, tapes } = forwardWithTapes(network, work, pass)
+  const { states, tapes } = forwardWithTapes(network, work, pass, lowestLayer(adapter, network.layers))
   const last = states.pop() as tf.Tensor2D
   const { lossSum, dy } = headGradient(network, adapter, last, { work, pass, take })
   last.dispose()
@@ -133,7 +139,7 @@ export async function backpropWeighted(
   let weights: tf.Tensor1D | null = null
   let left: { states: tf.Tensor2D[]; chosen: tf.Tensor2D; dHidden: tf.Tensor2D } | null = null
   const first = (): void => {
-    const states = forward(network, on, pass, work.noise)
+    const states = forward(network, work, pass, lowestLayer(adapter, network.layers))
     const last = states.pop() as tf.Tensor2D
     const [chosen, dHidden] = tf.tidy(() => {
       const chosen = takeRows(last, on.positions, false)
@@ -186,8 +192,8 @@ interface Walk {
 }
 
 /**
- * Pulls the gradient of the last layer's output down to the lowest trained tensor; takes over the layers' inputs, their tapes and the
- * gradient.
+ * Pulls the gradient of the last layer's output down to the lowest trained tensor; takes over the inputs of the layers from there on, their
+ * tapes and the gradient.
  */
 function backward(
   network: Network,
@@ -272,22 +278,25 @@ function headGradient(
   })
 }
 
-/** As {@link forward}, with a tape for every layer, or with none where they would take more than there is to spare. */
-function forwardWithTapes(network: Network, work: Work, pass: Pass): { states: tf.Tensor2D[]; tapes: Taped[] } {
-  if (work.spare <= 0) return { states: forward(network, work.on, pass, work.noise), tapes: [] }
-  const states = forward(network, work.on, pass, work.noise, 0)
+/** As {@link forward}, with the tape of every layer from `lowest` on, or with none where they would take more than there is to spare. */
+function forwardWithTapes(
+  network: Network,
+  work: Work,
+  pass: Pass,
+  lowest: number,
+): { states: tf.Tensor2D[]; tapes: Taped[] } {
+  const first = Math.max(0, lowest)
   const tapes: Taped[] = []
-  let keep = true
-  for (let i = 0; i < network.layers; i++) {
-    const x = states[i] as tf.Tensor2D
-    const made: Taped | null = keep ? taped(() => network.layer(i, x, pass)) : null
-    states.push((made?.y as tf.Tensor2D | undefined) ?? tf.tidy(() => network.layer(i, x, pass)))
-    if (!made) continue
-    // The first layer tells what all of them take.
-    if (i === 0) keep = bytesOf(made) * network.layers <= work.spare
-    if (keep) tapes.push(made)
+  let keep = work.spare > 0
+  const states = forward(network, work, pass, lowest, (i, x) => {
+    if (!keep || i < first) return tf.tidy(() => network.layer(i, x, pass))
+    const made = taped(() => network.layer(i, x, pass))
+    // The first one tells what all of them take.
+    if (i === first) keep = bytesOf(made) * (network.layers - first) <= work.spare
+    if (keep) tapes[i] = made
     else discard(made)
-  }
+    return made.y as tf.Tensor2D
+  })
   return { states, tapes }
 }
 

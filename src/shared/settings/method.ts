@@ -197,6 +197,18 @@ export const METHOD = {
     choices: LORA_TARGETS,
     when: { method: ['lora'] },
   }),
+  loraLayers: integer({
+    group: 'method',
+    label: 'LoRA layers',
+    help: 'How many layers get an adapter, from the last one down; the layers below need no gradients, which saves time and memory.',
+    tooLow: 'Too little of the model can change: the training loss stays high.',
+    default: 0,
+    min: 0,
+    max: 1000,
+    unit: 'layers',
+    zero: 'all',
+    when: { method: ['lora'] },
+  }),
   rslora: toggle({
     group: 'method',
     label: 'Rank-stabilised scale',

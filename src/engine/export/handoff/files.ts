@@ -4,6 +4,7 @@
  */
 import { CodedError } from '../../../shared/errors'
 import type { Job } from '../../../shared/job'
+import { layersToTransform } from '../../adapters/settings'
 import { mlxAdapter } from '../../formats/mlx'
 import { bytesFile, jsonFile, type OutFile } from '../../formats/out-file'
 import { asLora, writePeft, type PeftAdapter } from '../../formats/peft'
@@ -35,8 +36,10 @@ export interface HandoffInput {
   leftOut: { rows: number; reason: string }
   /** The model's own chat template, or the one that its chats are written through here. */
   template: Pick<ChatTemplate, 'builtIn' | 'source'>
-  /** The adapter that the job starts from, and the base's number of layers; null for a fresh one. */
-  start: { adapter: PeftAdapter; layers: number } | null
+  /** Layers of the base model. */
+  layers: number
+  /** The adapter that the job starts from; null for a fresh one. */
+  start: PeftAdapter | null
 }
 
 /**
@@ -57,7 +60,8 @@ export function handoffFiles(input: HandoffInput): OutFile[] {
   const [factory, trl, mlx] = (['llama-factory', 'trl', 'mlx'] as const).map((tool) => translate(job, tool, steps)) as [Translation, Translation, Translation] // prettier-ignore
   const peft = translate(job, 'peft', steps)
   const inPython = together(trl, peft)
-  const lora = (job.method as string) === 'lora' ? { task_type: 'CAUSAL_LM', ...peft.options } : null
+  const lora =
+    (job.method as string) === 'lora' ? { task_type: 'CAUSAL_LM', ...peft.options, ...someLayers(input) } : null
   const own = { output_dir: 'out-trl', logging_steps: 1, report_to: 'none' }
   const options = withoutEvaluation({ ...own, ...forRows(trl.options, input) }, valid)
   const told = { kind: input.kind, hasValid: valid.rows > 0, lost: lostLines(inPython), template: input.template }
@@ -82,6 +86,12 @@ export function handoffFiles(input: HandoffInput): OutFile[] {
   ]
 }
 
+/** PEFT counts the adapted layers out where they are not all. */
+function someLayers({ job, layers }: HandoffInput): Options {
+  const numbers = layersToTransform(job.loraLayers, layers)
+  return numbers ? { layers_to_transform: numbers } : {}
+}
+
 const MLX_OWN = { train: true, fine_tune_type: 'lora', num_layers: -1, adapter_path: 'out-mlx' }
 
 function yamlFile(name: string, options: Options, comments: readonly string[]): OutFile {
@@ -101,11 +111,11 @@ function lostLines(fates: readonly Fate[]): string[] {
 }
 
 /** The adapter that the run starts from, as PEFT has it and, where mlx-lm is written for, as that has it. */
-function startFiles({ start }: HandoffInput, withMlx: boolean): OutFile[] {
+function startFiles({ start, layers }: HandoffInput, withMlx: boolean): OutFile[] {
   if (!start) return []
-  const peft = writePeft(start.adapter).map(({ name, bytes }) => bytesFile(`${START}/${name}`, bytes))
-  if (!withMlx || asLora(start.adapter).config.use_dora) return peft
-  return [...peft, ...mlxAdapter(start.adapter, start.layers).map((file) => renamed(file, `${START}-mlx/${file.name}`))]
+  const peft = writePeft(start).map(({ name, bytes }) => bytesFile(`${START}/${name}`, bytes))
+  if (!withMlx || asLora(start).config.use_dora) return peft
+  return [...peft, ...mlxAdapter(start, layers).map((file) => renamed(file, `${START}-mlx/${file.name}`))]
 }
 
 /** Steps of the whole run. */

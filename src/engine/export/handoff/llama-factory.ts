@@ -1,6 +1,6 @@
 /** A job in the words of LLaMA-Factory 0.9. Refuses options that it does not know. */
 import type { Job } from '../../../shared/job'
-import { adaptsAll, only, START, trainerRules, type Rule, type Rules } from './rules'
+import { adaptsAll, lost, only, START, trainerRules, type Rule, type Rules } from './rules'
 
 const NO_PATTERNS = 'LLaMA-Factory has one rank and one alpha for all layers.'
 
@@ -55,6 +55,10 @@ export function llamaFactoryRules(steps: number): Rules {
     alpha: ({ alpha }) => (Number.isInteger(alpha) ? { lora_alpha: alpha } : 'lora_alpha is a whole number there.'),
     dropout: ({ dropout }) => ({ lora_dropout: dropout }),
     targets: (job) => ({ lora_target: adaptsAll(job) ? 'all' : job.targets.join(',') }),
+    loraLayers: only(
+      ({ loraLayers }) => loraLayers > 0,
+      lost('LLaMA-Factory adapts the chosen modules of all layers.'),
+    ),
     rslora: ({ rslora }) => (rslora ? { use_rslora: true } : {}),
     dora: ({ dora }) => (dora ? { use_dora: true } : {}),
     // -1: the exact decomposition, as here, and not a fast guess at it.

@@ -66,6 +66,7 @@ export function mlxRules(steps: number): Rules {
     alpha: placed('in lora_parameters: scale'),
     dropout: placed('in lora_parameters'),
     targets: placed('in lora_parameters: keys'),
+    loraLayers: ({ loraLayers }) => (loraLayers > 0 ? { num_layers: loraLayers } : {}),
     learningRate: ({ learningRate }) => ({ learning_rate: learningRate }),
     batchSize: ({ batchSize }) => ({ batch_size: batchSize }),
     // mlx-lm counts batches where others count steps of the optimiser.

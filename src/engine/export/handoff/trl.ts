@@ -43,7 +43,15 @@ export function trlRules(steps: number): Rules {
       return optimizer === 'adamw' ? new Placed('in the script: LORA_PLUS') : 'Here it goes with AdamW only.'
     },
     dropout: ({ dropout, objective }) => (dropout > 0 && objective !== 'sft' ? { disable_dropout: false } : {}),
-    ...{ rank: inLora, alpha: inLora, targets: inLora, rslora: inLora, dora: inLora, loraInit: inLora },
+    ...{
+      rank: inLora,
+      alpha: inLora,
+      targets: inLora,
+      loraLayers: inLora,
+      rslora: inLora,
+      dora: inLora,
+      loraInit: inLora,
+    },
     ...{ rankPattern: inLora, alphaPattern: inLora },
   }
 }

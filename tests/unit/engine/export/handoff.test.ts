@@ -20,7 +20,15 @@ const lines = (text: string) => ({ ...bytesFile('', text), rows: text.split('\n'
 const NONE = lines('')
 const PLAIN = { builtIn: 'plain' as const, source: BUILT_IN_TEMPLATES.plain.source }
 const input = (job: Partial<Job> = {}, change: Partial<HandoffInput> = {}): HandoffInput => ({
-  ...{ job: completeJob(job), model: 'owner/base', name: 'my run', kind: 'pair', template: PLAIN, start: null },
+  ...{
+    job: completeJob(job),
+    model: 'owner/base',
+    name: 'my run',
+    kind: 'pair',
+    template: PLAIN,
+    layers: 24,
+    start: null,
+  },
   ...{ train: lines('{"prompt":"a","completion":"b"}\n'.repeat(40)), valid: lines('x\n'), leftOut: { rows: 0, reason: '' } }, // prettier-ignore
   ...change,
 })
@@ -157,16 +165,13 @@ describe('every setting', () => {
   /** The adapter and the rows are files of their own. */
   const OWN_FILES: readonly SettingKey[] = ['data', 'evalData', 'evalFraction', 'evalSplit', 'splitBy', 'subset', 'model'] // prettier-ignore
   const start = {
-    layers: 1,
-    adapter: {
-      config: parsePeftConfig({ peft_type: 'LORA', r: 1, lora_alpha: 1, target_modules: ['q_proj'] }),
-      tensors: Object.fromEntries(
-        (['A', 'B'] as const).map((side) => [
-          `base_model.model.model.layers.0.self_attn.q_proj.lora_${side}.weight`,
-          { dtype: 'F32' as const, shape: side === 'A' ? [1, 2] : [2, 1], bytes: new Uint8Array(8) },
-        ]),
-      ),
-    },
+    config: parsePeftConfig({ peft_type: 'LORA', r: 1, lora_alpha: 1, target_modules: ['q_proj'] }),
+    tensors: Object.fromEntries(
+      (['A', 'B'] as const).map((side) => [
+        `base_model.model.model.layers.0.self_attn.q_proj.lora_${side}.weight`,
+        { dtype: 'F32' as const, shape: side === 'A' ? [1, 2] : [2, 1], bytes: new Uint8Array(8) },
+      ]),
+    ),
   }
   const both = async (job: Partial<Job>) => {
     const files = await written(input(job, { start: job.initAdapter ? start : null }))
@@ -230,6 +235,14 @@ describe('every setting', () => {
     ])
       // prettier-ignore
       expect(script).toContain(option)
+  })
+
+  it('names the layers that are adapted as each tool counts them', async () => {
+    const files = await written(input({ loraLayers: 2 }))
+    expect(files['train_trl.py']).toContain('"layers_to_transform": [22, 23]')
+    expect(files['mlx_lora.yaml']).toContain('num_layers: 2')
+    expect(files['llama_factory.yaml']).toContain('# - LoRA layers (2): LLaMA-Factory adapts')
+    expect((await written(input({})))['mlx_lora.yaml']).toContain('num_layers: -1')
   })
 
   it('takes the adapter that it starts from along', async () => {

@@ -201,6 +201,11 @@ describe('mlx-lm', () => {
     expect(Object.fromEntries(product(asLora(back)))).toEqual(Object.fromEntries(product(mixed)))
   })
 
+  it('says which layers it sits on, for mlx-lm adapts the last ones only', async () => {
+    const back = asLora(await readAdapter(await collected(mlxAdapter(adapter('model.layers.3.q_proj'), 4))))
+    expect(back.config.layers_to_transform).toEqual([3])
+  })
+
   it('is told from PEFT, also inside another folder', async () => {
     const peft = adapter('model.layers.0.q_proj')
     const nested = Object.fromEntries(writePeft(peft).map(({ name, bytes }) => [`runs/best/${name}`, bytes]))

@@ -131,6 +131,8 @@ describe('adapters that are refused', () => {
     ['a dropout of 2', { lora_dropout: 2 }],
     ['targets that are numbers', { target_modules: [1] }],
     ['ranks in words', { rank_pattern: { q_proj: 'four' } }],
+    ['layers in words', { layers_to_transform: ['first'] }],
+    ['no layer at all', { layers_to_transform: [] }],
     ['a rank that the tensors do not have', { r: 5 }],
   ])('as not holding together: %s', async (name, change) => {
     const read = readPeft(adapter(change))
