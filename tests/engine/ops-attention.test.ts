@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { attention, rope, type AttentionOptions } from '../../src/engine/ops'
 import { attentionReference } from '../../src/engine/ops/attention'
-import { attentionTile } from '../../src/engine/ops/attention-program'
+import { attentionTile } from '../../src/engine/ops/attention-tile'
 import { ropeReference } from '../../src/engine/ops/rope'
 import { tf } from '../../src/engine/tf'
 import { expectClose, expectFiniteDifference, onWebGPU, random, tapeGradients, values } from '../support/backends'

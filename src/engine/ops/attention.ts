@@ -4,7 +4,7 @@
  */
 import { tf } from '../tf'
 import { attentionHeapBackward, attentionHeapForward } from './attention-heap'
-import { attentionBackward, attentionForward } from './attention-program'
+import { attentionBackward, attentionForward } from './attention-gpu'
 import { reach, type AttentionOptions } from './attention-reach'
 import { onGPU } from './gpu'
 import { differentiable } from './gradient'
