@@ -117,6 +117,9 @@ function checkHandoff(python, { model, data }) {
     loraplus: `--data ${data} --lora-plus 16 --lora-init pissa --rank 4 --group-by-length --schedule linear --final-rate 0.2`.split(' '), // prettier-ignore
     dpo: `--data ${pairs} --objective dpo --beta 0.3 --wrong-pairs 0.1 --sft-weight 0.5 --dropout 0.1 --schedule polynomial`.split(' '), // prettier-ignore
     orpo: `--data ${pairs} --objective orpo --schedule cosine-restarts`.split(' '),
+    ia3: ['--data', chats, '--method', 'ia3'],
+    prompt: ['--data', data, '--method', 'prompt', '--virtual-tokens', '5', '--virtual-text', 'Answer in one word.'],
+    prefix: ['--data', data, '--method', 'prefix', '--virtual-tokens', '5'],
     kto: `--data ${rated} --objective kto --eval-fraction 0`.split(' '),
   }
   try {

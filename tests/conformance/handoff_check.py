@@ -31,6 +31,7 @@ MLX = set(
 
 def one(folder):
     job = json.loads((folder / "job.json").read_text())
+    everywhere = job["method"] in ("lora", "full")
     readme = (folder / "README.md").read_text()
     name = folder.name
 
@@ -46,11 +47,19 @@ def one(folder):
         require(type(args).__name__ == f"{job['objective'].upper()}Config", type(args).__name__)
         require(args.learning_rate == job["learningRate"] and args.seed == job["seed"] and args.max_length == job["maxLength"], "settings")
         require(args.per_device_train_batch_size == job["batchSize"] and args.max_grad_norm == job["clip"], "batch size or clip")
+        if job["method"] != "lora":
+            kind = {"ia3": "IA3Config", "prompt": "PromptTuningConfig", "prefix": "PrefixTuningConfig"}[job["method"]]
+            require(type(lora).__name__ == kind, type(lora).__name__)
+            if job["method"] == "ia3":
+                require(lora.target_modules == {"k_proj", "v_proj", "down_proj"} and lora.feedforward_modules == {"down_proj"}, "layers")
+            else:
+                require(lora.num_virtual_tokens == job["virtualTokens"], "virtual tokens")
+            return f"{len(script.OPTIONS)} options of TRL, {len(script.PEFT)} of PEFT"
         targets = "all-linear" if len(job["targets"]) == 7 else set(job["targets"])
         require(lora.r == job["rank"] and lora.lora_alpha == job["alpha"] and lora.target_modules == targets, "LoRA")
         require(lora.use_rslora == job["rslora"] and lora.use_dora == job["dora"], "kind of LoRA")
         require((lora.init_lora_weights == "pissa") == (job["loraInit"] == "pissa") and bool(lora.rank_pattern) == bool(job["rankPattern"]), "LoRA")
-        return f"{len(script.OPTIONS)} options of TRL, {len(script.LORA)} of PEFT"
+        return f"{len(script.OPTIONS)} options of TRL, {len(script.PEFT)} of PEFT"
 
     if job["quantization"] == "none" and job["steps"] == 2 and importlib.util.find_spec("trl"):
 
@@ -78,6 +87,9 @@ def one(folder):
 
     @check(f"{name}: LLaMA-Factory's option names")
     def _():
+        if not everywhere:
+            require(not (folder / "llama_factory.yaml").exists(), "LLaMA-Factory has no such method")
+            return "LLaMA-Factory has no such method, and gets no file"
         from transformers import Seq2SeqTrainingArguments
 
         options = yaml.safe_load((folder / "llama_factory.yaml").read_text())
@@ -92,9 +104,9 @@ def one(folder):
 
     @check(f"{name}: mlx-lm's option names")
     def _():
-        if job["objective"] != "sft":
+        if job["objective"] != "sft" or not everywhere:
             require(not (folder / "mlx_lora.yaml").exists(), "mlx-lm learns answers only")
-            return "mlx-lm has no such objective, and gets no file"
+            return "mlx-lm has no such method or objective, and gets no file"
         options = yaml.safe_load((folder / "mlx_lora.yaml").read_text())
         require(options.keys() <= MLX, f"unknown: {options.keys() - MLX}")
         lora = options["lora_parameters"]
@@ -114,7 +126,7 @@ def one(folder):
         for _ in range(8):
             for _, variant in generate_variants(script.SEARCH_SPACE):
                 rates.append(variant["learning_rate"])
-                require(variant["r"] >= 1 and variant["per_device_train_batch_size"] >= 1, "draws")
+                require(variant.get("r", 1) >= 1 and variant["per_device_train_batch_size"] >= 1, "draws")
         require(all(job["learningRate"] / 10.01 <= rate <= job["learningRate"] * 10.01 for rate in rates), "learning rates")
         return f"{len(rates)} draws"
 
@@ -126,7 +138,7 @@ def one(folder):
         yml, mlx, script = ((folder / file).read_text() if (folder / file).exists() else None for file in files)
         lost = 0
         for row in table:
-            for text, where in zip((cell.rstrip(' |') for cell in row[2:]), (yml, script, mlx), strict=True):
+            for text, where in zip((cell.rstrip(' |') for cell in row[2:]), (yml, script, mlx) if everywhere else (script,), strict=True):
                 if where is None:
                     continue
                 if text.startswith("no equivalent"):

@@ -11,6 +11,7 @@ import { asLora, writePeft, type PeftAdapter } from '../../formats/peft'
 import type { ChatTemplate } from '../../tokenizer/chat-template'
 import { START, type Options } from './rules'
 import { rayScript, trlScript, type HandedOn } from './scripts'
+import { PEFT_CONFIGS } from './trl'
 import { together, translate, type Fate, type Translation } from './translate'
 import { commentsOf, toYaml } from './yaml'
 
@@ -48,10 +49,10 @@ export interface HandoffInput {
  */
 export function handoffFiles(input: HandoffInput): OutFile[] {
   const { model, train, valid } = input
-  if (['ia3', 'bottleneck', 'prompt', 'prefix'].includes(input.job.method) || input.job.objective === 'classification')
+  if (input.job.method === 'bottleneck' || input.job.objective === 'classification')
     throw new CodedError('usage', 'Jobs of this method or objective are not written for other trainers.', {
       where: 'method',
-      fix: 'Hand on a job that trains a LoRA adapter, or go on here.',
+      fix: 'Hand on a job of another method, or go on here.',
     })
   if ((input.job.initAdapter !== '') !== (input.start !== null))
     throw new CodedError('usage', 'The adapter that this job starts from is not there.', { where: 'initAdapter' })
@@ -60,21 +61,31 @@ export function handoffFiles(input: HandoffInput): OutFile[] {
   const [factory, trl, mlx] = (['llama-factory', 'trl', 'mlx'] as const).map((tool) => translate(job, tool, steps)) as [Translation, Translation, Translation] // prettier-ignore
   const peft = translate(job, 'peft', steps)
   const inPython = together(trl, peft)
-  const lora =
-    (job.method as string) === 'lora' ? { task_type: 'CAUSAL_LM', ...peft.options, ...someLayers(input) } : null
-  const own = { output_dir: 'out-trl', logging_steps: 1, report_to: 'none' }
+  const config = PEFT_CONFIGS[job.method]
+  const layers = job.method === 'lora' ? someLayers(input) : {}
+  const adapter = config ? { config, options: { task_type: 'CAUSAL_LM', ...peft.options, ...layers } } : null
+  // What stands before a row cannot be computed again from the row.
+  const recompute = job.method === 'prefix' ? { gradient_checkpointing: false } : {}
+  const own = { output_dir: 'out-trl', logging_steps: 1, report_to: 'none', ...recompute }
   const options = withoutEvaluation({ ...own, ...forRows(trl.options, input) }, valid)
   const told = { kind: input.kind, hasValid: valid.rows > 0, lost: lostLines(inPython), template: input.template }
-  const answersOnly = job.objective === 'sft'
-  const fates = { 'LLaMA-Factory': factory.fates, 'TRL and PEFT': inPython, 'mlx-lm': mlx.fates }
+  const everywhere = isEverywhere(job)
+  const answersOnly = job.objective === 'sft' && everywhere
+  const fates: Record<string, readonly Fate[]> = everywhere
+    ? { 'LLaMA-Factory': factory.fates, 'TRL and PEFT': inPython, 'mlx-lm': mlx.fates }
+    : { 'TRL and PEFT': inPython }
   return [
     bytesFile('README.md', readme(input, fates)),
     jsonFile('job.json', input.job),
-    yamlFile('llama_factory.yaml', factoryConfig(input, factory.options), [
-      ...lostLines(factory.fates),
-      ...otherTurns(input),
-    ]),
-    bytesFile('train_trl.py', trlScript({ model, options, lora, job, ...told })),
+    ...(everywhere
+      ? [
+          yamlFile('llama_factory.yaml', factoryConfig(input, factory.options), [
+            ...lostLines(factory.fates),
+            ...otherTurns(input),
+          ]),
+        ]
+      : []),
+    bytesFile('train_trl.py', trlScript({ model, options, adapter, job, ...told })),
     ...(answersOnly
       ? [yamlFile('mlx_lora.yaml', { ...MLX_OWN, ...forRows(mlx.options, input) }, lostLines(mlx.fates))]
       : []),
@@ -91,6 +102,9 @@ function someLayers({ job, layers }: HandoffInput): Options {
   const numbers = layersToTransform(job.loraLayers, layers)
   return numbers ? { layers_to_transform: numbers } : {}
 }
+
+/** Whether all three trainers have the method; what is not LoRA or full fine-tuning, PEFT has alone. */
+const isEverywhere = ({ method }: Job): boolean => method === 'lora' || method === 'full'
 
 const MLX_OWN = { train: true, fine_tune_type: 'lora', num_layers: -1, adapter_path: 'out-mlx' }
 
@@ -203,8 +217,13 @@ function readme(input: HandoffInput, fates: Record<string, readonly Fate[]>): st
   const rows = `${train.rows} rows to train on${held}, as ${kind} rows in JSON Lines`
   const skipped =
     leftOut.rows > 0 ? ` ${leftOut.rows} rows could not be written so and are left out: ${leftOut.reason}` : ''
+  const everywhere = isEverywhere(job)
+  const factory = everywhere ? 'llamafactory-cli train llama_factory.yaml     # LLaMA-Factory\n' : ''
+  const alone = everywhere ? '' : ' LLaMA-Factory and mlx-lm do not have its method, so they get no file.'
   const mlx =
-    job.objective === 'sft' ? 'mlx_lm.lora --config mlx_lora.yaml            # mlx-lm, on Apple silicon\n' : ''
+    job.objective === 'sft' && everywhere
+      ? 'mlx_lm.lora --config mlx_lora.yaml            # mlx-lm, on Apple silicon\n'
+      : ''
   const tools = Object.entries(fates)
   const lost = tools.map(([tool, all]) => {
     const lines = lostLines(all).slice(1)
@@ -216,12 +235,11 @@ function readme(input: HandoffInput, fates: Record<string, readonly Fate[]>): st
   })
   return `# ${name.replace(/\s+/g, ' ')}, for larger machines
 
-The same job for other trainers, on the base model \`${model}\`: ${rows}.${skipped}
+The same job for other trainers, on the base model \`${model}\`: ${rows}.${skipped}${alone}
 Change the model's name or path where the other machine calls it otherwise. \`job.json\` has the settings as Finetab knows them.
 
 \`\`\`sh
-llamafactory-cli train llama_factory.yaml     # LLaMA-Factory
-accelerate launch train_trl.py                # TRL and PEFT; --check only builds the configurations
+${factory}accelerate launch train_trl.py                # TRL and PEFT; --check only builds the configurations
 ${mlx}python ray_tune.py                            # Ray Tune: searches around these settings with train_trl.py
 \`\`\`
 

@@ -93,8 +93,8 @@ export function markedTemplate(source: string): string {
 export function trlScript(input: {
   model: string
   options: Readonly<Record<string, unknown>>
-  /** None where all weights are trained. */
-  lora: Readonly<Record<string, unknown>> | null
+  /** PEFT's configuration and its options; null where all weights are trained. */
+  adapter: { config: string; options: Readonly<Record<string, unknown>> } | null
   job: Job
   /** Of the rows: pair, chat or text. */
   kind: string
@@ -103,7 +103,7 @@ export function trlScript(input: {
   /** What does not carry over, a line each. */
   lost: readonly string[]
 }): string {
-  const { model, options, lora, job, kind, hasValid, template, lost } = input
+  const { model, options, adapter, job, kind, hasValid, template, lost } = input
   const { from, name } = TRAINERS[job.objective as HandedOn]
   const patience = hasValid ? job.earlyStop : 0
   const splits = kind === 'chat' && job.objective === 'sft' && job.trainOn === 'last'
@@ -113,12 +113,12 @@ export function trlScript(input: {
 ${commentsOf(lost)}import sys
 
 import torch
-from peft import LoraConfig
-from ${from} import ${name}Config
+${adapter ? `from peft import ${adapter.config}\n` : ''}from ${from} import ${name}Config
 
 MODEL = ${python(model)}
 OPTIONS = ${dictionary(options)}
-LORA = ${lora ? dictionary(lora) : 'None'}
+# What PEFT trains; None trains all weights.
+PEFT = ${adapter ? dictionary(adapter.options) : 'None'}
 # Folder of the adapter that the run starts from, instead of a fresh one; None for a fresh one.
 START = ${python(job.initAdapter ? START : null)}
 # For a model that has none of its own; None for its own.
@@ -133,8 +133,8 @@ PATIENCE = ${patience}
 HARDWARE = {} if torch.cuda.is_available() or torch.backends.mps.is_available() else {"use_cpu": True, "bf16": False}
 
 
-def configs(options=None, lora=None):
-    return ${name}Config(**{**HARDWARE, **OPTIONS, **(options or {})}), LORA and LoraConfig(**{**LORA, **(lora or {})})
+def configs(options=None, peft=None):
+    return ${name}Config(**{**HARDWARE, **OPTIONS, **(options or {})}), ${adapter ? `${adapter.config}(**{**PEFT, **(peft or {})})` : 'None'}
 
 
 def loading():
@@ -151,13 +151,13 @@ ${splits ? LAST_ANSWER : ''}def rows():
     return data
 ${marks ? SPLIT_CHATS : ''}
 
-def build(options=None, lora=None, callbacks=()):
+def build(options=None, peft=None, callbacks=()):
     from peft import PeftModel
     from peft.optimizers import create_loraplus_optimizer
     from transformers import AutoModelForCausalLM, AutoTokenizer, EarlyStoppingCallback
     from ${from} import ${name}Trainer${marks ? '\n    from trl.chat_template_utils import get_training_chat_template' : ''}
 
-    args, peft_config = configs(options, lora)
+    args, peft_config = configs(options, peft)
     data = rows()
     model = AutoModelForCausalLM.from_pretrained(MODEL, **loading())
     if START:
@@ -188,8 +188,8 @@ def build(options=None, lora=None, callbacks=()):
     return trainer
 
 
-def main(options=None, lora=None, callbacks=()):
-    trainer = build(options, lora, callbacks)
+def main(options=None, peft=None, callbacks=()):
+    trainer = build(options, peft, callbacks)
     trainer.train()
     trainer.save_model()
     return trainer
@@ -205,7 +205,8 @@ if __name__ == "__main__":
 }
 
 /** A search around the job's settings, by validation loss. */
-export function rayScript({ learningRate, rank, alpha, batchSize, dropout, epochs }: Job): string {
+export function rayScript({ method, learningRate, rank, alpha, batchSize, dropout, epochs }: Job): string {
+  const isLora = method === 'lora'
   const ranks = [...new Set([rank / 2, rank, rank * 2].map((value) => Math.max(1, Math.round(value))))]
   const batches = [...new Set([batchSize / 2, batchSize, batchSize * 2].map((value) => Math.max(1, Math.round(value))))]
   return `"""Searches with Ray Tune around the job's settings: python ray_tune.py [TRIALS]. Each trial is a run of train_trl.py."""
@@ -220,11 +221,15 @@ SEARCH_SPACE = {
     "learning_rate": tune.loguniform(${python(learningRate / 10)}, ${python(learningRate * 10)}),
     "per_device_train_batch_size": tune.choice(${python(batches)}),
     "num_train_epochs": tune.choice(${python([epochs, epochs * 2])}),
-    "r": tune.choice(${python(ranks)}),
+${
+  isLora
+    ? `    "r": tune.choice(${python(ranks)}),
     # alpha follows the rank, as in the job.
     "alpha_over_rank": tune.choice(${python([alpha / rank])}),
     "lora_dropout": tune.choice(${python([...new Set([dropout, 0.05])])}),
-}
+`
+    : ''
+}}
 
 
 def trial(config):
@@ -232,9 +237,9 @@ def trial(config):
     sys.path.insert(0, HERE)
     import train_trl
 
-    lora = {"r": config["r"], "lora_alpha": config["alpha_over_rank"] * config["r"], "lora_dropout": config["lora_dropout"]}
+    peft = ${isLora ? '{"r": config["r"], "lora_alpha": config["alpha_over_rank"] * config["r"], "lora_dropout": config["lora_dropout"]}' : 'None'}
     options = {key: config[key] for key in ("learning_rate", "per_device_train_batch_size", "num_train_epochs")}
-    trainer = train_trl.main({**options, "output_dir": os.path.join(HERE, "out-ray", tune.get_context().get_trial_id())}, lora)
+    trainer = train_trl.main({**options, "output_dir": os.path.join(HERE, "out-ray", tune.get_context().get_trial_id())}, peft)
     tune.report({"eval_loss": trainer.evaluate()["eval_loss"]})
 
 

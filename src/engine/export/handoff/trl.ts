@@ -1,16 +1,16 @@
-/** A job in the words of TRL and PEFT: SFT, DPO, ORPO or KTO with LoRA. Refuses options that their trainers do not know. */
+/** A job in the words of TRL and PEFT: SFT, DPO, ORPO or KTO with what PEFT can train. Refuses options that their trainers do not know. */
 import { readPattern } from '../../adapters/settings'
+import type { Job } from '../../../shared/job'
 import { adaptsAll, only, placed, Placed, trainerRules, type Rules } from './rules'
 
 /** @param steps how many the run has. */
 export function trlRules(steps: number): Rules {
-  const inLora = placed('in the script: LORA')
+  const inLora = placed('in the script: PEFT')
   return {
     ...trainerRules(steps),
     model: placed('in the script: MODEL'),
     initAdapter: only(({ initAdapter }) => initAdapter !== '', placed('in the script: START')),
-    method: ({ method }: { method: string }) =>
-      method === 'lora' || method === 'full' ? new Placed('in the script: LORA') : 'This script has no such method.',
+    method: ({ method }) => (method === 'bottleneck' ? 'PEFT has no such method.' : new Placed('in the script: PEFT')),
     objective: placed('in the script: its trainer'),
     beta: ({ beta }) => ({ beta }),
     wrongPairs: ({ wrongPairs }) => (wrongPairs > 0 ? { label_smoothing: wrongPairs } : {}),
@@ -56,8 +56,22 @@ export function trlRules(steps: number): Rules {
   }
 }
 
-/** LoraConfig's own names. */
+/** PEFT's configuration of each method that it has. */
+export const PEFT_CONFIGS: Partial<Record<Job['method'], string>> = {
+  ...{ lora: 'LoraConfig', ia3: 'IA3Config', prompt: 'PromptTuningConfig', prefix: 'PrefixTuningConfig' },
+}
+
+/** The names that these configurations have. */
 export const PEFT_RULES: Rules = {
+  // Keys, values and the inside of feed-forward blocks, as most families call them; PEFT says so where one does not.
+  method: ({ method }) =>
+    method === 'ia3' ? { target_modules: ['k_proj', 'v_proj', 'down_proj'], feedforward_modules: ['down_proj'] } : {},
+  virtualTokens: ({ virtualTokens }) => ({ num_virtual_tokens: virtualTokens }),
+  virtualText: ({ method, virtualText, model }) => {
+    if (method === 'prefix') return 'PEFT starts a prefix at random.'
+    const init = virtualText === '' ? { prompt_tuning_init: 'SAMPLE_VOCAB' } : { prompt_tuning_init: 'TEXT', prompt_tuning_init_text: virtualText } // prettier-ignore
+    return { ...init, tokenizer_name_or_path: model }
+  },
   rank: ({ rank }) => ({ r: rank }),
   alpha: ({ alpha }) => ({ lora_alpha: alpha }),
   dropout: ({ dropout }) => ({ lora_dropout: dropout }),

@@ -184,8 +184,23 @@ describe('every setting', () => {
   const carried = SETTING_LIST.filter(([key, setting]) => !OWN_FILES.includes(key) && isHandedOn(key, setting))
   it('of methods that other trainers do not have is refused', () => {
     expect(() => handoffFiles(input({ objective: 'classification' }))).toThrow(/other trainers/)
-    for (const method of ['ia3', 'bottleneck', 'prompt', 'prefix'] as const)
-      expect(() => handoffFiles(input({ method }))).toThrow(/other trainers/)
+    expect(() => handoffFiles(input({ method: 'bottleneck' }))).toThrow(/other trainers/)
+  })
+
+  it.each([
+    ['ia3', 'IA3Config', '"feedforward_modules": ["down_proj"]'],
+    ['prompt', 'PromptTuningConfig', '"prompt_tuning_init_text": "Be brief."'],
+    ['prefix', 'PrefixTuningConfig', '"num_virtual_tokens": 7'],
+  ] as const)('of %s goes to PEFT alone', async (method, config, option) => {
+    const files = await written(input({ method, virtualTokens: 7, virtualText: 'Be brief.' }))
+    expect(Object.keys(files).filter((name) => /yaml$/.test(name))).toEqual([])
+    const script = files['train_trl.py'] as string
+    expect(script).toContain(`import ${config}\n`)
+    expect(script).toContain(`${config}(**{**PEFT`)
+    expect(script).toContain(option)
+    expect(script.includes('"gradient_checkpointing": False')).toBe(method === 'prefix')
+    expect(files['README.md']).toContain('do not have its method')
+    expect(files['ray_tune.py']).not.toContain('"r"')
   })
 
   it.each(carried.map(([key]) => key))(
