@@ -191,8 +191,8 @@ export const METHOD = {
   }),
   targets: list({
     group: 'method',
-    label: 'Adapted layers',
-    help: 'The linear layers that get an adapter; all of them learns best for its size.',
+    label: 'Target modules',
+    help: 'The linear modules that get an adapter in each layer; all of them learns best for its size.',
     default: LORA_TARGETS,
     choices: LORA_TARGETS,
     when: { method: ['lora'] },
