@@ -1,5 +1,5 @@
 """Records what numpy makes of ‖ΔW‖ and ‖W‖, for tests/golden/change.json: of the golden LLaMA with its adapter from ΔW = s·B·A, and of
-DoRA adapters on it and on GPT-2 from the weights that PEFT merges.
+DoRA and (IA)³ adapters on it and on GPT-2 from the weights that PEFT merges.
 
     .venv/bin/python scripts/golden/record_change.py
 """
@@ -34,15 +34,16 @@ for key, a in adapter.items():
 def merged_change(case, adapter):
     """Module → norms of PEFT's merged weight less the base's, and of the base's."""
     base = {name: value.detach().double().numpy() for name, value in load(case).named_parameters()}
-    merged = PeftModel.from_pretrained(load(case), GOLDEN / "methods" / adapter).merge_and_unload()
+    merged = PeftModel.from_pretrained(load(case), GOLDEN / adapter).merge_and_unload()
     modules = {}
     for name, value in merged.named_parameters():
         change = float(np.linalg.norm(value.detach().double().numpy() - base[name]))
-        if change > 0:
+        if change > 0 and name.endswith(".weight"):
             modules[name.removesuffix(".weight")] = {"change": change, "weight": float(np.linalg.norm(base[name]))}
     return modules
 
 
-dora = {name: {"case": case, "modules": merged_change(case, name)} for name, case in (("dora", "llama-gqa-tied"), ("dora-gpt2", "gpt2"))}
-golden = {"numpy": np.__version__, "modules": rows, "dora": dora}
+CASES = {"methods/dora": "llama-gqa-tied", "methods/dora-gpt2": "gpt2", "soft/ia3": "llama-gqa-tied", "soft/ia3-gpt2": "gpt2"}
+merged = {name: {"case": case, "modules": merged_change(case, name)} for name, case in CASES.items()}
+golden = {"numpy": np.__version__, "modules": rows, "merged": merged}
 write_json(GOLDEN / "change.json", golden)

@@ -1,12 +1,12 @@
 /**
  * How far an adapter moves each layer: ‖ΔW‖ / ‖W‖ in the Frobenius norm. Of plain LoRA ΔW is never formed: with ΔW = s·B·A its
- * square norm is s²·⟨BᵀB, AAᵀ⟩, two matrices as wide as the rank. DoRA also scales the rows of W, so there the merged weight is made.
- * Refuses adapters of other kinds.
+ * square norm is s²·⟨BᵀB, AAᵀ⟩, two matrices as wide as the rank. DoRA and (IA)³ scale W itself, so there the merged weight is made.
+ * Refuses adapters that change no weight: prompts, prefixes, bottlenecks.
  */
 import type { ModuleChange } from '../../shared/judgement'
 import type { TensorData } from '../../shared/records'
 import type { Weights } from './checkpoint-index'
-import { addDelta, weightName } from './merge'
+import { addDelta, mergeWeights, weightName } from './merge'
 import { fullChange } from './full'
 import { asLora, loraDeltas, type FullConfig, type LoraDelta, type PeftAdapter } from './peft'
 import { toFloat32 } from './safetensors'
@@ -21,6 +21,7 @@ export async function adapterChange(
   onModule: (done: number, total: number) => void = () => {},
 ): Promise<ModuleChange[]> {
   if (adapter.config.peft_type === 'FULL') return fullChange(base, adapter as PeftAdapter<FullConfig>, onModule)
+  if (adapter.config.peft_type === 'IA3') return factorChange(base, adapter, onModule)
   const { fan_in_fan_out: transposed } = asLora(adapter).config
   const names = new Set(base.names)
   const changes: ModuleChange[] = []
@@ -32,12 +33,38 @@ export async function adapterChange(
     const values = toFloat32(tensor)
     const weight = norm(values)
     const change = delta.lengths ? distance(toFloat32(addDelta(tensor, delta, transposed)), values) : deltaNorm(delta)
-    const parts = delta.module.split('.')
-    const layer = Number(parts.find((part) => /^\d+$/.test(part)) ?? Number.NaN)
-    changes.push({ layer, target: parts.at(-1) ?? '', change, weight, ratio: change / weight })
+    changes.push({ ...placeOf(delta.module), change, weight, ratio: change / weight })
     onModule(done + 1, deltas.length)
   }
   return changes
+}
+
+/** Of (IA)³: the weight times its factors against the weight. */
+async function factorChange(
+  base: Weights,
+  adapter: PeftAdapter,
+  onModule: (done: number, total: number) => void,
+): Promise<ModuleChange[]> {
+  const merged = mergeWeights(base, adapter)
+  const names = new Set(base.names)
+  const modules = Object.keys(adapter.tensors).map((key) => key.replace(/^base_model\.model\.|\.ia3_l$/g, ''))
+  const changes: ModuleChange[] = []
+  for (const [done, module] of modules.entries()) {
+    const name = weightName(module, names)
+    if (name === undefined) continue
+    const values = toFloat32(await base.read(name))
+    const weight = norm(values)
+    const change = distance(toFloat32(await merged.read(name)), values)
+    changes.push({ ...placeOf(module), change, weight, ratio: change / weight })
+    onModule(done + 1, modules.length)
+  }
+  return changes
+}
+
+/** Layer and kind of a module, from its name. */
+function placeOf(module: string): Pick<ModuleChange, 'layer' | 'target'> {
+  const parts = module.split('.')
+  return { layer: Number(parts.find((part) => /^\d+$/.test(part)) ?? Number.NaN), target: parts.at(-1) ?? '' }
 }
 
 /** ‖s·B·A‖ from A `[r, in]` and B `[out, r]`, in double precision. */

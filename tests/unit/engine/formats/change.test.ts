@@ -23,12 +23,12 @@ test('the change of every module is numpy’s norm of the formed matrix', async 
   }
 })
 
-test.each(Object.entries(golden.dora))(
+test.each(Object.entries(golden.merged))(
   '%s: the change is that of the weights that PEFT merges',
   async (name, found) => {
     const folder = (path: string) => diskFolder(resolve(CASE, '..', path))
     const base = await openWeights(folder(found.case))
-    const changes = await adapterChange(base, await readPeft(folder(`methods/${name}`)))
+    const changes = await adapterChange(base, await readPeft(folder(name)))
     const wanted = Object.entries<{ change: number; weight: number }>(found.modules)
     expect(changes.length).toBe(wanted.length)
     changes.forEach(({ layer, target, ratio }) => {
