@@ -72,7 +72,7 @@ function notFinite({ firstBad, lastStep }: Curves, job: Job): Diagnosis | null {
   return {
     verdict: 'diverging',
     tone: 'poor',
-    text: 'The loss is no longer a number: the adapter has run away.',
+    text: 'The loss is no longer a number: the training has run away.',
     evidence: [{ from: firstBad, to: lastStep, text: 'no number' }],
     ...lowerRate(job, 5),
   }
@@ -242,7 +242,7 @@ function plateau(curves: Curves, job: Job): Diagnosis | null {
   return {
     verdict: 'plateau',
     tone: 'fair',
-    text: `Since about step ${middle.from} the loss stands still at ${last.mean.toFixed(2)}: the adapter has no more room, or the rate no longer suits.`,
+    text: `Since about step ${middle.from} the loss stands still at ${last.mean.toFixed(2)}: there is no more room to learn in, or the rate no longer suits.`,
     evidence: [{ from: middle.from, to: lastStep, text: 'no more progress' }],
     change: { ...room.change, schedule: 'cosine' },
     changeText: `${room.text} and lower the rate over the run`,

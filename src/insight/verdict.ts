@@ -171,7 +171,7 @@ function worse(judgement: Judgement, score: Score, job: Job): JudgementVerdict {
     advice:
       judgement.checkpoint === 'last'
         ? 'Judge the best checkpoint, or train anew more gently.'
-        : 'Train anew more gently, or try a lower adapter strength.',
+        : 'Train anew more gently, or try a lower strength in Try.',
     change: {
       learningRate: rate,
       ...(steps > 0 ? { steps: Math.ceil(steps / 2) } : { epochs: Math.max(0.5, epochs / 2) }),
@@ -233,7 +233,7 @@ export function forgettingVerdict({ rise, passages }: Forgetting, job: Job): Jud
     tone: harmed ? 'poor' : 'fair',
     text: `${harmed ? 'Much' : 'Some'} is forgotten: general text is ${by} harder to predict than for the base.`,
     advice:
-      'That does not matter to a model for one task. Where it does: lower the adapter strength in Try, train more gently, or mix general examples in.',
+      'That does not matter to a model for one task. Where it does: lower the strength in Try, train more gently, or mix general examples in.',
     ...(job.replayShare > 0
       ? {
           change: { learningRate: job.learningRate / 2 },

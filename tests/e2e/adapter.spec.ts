@@ -25,7 +25,7 @@ test('a run goes on from what another has learnt', async ({ page }) => {
   await expect(status(page)).toContainText('Step 3 of 3', { timeout: 120_000 })
   await expect(status(page)).toContainText('Done')
 
-  await page.getByLabel('Start from').selectOption({ label: 'a fresh adapter' })
+  await page.getByLabel('Start from').selectOption({ label: 'the base as it is' })
   await expect(page.getByLabel('LoRA rank', { exact: true })).toBeEnabled()
   await go(page, 'Runs')
   await page.getByRole('table', { name: 'Runs' }).getByRole('link').first().click()
