@@ -51,25 +51,28 @@ describe.skipIf(!onWebGPU()).each(TILES.map((tile) => ({ tile })))('gemm with ti
   })
 
   test.each([
-    ['bias, scale and low-rank part', 0],
-    ['bias, scale and masked low-rank part', 0.5],
+    ['bias, scale, low-rank part and a matrix added', 0],
+    ['bias, scale, masked low-rank part and a matrix added', 0.5],
   ])('%s', async (_, rate) => {
-    const [m, n, k, r] = [21, 36, 12, 5]
-    const [a, b] = [factor('k-last', m, k, 1), factor('k-first', n, k, 2)]
-    const low = { a: factor('k-last', m, r, 3), b: factor('k-first', n, r, 4) }
-    const bias = random<tf.Rank.R1>([n], 5)
-    const key = { rate, seed: 9, salt: 1 }
-    const own = gemm({
-      a: a.own,
-      b: b.own,
-      bias,
-      scale: 3,
-      low: { a: low.a.own, b: low.b.own },
-      dropout: rate > 0 ? { key, on: 'low' } : null,
-    })
-    const mask = tf.tensor2d(dropoutMask(m * n, rate, 9, 1), [m, n])
-    const update = tf.mul(tf.mul(tf.matMul(low.a.plain, low.b.plain, false, true), 3), mask)
-    await expectClose(own, tf.add(tf.add(tf.matMul(a.plain, b.plain, false, true), update), bias))
+    for (const n of [36, 19]) {
+      const [m, k, r] = [21, 12, 5]
+      const [a, b] = [factor('k-last', m, k, 1), factor('k-first', n, k, 2)]
+      const low = { a: factor('k-last', m, r, 3), b: factor('k-first', n, r, 4) }
+      const [bias, plus] = [random<tf.Rank.R1>([n], 5), random<tf.Rank.R2>([m, n], 6)]
+      const key = { rate, seed: 9, salt: 1 }
+      const own = gemm({
+        a: a.own,
+        b: b.own,
+        bias,
+        plus,
+        scale: 3,
+        low: { a: low.a.own, b: low.b.own },
+        dropout: rate > 0 ? { key, on: 'low' } : null,
+      })
+      const mask = tf.tensor2d(dropoutMask(m * n, rate, 9, 1), [m, n])
+      const update = tf.mul(tf.mul(tf.matMul(low.a.plain, low.b.plain, false, true), 3), mask)
+      await expectClose(own, tf.addN([tf.matMul(a.plain, b.plain, false, true), update, tf.add(bias, plus)]))
+    }
   })
 
   test('a window of rows, read and written', async () => {
@@ -101,11 +104,12 @@ describe.skipIf(!onWebGPU()).each(SLICED)('gemm in $slices slices with tile $til
   test.each([
     [7, 16],
     [9, 13],
-  ])('%i by %i in every layout, scaled', async (m, n) => {
+  ])('%i by %i in every layout, scaled, and a matrix added', async (m, n) => {
+    const plus = random<tf.Rank.R2>([m, n], 4)
     for (const [layoutA, layoutB] of LAYOUTS) {
       const [a, b] = [factor(layoutA, m, k, 1), factor(layoutB, n, k, 2)]
-      const wanted = tf.mul(plainProduct(a.plain, b.plain), 3)
-      const product = { a: a.own, b: b.own, scale: tf.scalar(3) }
+      const wanted = tf.add(tf.mul(plainProduct(a.plain, b.plain), 3), plus)
+      const product = { a: a.own, b: b.own, scale: tf.scalar(3), plus }
       await expectClose(gemm(product), wanted, 1e-5, `${layoutA} ${layoutB}`)
     }
   })

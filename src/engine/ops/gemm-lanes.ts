@@ -67,7 +67,7 @@ export function lanesWGSL(
   tile: LaneTile,
   [a, b]: readonly [LaneFactor, LaneFactor],
   low: readonly [LaneFactor, LaneFactor] | null,
-  { scale, bias }: { scale: string; bias: boolean },
+  { scale, bias, plus }: { scale: string; bias: boolean; plus: boolean },
 ): string {
   const { tm, tn } = tile
   const sums = range(tm).flatMap((i) => range(tn).map((j) => `c${i}_${j}`))
@@ -77,7 +77,10 @@ export function lanesWGSL(
     : [loop(tile, a, b, 'u.k'), scaled]
   const store = range(tn).map((j) => {
     const column = `first + ${j * LANES}u`
-    const rows = range(tm).map((i) => `if (row0 + ${i}u < u.m) { y[(row0 + ${i}u + u.y_from) * u.n + ${column}] = c${i}_${j}${bias ? ' + add' : ''}; }`) // prettier-ignore
+    const rows = range(tm).map((i) => {
+      const more = plus ? ` + plus[(row0 + ${i}u) * u.n + ${column}]` : ''
+      return `if (row0 + ${i}u < u.m) { y[(row0 + ${i}u + u.y_from) * u.n + ${column}] = c${i}_${j}${bias ? ' + add' : ''}${more}; }`
+    })
     return `if (${column} < u.n) { ${bias ? `let add = bias[${column}];` : ''} ${rows.join(' ')} }`
   })
   return `@compute @workgroup_size(${LANES})

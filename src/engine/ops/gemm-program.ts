@@ -60,7 +60,7 @@ function loader(
 const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
 
 /**
- * WGSL with `bindings` by the names y, a, b, la, lb, bias, scale, to be dispatched over the tiles of C in x and y and the slices of k in z,
+ * WGSL with `bindings` by the names y, a, b, la, lb, bias, plus, scale, to be dispatched over the tiles of C in x and y and the slices of k in z,
  * `u.slice` deep each; y holds the sums of one slice after the other.
  */
 export function gemmWGSL(
@@ -132,11 +132,13 @@ function store(c: string, bindings: Record<string, Binding>): string {
   const bias = bindings.bias
   if (wide) {
     const add = bias ? ` + vec4<f32>(bias[column], bias[column + 1u], bias[column + 2u], bias[column + 3u])` : ''
-    return `if (row < u.m && column < u.n) { y[((row + first) * u.n + column) / 4u] = ${c}${add}; }`
+    const plus = bindings.plus ? ' + plus[(row * u.n + column) / 4u]' : ''
+    return `if (row < u.m && column < u.n) { y[((row + first) * u.n + column) / 4u] = ${c}${add}${plus}; }`
   }
   return range(4)
     .map((l) => {
-      const value = `${c}.${'xyzw'[l]}${bias ? ` + bias[column + ${l}u]` : ''}`
+      const plus = bindings.plus ? ` + plus[row * u.n + column + ${l}u]` : ''
+      const value = `${c}.${'xyzw'[l]}${bias ? ` + bias[column + ${l}u]` : ''}${plus}`
       return `if (row < u.m && column + ${l}u < u.n) { y[(row + first) * u.n + column + ${l}u] = ${value}; }`
     })
     .join(' ')

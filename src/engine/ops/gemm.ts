@@ -38,11 +38,13 @@ function stored({ tensor, shape }: Factor): [number, number] {
   return shape ?? (tensor.shape as [number, number])
 }
 
-/** C `[m, n]` = scale · A·B, or C = A·B + mask(scale · A₂·B₂), each plus bias where given. */
+/** C `[m, n]` = scale · A·B, or C = A·B + mask(scale · A₂·B₂), each plus bias and plus where given. */
 export interface Gemm {
   a: Factor
   b: Factor
   bias?: tf.Tensor1D | null
+  /** Added to C, of its shape; not with `rows`. */
+  plus?: tf.Tensor | null
   /** A second product of the same outer sizes, added to the first. */
   low?: { a: Factor; b: Factor } | null
   /** Factor on `low` where there is one, else on the product. */
@@ -62,7 +64,7 @@ function depth(factor: Factor): number {
 
 /** Runs the product on webgpu; the factors' depths must agree (throws otherwise). */
 export function gemm(product: Gemm): tf.Tensor2D {
-  const { a, b, low = null, scale, bias, rows = null, dropout = null } = product
+  const { a, b, low = null, scale, bias, plus, rows = null, dropout = null } = product
   const sizes: Sizes = { m: rows?.count ?? outerSize(a), n: outerSize(b), k: depth(a) }
   const { m, n, k } = sizes
   if (depth(b) !== k || (low && depth(low.a) !== depth(low.b))) throw new Error('gemm: inner sizes differ')
@@ -73,7 +75,7 @@ export function gemm(product: Gemm): tf.Tensor2D {
   } else {
     const sums = emptyTensor<tf.Rank.R1>([sumsOf(plan, sizes)])
     multiply({ a, b, dropout, rows: rows && { ...rows, writeFrom: 0 } }, plan, sizes, sums)
-    addSlices(sums, y, { m, n, slices: plan.slices, scale, bias, writeFrom: rows?.writeFrom })
+    addSlices(sums, y, { m, n, slices: plan.slices, scale, bias, plus, writeFrom: rows?.writeFrom })
     sums.dispose()
   }
   return y
@@ -81,7 +83,7 @@ export function gemm(product: Gemm): tf.Tensor2D {
 
 /** The product itself; where k is sliced, the sums of the slices one after the other. */
 function multiply(product: Gemm, { tile, slices, depth: slice }: Plan, sizes: Sizes, y: tf.Tensor): void {
-  const { a, b, bias = null, low = null, scale = 1, dropout = null, rows = null } = product
+  const { a, b, bias = null, plus = null, low = null, scale = 1, dropout = null, rows = null } = product
   const precision = arithmetic()
   const type = (contiguous: number): string => (tile.lanes ? 'f32' : widest(contiguous))
   const factors: (ProgramFactor & Factor)[] = [{ name: 'a', ...a }, { name: 'b', ...b }] // prettier-ignore
@@ -93,6 +95,7 @@ function multiply(product: Gemm, { tile, slices, depth: slice }: Plan, sizes: Si
     if (packed?.scales) bindings[`${name}_scales`] = { tensor: packed.scales, type: scaleType(packed.precision) }
   }
   if (bias) bindings.bias = { tensor: bias, type: 'f32' }
+  if (plus) bindings.plus = { tensor: plus, type: type(sizes.n) }
   if (typeof scale !== 'number') bindings.scale = { tensor: scale, type: 'f32' }
   if (dropout) Object.assign(bindings, seedBinding(dropout.key))
   const layouts = factors.map(({ layout }) => (layout === 'k-last' ? 'l' : 'f')).join('')
@@ -119,5 +122,9 @@ function multiply(product: Gemm, { tile, slices, depth: slice }: Plan, sizes: Si
 function laneCode(tile: Tile, bindings: Record<string, Binding>, factors: readonly ProgramFactor[]): string {
   const [a, b, la, lb] = factors.map(({ name, layout }) => ({ name, kLast: layout === 'k-last' }))
   const scale = `u.factor${bindings.scale ? ' * scale[0]' : ''}`
-  return lanesWGSL(tile, [a!, b!], la && lb ? [la, lb] : null, { scale, bias: Boolean(bindings.bias) })
+  return lanesWGSL(tile, [a!, b!], la && lb ? [la, lb] : null, {
+    scale,
+    bias: Boolean(bindings.bias),
+    plus: Boolean(bindings.plus),
+  })
 }

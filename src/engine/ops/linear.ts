@@ -52,13 +52,13 @@ export function linearReference(
       save([x, a, b, low])
       return tf.add(base(), multiply(tf.mul(low, scale), tf.transpose(b)))
     },
-    backward: (dy, saved) => {
+    backward: (dy, saved, asked) => {
       const [x, a, b, low] = saved as [tf.Tensor2D, tf.Tensor2D, tf.Tensor2D, tf.Tensor2D]
       const dLow = tf.mul(multiply(dy, b), scale) as tf.Tensor2D // [n, r]
       const dA = multiply(tf.transpose(dLow), applyDropout(x, dropout))
       const dB = tf.transpose(multiply(tf.transpose(tf.mul(low, scale) as tf.Tensor2D), dy))
-      const dx = tf.add(w.backward(dy), applyDropout(multiply(dLow, a), dropout))
-      return [dx, dA, dB]
+      if (!asked.wants(0)) return [null, dA, dB]
+      return [tf.add(w.backward(dy), applyDropout(multiply(dLow, a), dropout)), dA, dB]
     },
   })
 }
@@ -69,7 +69,7 @@ function linearProgram(x: tf.Tensor2D, w: FrozenMatrix, bias: tf.Tensor1D | null
     return differentiable<tf.Tensor2D>({
       inputs: [x],
       forward: () => gemm({ a: kLast(x), b: weights(w, 'k-last'), bias }),
-      backward: (dy) => [gemm({ a: kLast(dy), b: weights(w, 'k-first') })],
+      backward: (dy, _, asked) => [gemm({ a: kLast(dy), b: weights(w, 'k-first'), plus: asked.plus(0) })],
     })
   }
   const { a, b, scale } = lora
@@ -81,13 +81,15 @@ function linearProgram(x: tf.Tensor2D, w: FrozenMatrix, bias: tf.Tensor1D | null
       save([x, a, b, low])
       return gemm({ a: kLast(x), b: weights(w, 'k-last'), bias, low: { a: kLast(low), b: kLast(b) }, scale })
     },
-    backward: (dy, saved) => {
+    backward: (dy, saved, asked) => {
       const [x, a, b, low] = saved as [tf.Tensor2D, tf.Tensor2D, tf.Tensor2D, tf.Tensor2D]
       const dLow = gemm({ a: kLast(dy), b: kFirst(b), scale }) // [n, r]
       const dA = gemm({ a: kFirst(dLow), b: kFirst(x), dropout: key && { key, on: 'b' } })
       const dB = gemm({ a: kFirst(dy), b: kFirst(low), scale })
+      if (!asked.wants(0)) return [null, dA, dB]
       const down = { a: kLast(dLow), b: kFirst(a) }
-      const dx = gemm({ a: kLast(dy), b: weights(w, 'k-first'), low: down, dropout: key && { key, on: 'low' } })
+      const dropout = key && ({ key, on: 'low' } as const)
+      const dx = gemm({ a: kLast(dy), b: weights(w, 'k-first'), low: down, dropout, plus: asked.plus(0) })
       return [dx, dA, dB]
     },
   })
@@ -105,8 +107,10 @@ function trainedLinear(x: tf.Tensor2D, w: FrozenMatrix, bias: tf.Tensor1D | null
       const y = w.forward(x)
       return bias ? tf.add(y, bias) : y
     },
-    backward: (dy, [x]) => {
-      const dx = onGPU() ? gemm({ a: kLast(dy), b: weights(w, 'k-first') }) : w.backward(dy)
+    backward: (dy, [x], asked) => {
+      const own = (): tf.Tensor =>
+        onGPU() ? gemm({ a: kLast(dy), b: weights(w, 'k-first'), plus: asked.plus(0) }) : w.backward(dy)
+      const dx = asked.wants(0) ? own() : null
       return [dx, ...(matrix ? [outerSum(dy, x as tf.Tensor2D)] : []), ...(shift ? [columnSums(dy)] : [])]
     },
   })

@@ -67,7 +67,13 @@ function normProgram(
 ): tf.Tensor2D {
   const [rows, d] = x.shape
   const common = { uniforms: { rows, d, eps }, floats: ['eps'], workgroups: spread(rows) }
-  const run = (key: string, input: tf.Tensor2D, held: tf.Tensor, dy: tf.Tensor2D | null, body: string): tf.Tensor2D => {
+  const run = (
+    key: string,
+    input: tf.Tensor2D,
+    held: tf.Tensor,
+    { dy, plus }: { dy?: tf.Tensor2D; plus?: tf.Tensor | null },
+    body: string,
+  ): tf.Tensor2D => {
     const y = emptyTensor<tf.Rank.R2>([rows, d])
     dispatch({
       ...common,
@@ -77,6 +83,7 @@ function normProgram(
         x: { tensor: input, type: 'f32' },
         weight: { tensor: held, type: 'f32' },
         ...(dy ? { dy: { tensor: dy, type: 'f32' } } : bias ? { bias: { tensor: bias, type: 'f32' } } : {}),
+        ...(plus ? { plus: { tensor: plus, type: 'f32' } } : {}),
       },
       code: () => `${totalWGSL('vec2<f32>')}\n${rowMain(statistics(centred) + body)}`,
     })
@@ -86,13 +93,14 @@ function normProgram(
     inputs: [x, ...trainedOf(weight, bias)],
     forward: (save) => {
       save([x, weight])
-      return run('forward', x, weight, null, forwardBody(bias !== null))
+      return run('forward', x, weight, {}, forwardBody(bias !== null))
     },
-    backward: (dy, saved) => {
+    backward: (dy, saved, asked) => {
       const [x, held] = saved as [tf.Tensor2D, tf.Tensor1D]
+      const plus = asked.plus(0)
       return [
-        run('backward', x, held, dy, backwardBody(centred)),
-        ...gradientsOf(weight, bias, dy, () => run('weight', x, held, dy, weightBody())),
+        run('backward', x, held, { dy, plus }, backwardBody(centred, plus !== null)),
+        ...gradientsOf(weight, bias, dy, () => run('weight', x, held, { dy }, weightBody())),
       ]
     },
   })
@@ -104,7 +112,7 @@ function forwardBody(bias: boolean): string {
     }`
 }
 
-function backwardBody(centred: boolean): string {
+function backwardBody(centred: boolean, plus: boolean): string {
   return `var sums = vec2<f32>(0.0); // of g and of g · normal, g the gradient of the normalised row
     for (var c = tid; c < u.d; c += ${rowThreads()}u) {
       let g = dy[base + c] * weight[c];
@@ -113,7 +121,7 @@ function backwardBody(centred: boolean): string {
     let means = total(tid, sums) / f32(u.d);
     for (var c = tid; c < u.d; c += ${rowThreads()}u) {
       let normal = (x[base + c] - mean) * r;
-      y[base + c] = (dy[base + c] * weight[c]${centred ? ' - means.x' : ''} - normal * means.y) * r;
+      y[base + c] = (dy[base + c] * weight[c]${centred ? ' - means.x' : ''} - normal * means.y) * r${plus ? ' + plus[base + c]' : ''};
     }`
 }
 

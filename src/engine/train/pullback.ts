@@ -2,6 +2,7 @@
  * The gradient of one layer from the gradient of its output, freeing what the tape saved and every gradient as soon as it has
  * been used; TensorFlow.js's own walk holds all of them to the end. Refuses to run inside another gradient.
  */
+import { walking } from '../ops/gradient'
 import { tf } from '../tf'
 
 /** What TensorFlow.js 4.22 records of an op. */
@@ -81,8 +82,14 @@ function passThrough(node: TapeNode, reached: ReadonlySet<number>, gradients: Gr
   const names = Object.keys(node.inputs).filter((name) => reached.has(node.inputs[name]!.id))
   if (!node.gradient) throw new Error(`no gradient for ${node.kernelName}`)
   const gradient = node.gradient
+  const folded: tf.Tensor[] = []
+  const plus = ({ id }: tf.Tensor): tf.Tensor | null => {
+    const sum = gradients.take(id)
+    if (sum) folded.push(sum)
+    return sum
+  }
   const found = tf.tidy(() => {
-    const thunks = gradient(dys)
+    const thunks = walking({ wants: ({ id }) => reached.has(id), plus }, () => gradient(dys))
     // A copy where a gradient is handed through as it is: the original is freed below.
     return names.map((name) => {
       const dx = thunks[name]!()
@@ -91,6 +98,7 @@ function passThrough(node: TapeNode, reached: ReadonlySet<number>, gradients: Gr
   })
   names.forEach((name, i) => gradients.add(node.inputs[name]!.id, found[i]!))
   for (const dy of dys) dy?.dispose()
+  tf.dispose(folded)
 }
 
 function free(node: TapeNode): void {
