@@ -111,7 +111,8 @@ class TrainDisplay {
         return this.#output.note(`          “${event.sample.text.trim().replaceAll(/\s+/g, ' ').slice(0, 100)}”`)
       case 'mark':
         this.#output.event('mark', { ...event.mark })
-        if (['skipped', 'rolled-back', 'early-stop'].includes(event.mark.kind)) this.#output.note(event.mark.text)
+        if (['skipped', 'rescaled', 'rolled-back', 'early-stop'].includes(event.mark.kind))
+          this.#output.note(event.mark.text)
     }
   }
 

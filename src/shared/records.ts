@@ -186,7 +186,17 @@ export interface RunSample {
 /** Something that happened in a run and is marked on its chart. */
 export interface RunMark {
   step: number
-  kind: 'best' | 'early-stop' | 'resume' | 'skipped' | 'rolled-back' | 'checkpoint' | 'paused' | 'stopped'
+  kind:
+    | 'best'
+    | 'early-stop'
+    | 'resume'
+    | 'skipped'
+    | 'rescaled'
+    | 'rolled-back'
+    | 'arithmetic'
+    | 'checkpoint'
+    | 'paused'
+    | 'stopped'
   text: string
 }
 
@@ -266,6 +276,8 @@ export interface CheckpointMeta {
   adapterConfig?: Record<string, unknown>
   /** The second half of the adapter's rank is what it started from, and is never trained (PiSSA). */
   hasStart?: true
+  /** Factor on the loss of the next step, and the good steps since it last changed; runs in full precision have none. */
+  lossScale?: { factor: number; good: number }
 }
 
 /** What computes, and what it can do. */

@@ -27,6 +27,7 @@ const MARKS: Partial<Record<RunMark['kind'], { name: string; colour: keyof Palet
   'early-stop': { name: 'stopped early', colour: 'ink', dash: [] },
   resume: { name: 'resumed', colour: 'ink-soft', dash: [2, 3] },
   skipped: { name: 'skipped', colour: 'poor', dash: [1, 2] },
+  rescaled: { name: 'rescaled', colour: 'ink-soft', dash: [1, 2] },
   'rolled-back': { name: 'rolled back', colour: 'poor', dash: [] },
   paused: { name: 'paused', colour: 'ink-soft', dash: [6, 3] },
   stopped: { name: 'stopped', colour: 'ink-soft', dash: [6, 3] },

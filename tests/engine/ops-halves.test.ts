@@ -1,6 +1,6 @@
 /** Products of halves on webgpu: factors rounded, sums in 32 bits, what is too large made infinite; in every tile and layout. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { arithmetic, hasHalves, inArithmetic } from '../../src/engine/ops/arithmetic'
+import { arithmetic, arithmeticHere, inArithmetic } from '../../src/engine/ops/arithmetic'
 import { dropoutMask } from '../../src/engine/ops/dropout'
 import { FrozenMatrix } from '../../src/engine/ops/frozen-matrix'
 import { gemm, kLast, weights, type Factor, type Gemm } from '../../src/engine/ops/gemm'
@@ -43,100 +43,103 @@ async function largestDifference(a: tf.Tensor, b: tf.Tensor): Promise<number> {
   return ((await tf.max(tf.abs(tf.sub(a, b))).data()) as Float32Array)[0]!
 }
 
-describe.skipIf(!hasHalves()).each(TILES.map((tile) => ({ tile })))('halves with tile $tile', ({ tile }) => {
-  beforeAll(() => {
-    tileOverride.tile = tile
-  })
-  afterAll(() => {
-    tileOverride.tile = null
-  })
-
-  test.each([
-    [37, 41, 23],
-    [40, 68, 36],
-  ])('%i by %i by %i in every layout', async (m, n, k) => {
-    for (const [a, b] of LAYOUTS) {
-      // Factors that are halves already are multiplied and summed as in 32 bits.
-      const [left, right] = [factor(a, m, k, 1, true), factor(b, n, k, 2, true)]
-      const wanted = tf.matMul(left.plain, right.plain, false, true)
-      await expectClose(half({ a: left.own, b: right.own }), wanted, 1e-5, `${a} ${b}`)
-      const [rough, coarse] = [factor(a, m, k, 3, false), factor(b, n, k, 4, false)]
-      const rounded = half({ a: rough.own, b: coarse.own })
-      const exact = tf.matMul(rough.plain, coarse.plain, false, true)
-      await expectClose(rounded, exact, TOLERANCE, `${a} ${b}, rounded`)
-      expect(await largestDifference(rounded, exact), 'something was rounded').toBeGreaterThan(1e-5)
-    }
-  })
-
-  test.each([0, 0.5])('bias, scale and low-rank part, %d of it dropped', async (rate) => {
-    const [m, n, k, r] = [21, 36, 12, 5]
-    const [a, b] = [factor('k-last', m, k, 1, true), factor('k-first', n, k, 2, true)]
-    const low = { a: factor('k-last', m, r, 3, true), b: factor('k-first', n, r, 4, true) }
-    const bias = random<tf.Rank.R1>([n], 5)
-    const key = { rate, seed: 9, salt: 1 }
-    const own = half({
-      a: a.own,
-      b: b.own,
-      bias,
-      scale: tf.scalar(2),
-      low: { a: low.a.own, b: low.b.own },
-      dropout: rate > 0 ? { key, on: 'low' } : null,
+describe.skipIf(arithmeticHere('f16') !== 'f16').each(TILES.map((tile) => ({ tile })))(
+  'halves with tile $tile',
+  ({ tile }) => {
+    beforeAll(() => {
+      tileOverride.tile = tile
     })
-    const mask = tf.tensor2d(dropoutMask(m * n, rate, 9, 1), [m, n])
-    const update = tf.mul(tf.mul(tf.matMul(low.a.plain, low.b.plain, false, true), 2), mask)
-    await expectClose(own, tf.add(tf.add(tf.matMul(a.plain, b.plain, false, true), update), bias))
-  })
+    afterAll(() => {
+      tileOverride.tile = null
+    })
 
-  test('dropped elements of a factor, scaled before they are rounded', async () => {
-    const [m, n, k] = [12, 24, 20]
-    const [a, b] = [factor('k-last', m, k, 1, true), factor('k-last', n, k, 2, true)]
-    const own = half({ a: a.own, b: b.own, dropout: { key: { rate: 0.5, seed: 4, salt: 2 }, on: 'a' } })
-    const mask = tf.tensor2d(dropoutMask(m * k, 0.5, 4, 2), [m, k])
-    await expectClose(own, tf.matMul(tf.mul(a.plain, mask), b.plain, false, true))
-  })
+    test.each([
+      [37, 41, 23],
+      [40, 68, 36],
+    ])('%i by %i by %i in every layout', async (m, n, k) => {
+      for (const [a, b] of LAYOUTS) {
+        // Factors that are halves already are multiplied and summed as in 32 bits.
+        const [left, right] = [factor(a, m, k, 1, true), factor(b, n, k, 2, true)]
+        const wanted = tf.matMul(left.plain, right.plain, false, true)
+        await expectClose(half({ a: left.own, b: right.own }), wanted, 1e-5, `${a} ${b}`)
+        const [rough, coarse] = [factor(a, m, k, 3, false), factor(b, n, k, 4, false)]
+        const rounded = half({ a: rough.own, b: coarse.own })
+        const exact = tf.matMul(rough.plain, coarse.plain, false, true)
+        await expectClose(rounded, exact, TOLERANCE, `${a} ${b}, rounded`)
+        expect(await largestDifference(rounded, exact), 'something was rounded').toBeGreaterThan(1e-5)
+      }
+    })
 
-  test('a window of rows, read and written', async () => {
-    const [a, b] = [factor('k-last', 30, 8, 1, true), factor('k-last', 11, 8, 2, true)]
-    const into = tf.fill<tf.Rank.R2>([30, 11], 7)
-    half({ a: a.own, b: b.own, rows: { count: 9, readFrom: 20, into, writeFrom: 3 } })
-    const part = tf.matMul(tf.slice(a.plain, [20, 0], [9, 8]), b.plain, false, true)
-    await expectClose(into, tf.concat([tf.fill([3, 11], 7), part, tf.fill([18, 11], 7)]))
-  })
+    test.each([0, 0.5])('bias, scale and low-rank part, %d of it dropped', async (rate) => {
+      const [m, n, k, r] = [21, 36, 12, 5]
+      const [a, b] = [factor('k-last', m, k, 1, true), factor('k-first', n, k, 2, true)]
+      const low = { a: factor('k-last', m, r, 3, true), b: factor('k-first', n, r, 4, true) }
+      const bias = random<tf.Rank.R1>([n], 5)
+      const key = { rate, seed: 9, salt: 1 }
+      const own = half({
+        a: a.own,
+        b: b.own,
+        bias,
+        scale: tf.scalar(2),
+        low: { a: low.a.own, b: low.b.own },
+        dropout: rate > 0 ? { key, on: 'low' } : null,
+      })
+      const mask = tf.tensor2d(dropoutMask(m * n, rate, 9, 1), [m, n])
+      const update = tf.mul(tf.mul(tf.matMul(low.a.plain, low.b.plain, false, true), 2), mask)
+      await expectClose(own, tf.add(tf.add(tf.matMul(a.plain, b.plain, false, true), update), bias))
+    })
 
-  test.each(['f16', 'nf4'] as const)('weights packed as %s', async (precision) => {
-    const [m, out, inn] = [9, 20, 64]
-    const w = FrozenMatrix.from(values(out * inn, 3), out, inn, precision)
-    const [x, dy] = [filled<tf.Rank.R2>([m, inn], 1, true), filled<tf.Rank.R2>([m, out], 2, true)]
-    const [forward, backward] = [half({ a: kLast(x), b: weights(w, 'k-last') }), half({ a: kLast(dy), b: weights(w, 'k-first') })] // prettier-ignore
-    // Halves of halves are themselves.
-    const tolerance = precision === 'f16' ? 1e-5 : TOLERANCE
-    await expectClose(forward, w.forward(x), tolerance, 'forward')
-    await expectClose(backward, w.backward(dy), tolerance, 'backward')
-    w.dispose()
-  })
+    test('dropped elements of a factor, scaled before they are rounded', async () => {
+      const [m, n, k] = [12, 24, 20]
+      const [a, b] = [factor('k-last', m, k, 1, true), factor('k-last', n, k, 2, true)]
+      const own = half({ a: a.own, b: b.own, dropout: { key: { rate: 0.5, seed: 4, salt: 2 }, on: 'a' } })
+      const mask = tf.tensor2d(dropoutMask(m * k, 0.5, 4, 2), [m, k])
+      await expectClose(own, tf.matMul(tf.mul(a.plain, mask), b.plain, false, true))
+    })
 
-  test('what is too large for a half makes its sums infinite', async () => {
-    for (const [value, spoilt] of [
-      [65504, false],
-      [70000, true],
-      [-1e9, true],
-    ] as const) {
-      const tensor = tf.tensor2d(values(40 * 24, 1), [40, 24])
-      const data = Float32Array.from(await tensor.data())
-      data[31 * 24 + 23] = value
-      const a = tf.tensor2d(data, [40, 24])
-      const b = tf.tensor2d(values(20 * 24, 2), [20, 24])
-      const sums = (await half({ a: kLast(a), b: kLast(b) }).data()) as Float32Array
-      const row = sums.subarray(31 * 20, 32 * 20)
-      if (spoilt)
-        expect(
-          [...row].every((sum) => !Number.isFinite(sum)),
-          `${value}`,
-        ).toBe(true)
-      else expect([...sums].every(Number.isFinite), `${value}`).toBe(true)
-    }
-  })
-})
+    test('a window of rows, read and written', async () => {
+      const [a, b] = [factor('k-last', 30, 8, 1, true), factor('k-last', 11, 8, 2, true)]
+      const into = tf.fill<tf.Rank.R2>([30, 11], 7)
+      half({ a: a.own, b: b.own, rows: { count: 9, readFrom: 20, into, writeFrom: 3 } })
+      const part = tf.matMul(tf.slice(a.plain, [20, 0], [9, 8]), b.plain, false, true)
+      await expectClose(into, tf.concat([tf.fill([3, 11], 7), part, tf.fill([18, 11], 7)]))
+    })
+
+    test.each(['f16', 'nf4'] as const)('weights packed as %s', async (precision) => {
+      const [m, out, inn] = [9, 20, 64]
+      const w = FrozenMatrix.from(values(out * inn, 3), out, inn, precision)
+      const [x, dy] = [filled<tf.Rank.R2>([m, inn], 1, true), filled<tf.Rank.R2>([m, out], 2, true)]
+      const [forward, backward] = [half({ a: kLast(x), b: weights(w, 'k-last') }), half({ a: kLast(dy), b: weights(w, 'k-first') })] // prettier-ignore
+      // Halves of halves are themselves.
+      const tolerance = precision === 'f16' ? 1e-5 : TOLERANCE
+      await expectClose(forward, w.forward(x), tolerance, 'forward')
+      await expectClose(backward, w.backward(dy), tolerance, 'backward')
+      w.dispose()
+    })
+
+    test('what is too large for a half makes its sums infinite', async () => {
+      for (const [value, spoilt] of [
+        [65504, false],
+        [70000, true],
+        [-1e9, true],
+      ] as const) {
+        const tensor = tf.tensor2d(values(40 * 24, 1), [40, 24])
+        const data = Float32Array.from(await tensor.data())
+        data[31 * 24 + 23] = value
+        const a = tf.tensor2d(data, [40, 24])
+        const b = tf.tensor2d(values(20 * 24, 2), [20, 24])
+        const sums = (await half({ a: kLast(a), b: kLast(b) }).data()) as Float32Array
+        const row = sums.subarray(31 * 20, 32 * 20)
+        if (spoilt)
+          expect(
+            [...row].every((sum) => !Number.isFinite(sum)),
+            `${value}`,
+          ).toBe(true)
+        else expect([...sums].every(Number.isFinite), `${value}`).toBe(true)
+      }
+    })
+  },
+)
 
 test('the scope ends with the work, also where that fails', () => {
   expect(() => inArithmetic('f16', () => { throw new Error(arithmetic()) })).toThrow('f16') // prettier-ignore

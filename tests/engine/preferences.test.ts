@@ -1,11 +1,13 @@
 /** Runs over preferences against numbers recorded with PEFT and TRL's formulas; they go on exactly and leave nothing behind. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createSession, type Model, type SessionEvent, type StepEvent, type TrainSession } from '../../src/engine'
+import { arithmeticHere } from '../../src/engine/ops/arithmetic'
 import { tf } from '../../src/engine/tf'
 import type { Job } from '../../src/shared/job'
 import type { Checkpoint, EncodedRow, EncodedSequence } from '../../src/shared/records'
 import { onWebGPU } from '../support/backends'
 import { goldenAdapter, goldenJob, goldenJson, goldenModel, inOrder, readGolden, type Golden } from '../support/golden'
+import { TOLERANCES } from '../support/precision'
 import { expectSteps, off, type RecordedStep } from '../support/recorded'
 
 interface Recorded {
@@ -87,6 +89,16 @@ describe.each(['dpo', 'orpo', 'kto'] as const)('%s', (objective) => {
       session.dispose()
       if (onWebGPU()) break
     }
+  })
+
+  it.skipIf(arithmeticHere('f16') !== 'f16')('trains to the same losses and norms in half precision', async () => {
+    const session = await start(objective, { arithmetic: 'f16' })
+    for (const [i, wanted] of recorded.runs[objective].steps.slice(0, 3).entries()) {
+      const { event } = await session.advance()
+      expect(off(event.loss, wanted.loss), `loss of step ${i + 1}`).toBeLessThan(TOLERANCES.f16.loss)
+      expect(off(event.gradNorm, wanted.grad_norm), `norm of step ${i + 1}`).toBeLessThan(TOLERANCES.f16.norm)
+    }
+    session.dispose()
   })
 
   it('goes on from a checkpoint with the same numbers, and leaves nothing behind', async () => {

@@ -9,6 +9,7 @@ import type { Prepared, PrepareOptions } from '../../data'
 import type { Device, Model, TrainSession } from '../../engine'
 import { batchShares, checkFits, createSession, forecast, spareMemory } from '../../engine'
 import { recommend } from '../../insight/recipe'
+import { arithmeticNote } from '../../shared/arithmetic'
 import { CodedError } from '../../shared/errors'
 import type { Job, SettingKey } from '../../shared/job'
 import { completeJob, flagOf, SETTINGS } from '../../shared/job'
@@ -201,6 +202,8 @@ function reportStart(job: Job, rows: Prepared, model: Model, device: Device, { o
     )
   if (rows.truncatedRows > 0)
     output.warn(`${rows.truncatedRows} rows are cut at ${job.maxLength} tokens (--max-length).`)
+  const otherwise = arithmeticNote(job, device.report)
+  if (otherwise) output.note(otherwise)
   if (memory.fits) return
   const remedies = memory.remedies.map(({ text, change }) => `${text} (${flagsOf(change)})`)
   output.warn(`This may need more memory than there is (${formatBytes(memory.budget)}). ${remedies.join(', or ')}`)

@@ -2,10 +2,12 @@
  * The precision in which products are computed, as a scope: a training step asks for it, and every product inside follows. Refuses to
  * reach further: norms, softmax, losses, attention and updates are computed in 32 bits whatever it says.
  */
+import { arithmeticOn } from '../../shared/arithmetic'
+import type { Job } from '../../shared/job'
 import { gpuDevice, onGPU } from './gpu'
 
 /** `f16`: the factors of products are rounded to halves, which are multiplied exactly and summed in 32 bits. */
-export type Arithmetic = 'f32' | 'f16'
+export type Arithmetic = Job['arithmetic']
 
 let current: Arithmetic = 'f32'
 
@@ -14,7 +16,7 @@ export function arithmetic(): Arithmetic {
   return current
 }
 
-/** Computes something with products in this arithmetic, which the device must have; see {@link hasHalves}. */
+/** Computes something with products in this arithmetic, which the device must have; see {@link arithmeticHere}. */
 export function inArithmetic<T>(wanted: Arithmetic, work: () => T): T {
   const former = current
   current = wanted
@@ -25,9 +27,9 @@ export function inArithmetic<T>(wanted: Arithmetic, work: () => T): T {
   }
 }
 
-/** Whether the device computes in halves. */
-export function hasHalves(): boolean {
-  return onGPU() && gpuDevice().features.has('shader-f16')
+/** What the device makes of an arithmetic that is asked for: itself, or full precision. */
+export function arithmeticHere(wanted: Arithmetic): Arithmetic {
+  return onGPU() ? arithmeticOn(gpuDevice().features, wanted) : 'f32'
 }
 
 /** Largest half. */

@@ -7,6 +7,7 @@ import { indicesOf, lowestLayer, type Place, type Trainable } from '../adapters/
 import type { Network, Pass } from '../nn/network'
 import { takeRows } from '../nn/rows'
 import { crossEntropyWithGrad, evenNoise, type FrozenMatrix } from '../ops'
+import { inArithmetic, type Arithmetic } from '../ops/arithmetic'
 import { classLossWithGrad } from '../ops/class-loss'
 import type { Recorder } from '../ops/replay'
 import { store } from '../ops/store'
@@ -20,6 +21,8 @@ export interface Work {
   readonly on: DeviceBatch
   /** Factor on the loss. */
   readonly scale: number | tf.Scalar
+  /** What products are computed in. */
+  readonly arithmetic: Arithmetic
   readonly dropoutSeed: number | tf.Scalar
   /** NEFTune's noise `[rows · seq, hidden]`; null for none. */
   readonly noise: tf.Tensor2D | null
@@ -104,6 +107,10 @@ export function forward(
  * @returns the sum of token losses `[]`, owned by the caller.
  */
 export function backprop(network: Network, adapter: Trainable, work: Work, take: GradientTaker): tf.Scalar {
+  return inArithmetic(work.arithmetic, () => backpropHere(network, adapter, work, take))
+}
+
+function backpropHere(network: Network, adapter: Trainable, work: Work, take: GradientTaker): tf.Scalar {
   const pass = trainingPass(adapter, work.batch, work.on, work.dropoutSeed)
   const { states, tapes } = forwardWithTapes(network, work, pass, lowestLayer(adapter, network.layers))
   const last = states.pop() as tf.Tensor2D
@@ -123,17 +130,17 @@ export interface Weighing {
 }
 
 /**
- * As {@link backprop}, for losses that weigh each token by what all of them came to: the gradient of `sum of weight · token loss`. Waits
+ * As {@link backprop}, for losses that weigh each token by what all of them came to: the gradient of `scale · sum of weight · token loss`. Waits
  * for the device between forward and backward; both are recorded.
  */
 export async function backpropWeighted(
   network: Network,
   adapter: Trainable,
-  work: Omit<Work, 'scale' | 'labelSmoothing' | 'spare'>,
+  work: Omit<Work, 'labelSmoothing' | 'spare'>,
   { recorder, key, weigh }: Weighing,
   take: GradientTaker,
 ): Promise<void> {
-  const { batch, on } = work
+  const { batch, on, scale, arithmetic } = work
   const pass = trainingPass(adapter, batch, on, work.dropoutSeed)
   const losses = recorder.put('token losses', new Float32Array(batch.slots))
   let weights: tf.Tensor1D | null = null
@@ -147,7 +154,7 @@ export async function backpropWeighted(
         network.finish(chosen, pass),
         network.head(pass),
         on.targets,
-        1,
+        scale,
         network.logitCap,
       )
       store(losses, head.loss)
@@ -167,7 +174,7 @@ export async function backpropWeighted(
       if (head.trained) {
         // Its gradient needs the weights, which the losses told: the head is gone through once more.
         const finished = network.finish(chosen, pass)
-        const { dHead } = crossEntropyWithGrad(finished, head, on.targets, 1, network.logitCap, 0, rowWeights)
+        const { dHead } = crossEntropyWithGrad(finished, head, on.targets, scale, network.logitCap, 0, rowWeights)
         takeHead(adapter, head, dHead, take)
       }
       const weighted = tf.mul<tf.Tensor2D>(dHidden, tf.reshape(rowWeights, [batch.slots, 1]))
@@ -178,7 +185,11 @@ export async function backpropWeighted(
     backward(network, adapter, { states, tapes: [] }, dy, { on, pass, take })
   }
   try {
-    await recorder.runParts(key, { first, between, second })
+    await recorder.runParts(key, {
+      first: () => inArithmetic(arithmetic, first),
+      between,
+      second: () => inArithmetic(arithmetic, second),
+    })
   } finally {
     if (left !== null) tf.dispose(left)
   }

@@ -11,6 +11,7 @@ import type { Model } from '../models/model'
 import { mixSeed } from '../random'
 import { floatsOf } from '../tensor-data'
 import { tf } from '../tf'
+import type { Arithmetic } from '../ops/arithmetic'
 import type { Recorder } from '../ops/replay'
 import { backpropWeighted, embeddingNoise, type GradientTaker } from './backprop'
 import { checkPositions, countLabels, packBatch, shapeKey, uploadBatch, type Batch } from './batch'
@@ -41,6 +42,8 @@ export interface PreferenceParts {
   readonly job: Job
   readonly objective: Objective
   readonly recorder: Recorder
+  /** What the products of a step are computed in. */
+  readonly arithmetic: Arithmetic
   /** At its start; where it stands is left as it is. */
   readonly batches: BatchSource
   readonly evalRows: readonly EncodedRow[]
@@ -95,16 +98,18 @@ export class Preferences {
   }
 
   /**
-   * Loss of a step, the mean over the rows of all its micro-batches, and its gradients, which `taker` takes, micro-batch by micro-batch.
+   * Loss of a step, the mean over the rows of all its micro-batches, and its gradients times `scale`, which `taker` takes, micro-batch
+   * by micro-batch.
    * @throws CodedError `data.columns` where the rows are not what the objective needs.
    */
   async gradients(
     micro: readonly EncodedRow[][],
     step: number,
     taker: (micro: number) => GradientTaker,
+    scale = 1,
   ): Promise<PreferenceResult> {
     for await (const _ of this.prepare());
-    const { model, adapter, job, recorder } = this.#parts
+    const { model, adapter, job, recorder, arithmetic } = this.#parts
     const total = micro.reduce((sum, rows) => sum + rows.length, 0)
     const verdicts: Verdict[] = []
     for (const [m, rows] of micro.entries()) {
@@ -113,17 +118,19 @@ export class Preferences {
       const flat = rows.flatMap((row, i) => sequences[i]!.map((sequence) => asRow(sequence, row.index)))
       const batch = packBatch(flat, tf.getBackend() !== 'webgpu', job.packing, adapter.virtual)
       checkPositions(batch, model)
+      // In halves the gradients of all tokens are as small as a mean's before they are weighed, or the scale would be too large for them.
+      const share = arithmetic === 'f32' ? 1 : batch.slots
       const weigh = (losses: Float32Array): Float32Array => {
         const logps = sumsOf(flat, losses)
         let at = 0
         const verdict = this.#judge(rows, sequences.map((own) => own.map(() => -logps[at++]!)), unmatched) // prettier-ignore
         verdicts.push(verdict)
         // The gradient of a token's loss is that of minus its log-probability.
-        return spread(flat, verdict.slopes.flat().map((slope) => -slope / total), batch.slots) // prettier-ignore
+        return spread(flat, verdict.slopes.flat().map((slope) => (-slope * share) / total), batch.slots) // prettier-ignore
       }
       const seed = mixSeed(job.seed, step, m)
       const key = `weighted ${m === 0 ? 'first' : 'more'}, ${shapeKey(batch)}`
-      const work = this.#work(batch, seed)
+      const work = this.#work(batch, seed, scale / share)
       try {
         await withGuard(() => backpropWeighted(model.network, adapter, work, { recorder, key, weigh }, taker(m)))
       } catch (error) {
@@ -134,14 +141,17 @@ export class Preferences {
     return resultOf(verdicts, total)
   }
 
-  #work(batch: Batch, seed: number): Parameters<typeof backpropWeighted>[2] {
-    const { recorder, job, model } = this.#parts
+  #work(batch: Batch, seed: number, scale: number): Parameters<typeof backpropWeighted>[2] {
+    const { recorder, job, model, arithmetic } = this.#parts
     const { hidden } = model.network
     const noise = job.neftune > 0 ? embeddingNoise(batch, hidden, job.neftune, seed) : null
     return {
       batch,
       noise: noise && (recorder.put('noise', noise, [batch.ids.length, hidden]) as tf.Tensor2D),
       on: uploadBatch(batch, recorder),
+      // In full precision it is 1, and no more than that.
+      scale: arithmetic === 'f32' ? scale : recorder.number('scale', scale),
+      arithmetic,
       dropoutSeed: recorder.number('dropout seed', seed, 'int32'),
     }
   }

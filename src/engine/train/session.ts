@@ -3,6 +3,7 @@
  * Refuses hidden state: everything that the next step depends on is in its checkpoint.
  */
 import { CodedError } from '../../shared/errors'
+import { missedArithmetic } from '../../shared/arithmetic'
 import { currentJob, type Job } from '../../shared/job'
 import { MetricBuffer } from '../../shared/metrics'
 import type {
@@ -22,6 +23,7 @@ import { WeightAverage } from '../optim/average'
 import { clipFactor } from '../optim/clip'
 import { createOptimiser, type Optimiser } from '../optim/optimiser'
 import { learningRate } from '../optim/schedule'
+import { arithmeticHere, type Arithmetic } from '../ops/arithmetic'
 import { hostBytes } from '../ops/host-weights'
 import { Recorder } from '../ops/replay'
 import { mixSeed } from '../random'
@@ -32,6 +34,7 @@ import { checkPositions, countLabels, packBatch, shapeKey, uploadBatch } from '.
 import { ADAPTER, checkSameJob } from './checkpoint'
 import type { SessionEvent, SessionOutcome, StepEvent } from './events'
 import { runLoop } from './loop'
+import { LossScale } from './loss-scale'
 import { objectiveOf } from './objectives/objective'
 import { Preferences, type PreferenceResult } from './preferences'
 import { totalSteps } from './schedule'
@@ -85,10 +88,14 @@ export class TrainSession {
   readonly samples: RunSample[] = []
   readonly marks: RunMark[] = []
   readonly progress: Progress = { bestStep: null, bestEvalLoss: null, evalsWithoutBest: 0 }
+  /** What the products of a step are computed in here, whatever the job asks for. */
+  readonly arithmetic: Arithmetic
   /** Replays what comes again: steps of a shape, updates, evaluations. */
   readonly recorder: Recorder
   readonly #spare: number
   readonly #totals: Totals
+  /** Null in full precision. */
+  readonly #lossScale: LossScale | null
   readonly #batches: BatchSource
   readonly #optimiser: Optimiser
   /** Null where the last weights count. */
@@ -120,6 +127,8 @@ export class TrainSession {
     this.#optimiser = createOptimiser(job, this.adapter.variables)
     this.#average = job.ema > 0 ? new WeightAverage(this.adapter.variables, job.ema) : null
     this.#spare = input.spare ?? 0
+    this.arithmetic = arithmeticHere(job.arithmetic)
+    this.#lossScale = this.arithmetic === 'f32' ? null : new LossScale(checkpoint?.meta.lossScale)
     this.#totals = new Totals(this.adapter.variables)
     const watched = this.adapter.variables.map(({ variable }) => variable)
     this.recorder = new Recorder({ enabled: input.replay ?? true, watched })
@@ -128,10 +137,13 @@ export class TrainSession {
       objective &&
       new Preferences({
         ...{ model, job, objective, adapter: this.adapter, recorder: this.recorder, batches: this.#batches },
-        ...{ evalRows: input.evalRows, totalSteps: this.totalSteps },
+        ...{ evalRows: input.evalRows, totalSteps: this.totalSteps, arithmetic: this.arithmetic },
       })
     this.metrics = new MetricBuffer(checkpoint?.meta.metrics)
     if (checkpoint) this.#restore(checkpoint)
+    const missed = missedArithmetic(job.arithmetic, this.arithmetic)
+    if (missed && !this.marks.some(({ text }) => text === missed))
+      this.marks.push({ step: this.#step, kind: 'arithmetic', text: missed })
   }
 
   /** Steps done. */
@@ -165,7 +177,7 @@ export class TrainSession {
   /**
    * One optimiser step over `gradAccum` batches.
    * @returns the event and, where the step was skipped, its mark.
-   * Three skipped steps in a row take the run back to the weights of its last checkpoint, at half the learning rate from then on.
+   * A step whose gradients overflow halves is skipped and halves the loss scale. Three that are skipped in a row for anything else take the run back to the weights of its last checkpoint, at half the learning rate from then on.
    * @throws CodedError `train.not-finite` where that did not help either; `device.*`.
    */
   async advance(): Promise<{ event: StepEvent; mark: RunMark | null }> {
@@ -180,15 +192,18 @@ export class TrainSession {
     const rate = this.#rateAt(step) * 0.5 ** this.#returns
     const finite = Number.isFinite(loss) && Number.isFinite(norm)
     if (finite) {
-      const clip = clipFactor(norm, job.clip)
+      const clip = clipFactor(norm, job.clip) / this.#scale
       this.#optimiser.update(this.#totals.gradients, rate, clip, this.recorder, this.adapter.waiting)
       this.#average?.follow()
+      this.#lossScale?.keep()
     }
+    // A loss is never scaled: where it is not finite itself, no scale helps.
+    const lowered = !finite && Number.isFinite(loss) && this.#lossScale?.lower() === true
     this.recorder.submit()
     const tokens = micro.flat().reduce((sum, row) => sum + row.inputIds.length, 0)
     this.#step = step
     this.#tokensSeen += tokens
-    this.#skipped = finite ? 0 : this.#skipped + 1
+    this.#skipped = finite || lowered ? 0 : this.#skipped + 1
     const stepTime = performance.now() - started
     this.#time += stepTime
     const event: StepEvent = {
@@ -204,7 +219,7 @@ export class TrainSession {
       ...(rewards ? { rewardMargin: rewards.rewardMargin, rewardAccuracy: rewards.rewardAccuracy } : {}),
     }
     this.metrics.push({ ...metricsOf(event), time: this.#time })
-    const mark = finite ? null : this.#skip(step, loss, norm)
+    const mark = finite ? null : lowered ? this.#rescale(step) : this.#skip(step, loss, norm)
     return { event, mark }
   }
 
@@ -235,6 +250,7 @@ export class TrainSession {
       marks: [...this.marks],
       adapterConfig: { ...config },
       ...(this.adapter.hasStart ? { hasStart: true } : {}),
+      ...(this.#lossScale ? { lossScale: this.#lossScale.save() } : {}),
     }
     await withGuard(() => this.#remember(moments))
     return { meta, tensors: { ...named, ...moments, ...trained, ...this.preferences?.save() } }
@@ -273,7 +289,7 @@ export class TrainSession {
     const work = async (): Promise<{ loss: number; norm: number }> => {
       for (const [m, rows] of micro.entries()) this.#microBatch(rows, m === 0, labels, mixSeed(this.job.seed, step, m))
       const { lossSum, norm } = await this.#totals.read(this.recorder)
-      return { loss: lossSum / labels, norm }
+      return { loss: lossSum / labels, norm: norm / this.#scale }
     }
     try {
       return await withGuard(work)
@@ -296,7 +312,8 @@ export class TrainSession {
       spare: this.#spare,
       noise: noise && (recorder.put('noise', noise, [batch.ids.length, hidden]) as tf.Tensor2D),
       on: uploadBatch(batch, recorder),
-      scale: recorder.number('scale', 1 / labels),
+      scale: recorder.number('scale', this.#scale / labels),
+      arithmetic: this.arithmetic,
       dropoutSeed: recorder.number('dropout seed', seed, 'int32'),
     }
     recorder.run(`train ${first ? 'first' : 'more'}, ${shapeKey(batch)}`, () => {
@@ -310,9 +327,21 @@ export class TrainSession {
     micro: readonly EncodedRow[][],
     step: number,
   ): Promise<StepNumbers> {
-    const rewards = await preferences.gradients(micro, step, (m) => this.#totals.taker(m === 0))
+    const rewards = await preferences.gradients(micro, step, (m) => this.#totals.taker(m === 0), this.#scale)
     const { norm } = await withGuard(() => this.#totals.read(this.recorder))
-    return { loss: rewards.loss, norm, rewards }
+    return { loss: rewards.loss, norm: norm / this.#scale, rewards }
+  }
+
+  /** Factor on the loss that gradients carry. */
+  get #scale(): number {
+    return this.#lossScale?.factor ?? 1
+  }
+
+  #rescale(step: number): RunMark {
+    const text = `Step ${step} was skipped: its gradients were too large for half precision, so the loss is now scaled by ${this.#scale}.`
+    const mark: RunMark = { step, kind: 'rescaled', text }
+    this.marks.push(mark)
+    return mark
   }
 
   #skip(step: number, loss: number, norm: number): RunMark {
@@ -334,7 +363,7 @@ export class TrainSession {
     if (!good || this.#returns >= MOST_RETURNS)
       throw new CodedError('train.not-finite', `${MOST_SKIPPED} steps in a row had no finite gradient: ${what}.`, {
         where: `step ${mark.step}`,
-        fix: 'Start again with a third of the learning rate, or resume from the best checkpoint.',
+        fix: `Start again ${this.arithmetic === 'f32' ? '' : 'in full precision (Arithmetic), or '}with a third of the learning rate, or resume from the best checkpoint.`,
       })
     for (const { name, variable } of this.adapter.variables) writeVariable(variable, good.weights, name)
     this.#optimiser.restore(good.moments)

@@ -65,4 +65,11 @@ export const EVALUATION = {
     default: 'auto',
     choices: { auto: 'the faster one here', webgpu: 'WebGPU', wasm: 'WebAssembly' },
   }),
+  arithmetic: choice({
+    group: 'run',
+    label: 'Arithmetic',
+    help: 'What the products of a training step are computed in: half precision is faster on graphics cards made for it and changes losses in their third digit; weights, sums and everything that is judged stay in full precision.',
+    default: 'f32',
+    choices: { f32: 'full precision', f16: 'half precision' },
+  }),
 } as const satisfies Record<string, Setting>
