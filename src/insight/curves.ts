@@ -10,6 +10,16 @@ export interface Block {
   count: number
 }
 
+/** A leap of the loss that large gradients came with: the medians of three losses before and at its height. */
+export interface Leap {
+  from: number
+  to: number
+  low: number
+  high: number
+  /** Gradient norm at its height over that of the first steps. */
+  norm: number
+}
+
 export interface Curves {
   /** Finite training losses, with their steps and epochs. */
   losses: number[]
@@ -39,6 +49,8 @@ export interface Curves {
   progress: number
   /** Steps since the warm-up. */
   afterWarmup: number
+  /** Where the loss leapt up while the gradients were several times as large as at first; null where it did not. */
+  leap: Leap | null
   /** How alike the passes' waves are (-1 to 1) and how high (nats); null where there are no two whole passes. */
   waves: { alike: number; height: number } | null
   /** Mean loss around and before a step, and after it. */
@@ -61,6 +73,7 @@ export function readCurves(metrics: MetricBuffer, job: Job): Curves {
   const steps: number[] = []
   const epochs: number[] = []
   const rates: number[] = []
+  const norms: number[] = []
   const evals: { step: number; loss: number }[] = []
   const empty: number[] = []
   let firstBad: number | null = null
@@ -72,6 +85,7 @@ export function readCurves(metrics: MetricBuffer, job: Job): Curves {
       steps.push(at)
       epochs.push(epoch[i] as number)
       rates.push(rate[i] as number)
+      norms.push(gradNorm[i] as number)
       if (loss[i] === 0 && gradNorm[i] === 0) empty.push(at)
     } else if (Number.isFinite(rate[i]) && !Number.isFinite(evalLoss[i])) firstBad ??= at
     if (gradNorm[i] === Infinity || loss[i] === Infinity) firstBad ??= at
@@ -83,11 +97,44 @@ export function readCurves(metrics: MetricBuffer, job: Job): Curves {
     evals,
     empty,
     firstBad,
+    leap: leapOf(losses, norms, steps),
     ...measure(losses, steps, epochs, rates, evals, job, step.at(-1) ?? 0),
   }
 }
 
-type Measured = Omit<Curves, 'losses' | 'steps' | 'epochs' | 'evals' | 'empty' | 'firstBad'>
+type Measured = Omit<Curves, 'losses' | 'steps' | 'epochs' | 'evals' | 'empty' | 'firstBad' | 'leap'>
+
+/** Gradients so many times those of the first steps are out of hand; healthy runs stay below twice, whatever their noise. */
+const WILD_NORM = 2.5
+
+/** The highest leap above the lowest loss so far, among steps whose gradients (medians of three) are out of hand. */
+function leapOf(losses: readonly number[], norms: readonly number[], steps: readonly number[]): Leap | null {
+  const [loss, norm] = [medians(losses), medians(norms)]
+  const usual = norm[1] ?? 0
+  let low = 0
+  let wildest = 0
+  let found: Leap | null = null
+  for (let i = 1; i < loss.length; i++) {
+    const [now, least] = [loss[i] as number, loss[low] as number]
+    wildest = Math.max(wildest, norm[i] as number)
+    if (now < least) {
+      low = i
+      // What was wild before a new low has been got over.
+      wildest = 0
+    } else if (usual > 0 && wildest >= WILD_NORM * usual && now - least > (found ? found.high - found.low : 0)) {
+      found = { from: steps[low] ?? 1, to: steps[i] ?? 1, low: least, high: now, norm: wildest / usual }
+    }
+  }
+  return found
+}
+
+/** Each value's median with its two neighbours; the ends stand for themselves. */
+function medians(values: readonly number[]): number[] {
+  return values.map((value, i) => {
+    const [before, after] = [values[i - 1] ?? value, values[i + 1] ?? value]
+    return Math.max(Math.min(before, value), Math.min(Math.max(before, value), after))
+  })
+}
 
 function measure(
   losses: number[],

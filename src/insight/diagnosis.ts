@@ -54,6 +54,7 @@ export function diagnose(metrics: MetricBuffer, job: Job): Diagnosis {
     zeroLoss,
     overfitting,
     diverging,
+    wild,
     order,
     noisy,
     slow,
@@ -170,6 +171,21 @@ function diverging(curves: Curves, job: Job): Diagnosis | null {
     text: `Since step ${low.to} the loss rises: the learning rate is too high.`,
     evidence: [{ from: low.to, to: lastStep, text: 'the loss rises' }],
     ...lowerRate(job, 3),
+  }
+}
+
+/** The loss leapt up on gradients that had got out of hand, and came down as the rate did: less is learnt than could be. */
+function wild({ leap, start, blocks, lastStep }: Curves, job: Job): Diagnosis | null {
+  const last = blocks.at(-1)
+  if (!leap || !last || last.mean < 0.1 * start) return null
+  const rise = leap.high - leap.low
+  if (rise < 0.5 || rise < 0.3 * (start - leap.low)) return null
+  return {
+    verdict: 'diverging',
+    tone: 'poor',
+    text: `At step ${leap.to} the loss had leapt from ${leap.low.toFixed(2)} to ${leap.high.toFixed(2)}, on gradients ${leap.norm.toFixed(0)} times as large as at first: the learning rate is too high, and much of what was learnt was lost.`,
+    evidence: [{ from: leap.from, to: Math.min(leap.to, lastStep), text: 'the loss leaps up' }],
+    ...lowerRate(job, 5),
   }
 }
 
