@@ -54,7 +54,7 @@ export async function storeCheckpoint(
 }
 
 /** Settings and curve, for people and other tools. */
-export async function writeMeasurements(out: string, meta: CheckpointMeta, note: RunNote): Promise<void> {
+async function writeMeasurements(out: string, meta: CheckpointMeta, note: RunNote): Promise<void> {
   const metrics = new MetricBuffer(meta.metrics)
   await writeFileSafely(join(out, 'job.json'), json(meta.job))
   await writeFileSafely(join(out, 'finetab.json'), json(note))

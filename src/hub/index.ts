@@ -4,7 +4,7 @@
  */
 export { bundledSource, fetchSample, listBundled, listSamples, type BundledModel, type SampleDataset } from './bundled'
 export { fingerprintModel } from './fingerprint'
-export { datasetFile, isAddress, type RemoteFile } from './dataset-file'
+export { datasetFile, isAddress } from './dataset-file'
 export { folderOf, pickedSource, type PickedFile } from './folder'
 export { Hub, HUGGING_FACE, verifyFiles, type HubModel, type HubOptions } from './hub'
 export { parseHubName } from './hub-name'

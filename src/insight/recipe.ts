@@ -46,7 +46,7 @@ export const RECOMMENDED: readonly SettingKey[] = [
 /** Tokens to learn that a step should rest on: with fewer its gradient is mostly chance. Measured on 91 short rows. */
 const LEARNT_A_STEP = 256
 /** Most of the memory budget that a batch is recommended to take: forecasts are not exact, and other tabs want some too. */
-export const MEMORY_SHARE = 0.8
+const MEMORY_SHARE = 0.8
 /** Most rows a step that are recommended: from 32 on LoRA learns less from the same rows. */
 export const MOST_ROWS = 16
 

@@ -1,6 +1,6 @@
 /** How much of general text a tuning has cost: a fixed probe, scored before and after. Refuses to be trained on. */
 import { evaluate, type Trainable, type Model } from '../engine'
-import { bootstrap, meanOf } from '../insight/metrics/interval'
+import { bootstrap, bootstrapMean, meanOf } from '../insight/metrics/interval'
 import type { OnProgress } from '../shared/files'
 import type { Forgetting } from '../shared/judgement'
 import type { EncodedRow } from '../shared/records'
@@ -46,11 +46,10 @@ export async function measureForgetting(
 }
 
 /** From each passage's losses before and after. */
-export function forgettingOf(base: readonly number[], tuned: readonly number[]): Forgetting {
-  const of = (values: readonly number[]) => bootstrap(values.length, (indices) => meanOf(values, indices))
+function forgettingOf(base: readonly number[], tuned: readonly number[]): Forgetting {
   return {
-    base: of(base),
-    tuned: of(tuned),
+    base: bootstrapMean(base),
+    tuned: bootstrapMean(tuned),
     rise: bootstrap(base.length, (indices) => Math.exp(meanOf(tuned, indices) - meanOf(base, indices)) - 1),
     passages: base.length,
   }

@@ -116,7 +116,7 @@ export function describeError(report: ErrorReport): string {
 }
 
 /** Whether a value has the shape of an {@link ErrorReport}. */
-export function isReport(value: unknown): value is ErrorReport {
+function isReport(value: unknown): value is ErrorReport {
   const report = value as ErrorReport | null
   return typeof report === 'object' && report !== null && typeof report.code === 'string' && report.code in ERROR_CODES
 }

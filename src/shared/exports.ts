@@ -16,7 +16,7 @@ interface ExportKindInfo {
   readonly dtypes: readonly ExportDtype[]
 }
 
-export const EXPORT_FORMATS = {
+const EXPORT_FORMATS = {
   peft: {
     name: 'PEFT adapter',
     about: 'The adapter alone, for PEFT in Python; goes on top of the base model.',

@@ -46,16 +46,6 @@ export async function readProblems(id: DatasetId): Promise<RowProblem[]> {
   return (await db.get<RowProblem[]>(['problems', id])) ?? []
 }
 
-/** Every row in file order, read a stretch at a time: never the whole set in memory. */
-export async function* iterateRows<T extends object = StoredRow>(id: DatasetId): AsyncGenerator<T> {
-  const stride = CHUNK * CHUNKS_A_WRITE
-  for (let from = 0; ; from += stride) {
-    const rows = await readRows<T>(id, from, from + stride)
-    yield* rows
-    if (rows.length < stride) return
-  }
-}
-
 /**
  * Stores a dataset while it is being read: `work` appends rows as they come and ends with what is to be listed. If it
  * fails (or is aborted), nothing of the dataset stays.
@@ -95,18 +85,6 @@ export async function storeDataset(
       await removeRows(id)
       throw error
     }
-  })
-}
-
-/** Stores a dataset that is in memory already; see {@link storeDataset}. */
-export async function putDataset(
-  record: DatasetRecord,
-  rows: readonly object[],
-  problems: readonly RowProblem[],
-): Promise<DatasetRecord> {
-  return storeDataset(record.id, async (append) => {
-    await append(rows)
-    return { record, problems }
   })
 }
 

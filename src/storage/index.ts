@@ -6,15 +6,12 @@ export {
   cleanDatasets,
   deleteDataset,
   getDataset,
-  iterateRows,
   listDatasets,
   missingDataset,
-  putDataset,
   readProblems,
   readRows,
   storeDataset,
   updateDataset,
-  type StoredRow,
 } from './datasets'
 export { whenRunIsFree, withRunLock } from './locks'
 export {
@@ -40,7 +37,6 @@ export {
   replaceMetrics,
   saveCheckpoint,
   updateRun,
-  type StoredAdapter,
 } from './runs'
 export { getSetting, requestPersistence, setSetting, storageEstimate, type StorageEstimate } from './settings'
 export { keepRevision, putSteps, readOverlay, readRevision, readSteps, type Overlay } from './steps'

@@ -10,7 +10,7 @@ import { runJob, Wish } from '../../workers/run-job'
 import { Workshop } from '../../workers/workshop'
 import { onWebGPU } from '../support/backends'
 import { goldenModel, pairs } from './support/golden'
-import { datasetRecord, freshId, runRecord } from './support/records'
+import { datasetRecord, freshId, putDataset, runRecord } from './support/records'
 
 it.skipIf(!onWebGPU())('a lost device fails the run, which resumes on a new one with the same losses', async () => {
   const workshop = new Workshop()
@@ -22,7 +22,7 @@ it.skipIf(!onWebGPU())('a lost device fails the run, which resumes on a new one 
   const rows = pairs(12).split('\n').map((line) => JSON.parse(line) as object) // prettier-ignore
   const columns = { prompt: 'prompt', completion: 'completion' }
   const dataset = { ...datasetRecord(dataId, 12), mapping: { format: 'pair' as const, columns } }
-  await storage.putDataset(dataset, rows, [])
+  await putDataset(dataset, rows)
 
   const job = {
     ...{ ...defaultJob(), model: modelId, data: dataId, backend: 'webgpu' as const, steps: 6, batchSize: 2, rank: 4 },

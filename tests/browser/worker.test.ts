@@ -12,6 +12,7 @@ import { DEFAULT_SAMPLING } from '../../src/shared/protocol'
 import type { DatasetRecord, ModelRecord, RunRecord } from '../../src/shared/records'
 import * as storage from '../../src/storage'
 import { goldenAdapter, goldenGguf, goldenModel, pairs } from './support/golden'
+import { putDataset } from './support/records'
 
 let model: ModelRecord
 let dataset: DatasetRecord
@@ -279,7 +280,7 @@ describe('a run', () => {
     expect(run).toMatchObject({ status: 'failed', error: { code: 'file.missing', where: lost.id } })
     expect(events.at(-1)).toMatchObject({ kind: 'ended', run: { status: 'failed' } })
     expect(await storage.getRun(id)).toEqual(run)
-    await storage.putDataset(lost, JSON.parse(`[${pairs(20).replaceAll('\n', ',')}]`) as object[], [])
+    await putDataset(lost, JSON.parse(`[${pairs(20).replaceAll('\n', ',')}]`) as object[])
     expect((await follow(id)).run).toMatchObject({ status: 'done', error: null })
   })
 
@@ -287,7 +288,7 @@ describe('a run', () => {
     const set = await data().importDataset({ name: 'set.jsonl', text: pairs(20) }, () => {})
     const { id } = await begin({ data: set.id })
     await follow(id, (event) => event.kind === 'metrics' && void engine().pause())
-    await storage.putDataset(set, (JSON.parse(`[${pairs(19).replaceAll('\n', ',')}]`) as object[]).slice(0, 19), [])
+    await putDataset(set, JSON.parse(`[${pairs(19).replaceAll('\n', ',')}]`) as object[])
     const { run } = await follow(id)
     expect(run).toMatchObject({ status: 'failed', error: { code: 'checkpoint.mismatch' } })
     expect(run.checkpoints.length).toBeGreaterThan(0)
@@ -299,7 +300,7 @@ describe('a run', () => {
     const { id } = await begin({ data: set.id, steps: 1000 })
     await brieflyFollow(id)
     const other = rows.map((row, i) => (i === 3 ? { ...row, completion: 'cab' } : row))
-    await storage.putDataset(set, other, [])
+    await putDataset(set, other)
     const { run } = await follow(id)
     expect(run).toMatchObject({
       status: 'failed',

@@ -4,7 +4,7 @@
  */
 
 /** Share of common pieces (Jaccard) from which two texts are nearly the same. */
-export const NEARLY = 0.8
+const NEARLY = 0.8
 const PIECE = 5
 /** 24 bands of 4: a pair at 0.8 is found with a probability above 99.9%, one at 0.3 looked at in 18% of cases. */
 const BANDS = 24

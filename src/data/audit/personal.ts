@@ -12,7 +12,7 @@ export interface PersonalSpan {
   end: number
 }
 
-export const PERSONAL_KINDS: readonly PersonalKind[] = ['email', 'phone', 'card', 'iban', 'key']
+const PERSONAL_KINDS: readonly PersonalKind[] = ['email', 'phone', 'card', 'iban', 'key']
 
 const EMAIL =
   /(?<![\p{L}\p{N}._%+-])[\p{L}\p{N}_%+-][\p{L}\p{N}._%+-]*@(?:[\p{L}\p{N}](?:[\p{L}\p{N}-]*[\p{L}\p{N}])?\.)+\p{L}{2,24}(?![\p{L}\p{N}])/gu

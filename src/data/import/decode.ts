@@ -100,7 +100,7 @@ function joined(a: Uint8Array, b: Uint8Array): Uint8Array<ArrayBuffer> {
 }
 
 /** Offset of the first byte that begins no well-formed UTF-8 character (Unicode 15, table 3-7). */
-export function firstInvalid(bytes: Uint8Array): number {
+function firstInvalid(bytes: Uint8Array): number {
   let i = 0
   while (i < bytes.length) {
     const lead = bytes[i] as number

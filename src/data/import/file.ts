@@ -52,17 +52,6 @@ export async function importFile(
   return conclude(input.name, reading.kind, out, reading.note, reading.json)
 }
 
-/** Reads pasted text; its kind is told from the text unless the name has an extension. */
-export function importText(
-  source: { name: string; text: string },
-  onProgress?: OnProgress,
-  signal?: AbortSignal,
-  sink?: RowSink,
-): Promise<ImportedData> {
-  const blob = new Blob([source.text])
-  return importFile({ name: source.name, stream: blob.stream(), size: blob.size }, onProgress, signal, sink)
-}
-
 interface TextResult {
   kind: FileKind
   note: string

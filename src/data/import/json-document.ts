@@ -75,7 +75,7 @@ export interface FoundRows {
  * The rows of a parsed document: itself if it is a row, a list in it, its columns turned, or its values.
  * @throws CodedError `data.columns` where there are none.
  */
-export function findRows(document: unknown, name: string): FoundRows {
+function findRows(document: unknown, name: string): FoundRows {
   if (Array.isArray(document)) return { rows: document, note: '' }
   if (!isRecord(document)) throw noRows(name, 'It holds a single value.')
   if (isDatasetInfo(document)) {

@@ -37,7 +37,7 @@ export function isParquet(bytes: Uint8Array): boolean {
 }
 
 /** Whether bytes begin a zip archive; office files are such archives too. */
-export function isZip(bytes: Uint8Array): boolean {
+function isZip(bytes: Uint8Array): boolean {
   return bytes[0] === 0x50 && bytes[1] === 0x4b && bytes[2] === 0x03 && bytes[3] === 0x04
 }
 

@@ -184,7 +184,7 @@ function vectorOf(one: Replaced | undefined): tf.Tensor1D | null {
 }
 
 /** The layer that a weight's name says; null outside layers. */
-export function layerOf({ name }: Pick<NetworkWeight, 'name'>): number | null {
+function layerOf({ name }: Pick<NetworkWeight, 'name'>): number | null {
   const [, layer] = /\.(\d+)\./.exec(name) ?? []
   return layer === undefined ? null : Number(layer)
 }

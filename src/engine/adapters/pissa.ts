@@ -51,7 +51,7 @@ const LEAST = 64
 const ROUNDS = 8
 
 /** The singular values of a matrix and its directions, largest first, found by orthogonal iteration from a seeded start. */
-export async function principalPair(
+async function principalPair(
   weight: FrozenMatrix,
   { out, in: inn }: Pick<LinearSpec, 'out' | 'in'>,
   rank: number,

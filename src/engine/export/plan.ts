@@ -170,7 +170,7 @@ function ggufVerification(found: { tensors: number; largestDifference: number })
 }
 
 /** Settings and curve, for people and other tools. */
-export function recordFiles(training: TrainingRecord | null): OutFile[] {
+function recordFiles(training: TrainingRecord | null): OutFile[] {
   if (!training) return []
   return [
     jsonFile('job.json', training.job),

@@ -68,7 +68,7 @@ function placeOf(module: string): Pick<ModuleChange, 'layer' | 'target'> {
 }
 
 /** ‖s·B·A‖ from A `[r, in]` and B `[out, r]`, in double precision. */
-export function deltaNorm({ a, b, scale }: Pick<LoraDelta, 'a' | 'b' | 'scale'>): number {
+function deltaNorm({ a, b, scale }: Pick<LoraDelta, 'a' | 'b' | 'scale'>): number {
   const rank = a.shape[0] as number
   const rows = gram(a, rank, true)
   const columns = gram(b, rank, false)

@@ -35,7 +35,7 @@ const FAMILIES = [
 ] as unknown as readonly Family[]
 
 /** All `model_type`s that load. */
-export const SUPPORTED_MODEL_TYPES: readonly string[] = FAMILIES.flatMap((family) => family.modelTypes)
+const SUPPORTED_MODEL_TYPES: readonly string[] = FAMILIES.flatMap((family) => family.modelTypes)
 
 /**
  * The family and the checked settings of a config.json.

@@ -116,7 +116,7 @@ export function matchWeights(plan: WeightPlan, weights: Pick<Weights, 'names' | 
 }
 
 /** @throws CodedError `model.not-finite` with the position of the first NaN or Inf. */
-export function checkFinite(values: Float32Array, name: string): void {
+function checkFinite(values: Float32Array, name: string): void {
   // Summing in blocks is several times faster than testing each value; a NaN or Inf makes the sum so.
   const block = 4096
   for (let start = 0; start < values.length; start += block) {

@@ -34,7 +34,7 @@ function causalMask(b: number, time: number, keys: number, groups: number, optio
 }
 
 /** Throws where heads, lengths and past do not fit together. */
-export function checkAttention(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, options: AttentionOptions): void {
+function checkAttention(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, options: AttentionOptions): void {
   const [b, t, h, d] = q.shape
   const [kb, s, kv, kd] = k.shape
   const { starts, past } = options

@@ -33,7 +33,7 @@ function byteAlphabet(): string[] {
 const encoder = new TextEncoder()
 
 /** Text as byte-level characters: UTF-8, each byte by its stand-in. */
-export function toByteLevel(text: string): string {
+function toByteLevel(text: string): string {
   let out = ''
   for (const byte of encoder.encode(text)) out += BYTE_TO_CHAR[byte]
   return out

@@ -4,7 +4,7 @@ import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus'
 import type { Interval } from '../../shared/judgement'
 
 /** Times that rows are drawn anew. */
-export const RESAMPLES = 1000
+const RESAMPLES = 1000
 
 /**
  * A statistic of rows with the 95% percentile bootstrap interval (Efron 1979): rows are drawn with replacement, so that rows that

@@ -37,7 +37,7 @@ const CHRF_ORDER = 6
 const CHRF_BETA = 2
 
 /** sacrebleu's default tokenizer, `13a` (mteval-v13a). */
-export function words13a(text: string): string[] {
+function words13a(text: string): string[] {
   let line = text.replaceAll('<skipped>', '').replaceAll('-\n', '').replaceAll('\n', ' ')
   line = line.replaceAll('&quot;', '"').replaceAll('&amp;', '&').replaceAll('&lt;', '<').replaceAll('&gt;', '>')
   line = ` ${line} `

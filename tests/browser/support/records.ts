@@ -1,6 +1,7 @@
 /** Records for tests that store things without training. */
 import { defaultJob } from '../../../src/shared/job'
 import { METRIC_COLUMNS, type MetricColumns } from '../../../src/shared/metrics'
+import { storeDataset } from '../../../src/storage'
 import type { Checkpoint, DatasetRecord, ModelRecord, RunRecord } from '../../../src/shared/records'
 
 let count = 0
@@ -36,6 +37,14 @@ export function runRecord(id: string, change: Partial<RunRecord> = {}): RunRecor
     error: null,
     ...change,
   }
+}
+
+/** Stores a dataset with these rows and nothing set aside. */
+export async function putDataset(record: DatasetRecord, rows: readonly object[]): Promise<void> {
+  await storeDataset(record.id, async (append) => {
+    await append(rows)
+    return { record, problems: [] }
+  })
 }
 
 /** Rows of one metric; everything else was not measured. */

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { describe, expect, it, vi } from 'vitest'
-import { importFile, importText, type RawRow } from '../../../src/data'
+import { importFile, type RawRow } from '../../../src/data'
 import { importBytes, refusal } from './support'
 
 vi.setConfig({ testTimeout: 60_000 })
@@ -169,7 +169,7 @@ describe('tables', () => {
   })
 
   it('recognises a pasted table', async () => {
-    const result = await importText({ name: 'Pasted', text: 'question\tanswer\nWho?\tMe.\nWhere?\tHere.' })
+    const result = await importBytes('Pasted', 'question\tanswer\nWho?\tMe.\nWhere?\tHere.')
     expect(result).toMatchObject({ kind: 'csv', count: 2, mapping: { format: 'pair' } })
   })
 })

@@ -81,7 +81,7 @@ const SPLIT_WHERE_NEEDED = `
         data = data.map(split, batched=True, remove_columns=data["train"].column_names)`
 
 /** A built-in template that tells TRL which of it are answers. */
-export function markedTemplate(source: string): string {
+function markedTemplate(source: string): string {
   const [plain, chatml] = ["{{ message['content'] }}{{ eos_token }}", "{{ message['content'] }}<|im_end|>"]
   const marked = (text: string): string => `{% generation %}${text}{% endgeneration %}`
   return source
