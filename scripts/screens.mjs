@@ -2,7 +2,7 @@
  * `npm run screens`: drives the built page through a real short run and saves every place, empty, busy, finished and in
  * error, at 390, 1024 and 1600 px, light and dark, into screens/. With --docs it also takes the README's picture.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ensureChromium, ensureModules, ROOT, run } from './setup.mjs'
@@ -11,6 +11,8 @@ ensureModules()
 const executablePath = ensureChromium()
 const { chromium } = await import('@playwright/test')
 const { preview } = await import('vite')
+const { tsImport } = await import('tsx/esm/api')
+const { startHub } = await tsImport('../tests/support/hub-server.ts', import.meta.url)
 
 if (run('node_modules/.bin/vite', ['build', '--logLevel', 'warn']) !== 0) process.exit(1)
 const server = await preview({
@@ -61,6 +63,50 @@ async function all(state, places = PLACES) {
 await page.goto(`http://127.0.0.1:4180/`)
 await page.waitForLoadState('networkidle')
 await all('empty')
+
+// A hub: the short list, a model that is looked up, one that is not there, one that wants a token, a transfer on its way.
+const checkpoint = join(ROOT, 'tests/golden/llama-gqa-tied')
+const named = readdirSync(checkpoint).filter((name) =>
+  /^(config|tokenizer|tokenizer_config)\.json$|^model\./.test(name),
+)
+const hub = await startHub(Object.fromEntries(named.map((name) => [name, readFileSync(join(checkpoint, name))])))
+const lookUp = async (name) => {
+  await page.getByLabel('Model on').fill(name)
+  await page.getByRole('button', { name: 'Look up', exact: true }).click()
+}
+await go('Model')
+await page.getByText('Small models to start with').click()
+await shoot('model-hub-list')
+await page.getByText('Small models to start with').click()
+await page.getByText('Endpoint and token').click()
+await page.getByLabel('Endpoint', { exact: true }).fill(hub.endpoint)
+await page.getByLabel('Endpoint', { exact: true }).blur()
+await lookUp('me/nothing')
+await page.getByRole('alert').first().waitFor()
+await shoot('model-hub-missing')
+hub.gated = true
+await lookUp('me/tiny')
+await page.getByRole('article', { name: 'me/tiny' }).getByLabel('Access token').waitFor()
+await shoot('model-hub-token')
+hub.gated = false
+await lookUp('me/tiny')
+const fetching = page.getByRole('article', { name: 'me/tiny' }).getByRole('button', { name: /^Fetch/ })
+await fetching.waitFor()
+await shoot('model-hub-found')
+hub.troubles = [{ kind: 'stall', after: 30_000, only: { file: 'model.safetensors', least: 50_000 } }]
+await fetching.click()
+const moving = page.getByRole('group', { name: 'Fetching me/tiny' })
+await moving.getByText(/kB of .* kB/).waitFor()
+await shoot('model-hub-fetching')
+await moving.getByRole('button', { name: 'Pause' }).click()
+await page.getByRole('group', { name: /Interrupted: me.tiny/ }).waitFor()
+await shoot('model-hub-interrupted')
+await page.getByRole('button', { name: 'Delete what came' }).click()
+const endpoint = page.getByLabel('Endpoint', { exact: true })
+if (!(await endpoint.isVisible())) await page.getByText('Endpoint and token').click()
+await endpoint.fill('')
+await page.getByLabel('Endpoint', { exact: true }).blur()
+await hub.close()
 
 // Errors: pickle weights, a broken file, a setting out of range, a run that is not there.
 const pickle = join(scratch, 'pickled')
