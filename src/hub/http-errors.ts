@@ -7,7 +7,7 @@ export type Thing = 'model' | 'dataset'
 /** Statuses that may pass: too many requests, and the server's own troubles. */
 const PASSING = new Set([408, 425, 429, 500, 502, 503, 504])
 
-export const RETRY = 'Check your connection and go on: what has come so far is kept.'
+export const RETRY = 'Check your connection and try again; of a model that was being fetched, what has come is kept.'
 
 /** A failure that another try may mend. */
 export class Passing extends Error {
@@ -74,7 +74,11 @@ export function isOffline(): boolean {
 export function unreachable(url: URL, cause: unknown, thing: Thing): Passing {
   if (isOffline()) {
     return new Passing(
-      failure(url, 'You are offline: the hub cannot be reached.', 'Go online and go on: what has come so far is kept.'),
+      failure(
+        url,
+        'You are offline: the hub cannot be reached.',
+        'Go online and try again; of a model that was being fetched, what has come is kept.',
+      ),
     )
   }
   const why = cause instanceof Error ? cause.message : String(cause)

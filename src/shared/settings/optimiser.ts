@@ -19,7 +19,7 @@ export const OPTIMISER = {
     group: 'optimiser',
     label: 'Learning rate',
     flag: 'lr',
-    help: 'How far each step moves the adapter; the one setting that matters most.',
+    help: 'How far each step moves what is trained; the one setting that matters most.',
     tooLow: 'The loss hardly falls.',
     tooHigh: 'The loss jumps or rises, and the answers fall apart.',
     default: 2e-4,
@@ -51,7 +51,7 @@ export const OPTIMISER = {
   weightDecay: number({
     group: 'optimiser',
     label: 'Weight decay',
-    help: 'Pulls the adapter towards zero a little in each step.',
+    help: 'Pulls what is trained towards zero a little in each step.',
     tooHigh: 'The adapter cannot hold what it learns.',
     default: 0.01,
     min: 0,
