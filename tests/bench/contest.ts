@@ -13,8 +13,9 @@ async function contestant(
   backend: 'wasm' | 'webgpu',
   shape: BenchShape,
   counts: Counts,
+  spare?: number,
 ): Promise<Contestant> {
-  if (peer === 'finetab') return finetabPeer(shape, counts)
+  if (peer === 'finetab') return finetabPeer(shape, counts, spare)
   if (peer === 'tape') return tapePeer(shape)
   return jaxPeer(shape, backend)
 }
@@ -28,17 +29,21 @@ function processorTime(): number {
   return (user + system) / 1000
 }
 
-/** Trains for `steps` steps; every step's time ends when the device has done all of its work. */
+/**
+ * Trains for `steps` steps; every step's time ends when the device has done all of its work.
+ * @param spare see {@link finetabPeer}.
+ */
 export async function contest(
   peer: Peer,
   backend: 'wasm' | 'webgpu',
   shape: BenchShape,
   steps: number,
   counts: Counts,
+  spare?: number,
 ): Promise<BenchResult> {
   const before = counts.held
   counts.peak = before
-  const one = await contestant(peer, backend, shape, counts)
+  const one = await contestant(peer, backend, shape, counts, spare)
   const losses: number[] = []
   const times: number[] = []
   const processor: number[] = []

@@ -23,8 +23,11 @@ import {
   type HostTime,
 } from './shapes'
 
-/** Loads the bench's model as a Hugging Face folder in memory and trains it on the current backend. */
-export async function finetabPeer(s: BenchShape, counts: Counts): Promise<Contestant> {
+/**
+ * Loads the bench's model as a Hugging Face folder in memory and trains it on the current backend.
+ * @param spare bytes that steps may take to compute every layer once instead of twice.
+ */
+export async function finetabPeer(s: BenchShape, counts: Counts, spare = 2 ** 30): Promise<Contestant> {
   const before = deviceBytes()
   const model = await loadModel(folder(s), { id: `local:${s.name}`, name: s.name })
   const job = completeJob({
@@ -48,7 +51,7 @@ export async function finetabPeer(s: BenchShape, counts: Counts): Promise<Contes
     evalRows: [],
     samplePrompt: null,
     initAdapter: { config, tensors: toTensors(adapterWeights(s)) },
-    spare: 2 ** 30,
+    spare,
   })
   const clock = new HostClock(session.recorder, counts)
   return {

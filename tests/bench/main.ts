@@ -41,7 +41,8 @@ function circumstances(measured: readonly Measured[], names: readonly Section[])
   const devices = [...new Set(measured.map(({ task, outcome }) => `${task.backend}: ${outcome.device}`))]
   const software = measured.some(({ task, outcome }) => task.backend === 'webgpu' && outcome.software)
   const busy = (loadavg()[2] ?? 0) > 3 ? `; other work kept the machine busy (load ${loadavg()[2]!.toFixed(0)})` : ''
-  return `\`npm run bench -- ${names.join(' ')} --docs\` on ${new Date().toISOString().slice(0, 10)}, Node ${process.versions.node}, ${cpus().length} cores of ${cpus()[0]?.model}; ${devices.join('; ')}${software ? ' (software, which says nothing about graphics cards but compares libraries)' : ''}${busy}.`
+  const given = [...names, ...(flags.backend ? [`--backend ${flags.backend}`] : []), ...(flags.model ? [`--model ${flags.model}`] : []), ...(flags.dawn ? ['--dawn'] : [])] // prettier-ignore
+  return `\`npm run bench -- ${given.join(' ')} --docs\` on ${new Date().toISOString().slice(0, 10)}, Node ${process.versions.node}, ${cpus().length} cores of ${cpus()[0]?.model}; ${devices.join('; ')}${software ? ' (software, which says nothing about graphics cards but compares libraries)' : ''}${busy}.`
 }
 
 /** Puts `text` between the marks of `name`, or at the end where there are none yet. */

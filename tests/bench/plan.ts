@@ -32,7 +32,13 @@ function tasksOf(bench: string, backend: Backend, models: readonly string[]): Ta
     case 'step':
       return models.flatMap((model) => PEERS.map((peer): Task => ({ bench, backend, model, peer })))
     case 'memory':
-      return (['finetab', 'tape'] as const).map((peer): Task => ({ bench, backend, model: models.includes('small') ? 'small' : models[0]!, peer, length: 512 })) // prettier-ignore
+      return models
+        .filter((model) => model !== 'tiny' && model !== 'smollm2')
+        .flatMap((model): Task[] => [
+          { bench, backend, model, peer: 'finetab', length: 512, spare: 0 },
+          { bench, backend, model, peer: 'finetab', length: 512, spare: 2 ** 30 },
+          { bench, backend, model, peer: 'tape', length: 512, spare: 0 },
+        ])
     case 'generate':
       return models.filter((model) => model !== 'smollm2x2').map((model): Task => ({ bench, backend, model }))
     case 'gemm':
@@ -57,7 +63,7 @@ export async function measure(
       const outcome = await hosts[task.backend].run(task)
       measured.push({ task, outcome })
       const times = (outcome.result as Partial<BenchResult> | null)?.times
-      say(times ? `${what}: ${median(times.slice(2)).toFixed(0)} ms a step` : what)
+      say(times && times.length > 2 ? `${what}: ${median(times.slice(2)).toFixed(0)} ms a step` : what)
     } catch (error) {
       say(`${what}: ${error instanceof Error ? error.message : String(error)}`)
     }

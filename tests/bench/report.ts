@@ -166,15 +166,20 @@ function attentionText(measured: readonly Measured[]): string {
 
 function memoryText(measured: readonly Measured[]): string {
   const rows = measured.map(({ task, outcome }) => ({ task, bytes: (outcome.result as BenchResult).peakBytes! }))
-  return `Peak bytes of two LoRA steps on one row of 512 tokens, weights included.\n\n${table(
-    ['backend', 'model', 'library', 'bytes', 'of the tape’s'],
-    rows.flatMap(({ task, bytes }) => {
-      if (task.bench !== 'memory') return []
-      const tape = rows.find(({ task: other }) => other.bench === 'memory' && other.peer === 'tape' && other.backend === task.backend && other.model === task.model) // prettier-ignore
-      const share = task.peer === 'finetab' && tape ? `1/${(tape.bytes / bytes).toFixed(1)}` : ''
-      return [[task.backend, task.model, NAMES[task.peer]!, megabytes(bytes), share]]
-    }),
-  )}\n`
+  const shown = rows.flatMap(({ task, bytes }) => {
+    if (task.bench !== 'memory') return []
+    const tape = rows.find(({ task: other }) => other.bench === 'memory' && other.peer === 'tape' && other.backend === task.backend && other.model === task.model) // prettier-ignore
+    const share = task.peer === 'finetab' && tape ? `1/${(tape.bytes / bytes).toFixed(1)}` : ''
+    const how = task.peer === 'tape' ? '' : task.spare > 0 ? ', layers kept' : ', layers computed again'
+    return [[task.backend, task.model, NAMES[task.peer]! + how, megabytes(bytes), share]]
+  })
+  const models = [...new Set(shown.map(([, model]) => model!))].map((model) => `${model}: ${SHAPE_WORDS[model]!.replace(/, batch.*/, '')}`) // prettier-ignore
+  return `The most bytes that two LoRA steps on one row of 512 tokens hold, loading and weights included: on webgpu every buffer, programs being encoded but not run, which changes no allocation; on wasm every block of memory. Finetab keeps what its layers computed where there is memory to spare, else it computes them again.
+
+${table(['backend', 'model', 'library', 'bytes', 'of the tape’s'], shown)}
+
+${models.join('. ')}.
+`
 }
 
 function opsText(measured: readonly Measured[]): string {

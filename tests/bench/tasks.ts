@@ -1,5 +1,6 @@
 /** One measurement of the benches, on a device that it opens itself: what a page or a process of its own runs. Refuses several at once. */
 import { openDevice, type DeviceEnvironment } from '../../src/engine/device'
+import { measurePeak } from '../support/peak'
 import { benchAttention, type AttentionRow } from './attention'
 import { contest, type Peer } from './contest'
 import { benchGemm, type GemmRow } from './gemm'
@@ -13,8 +14,14 @@ export type Backend = 'wasm' | 'webgpu'
 export type Task = { readonly backend: Backend } & (
   | { readonly bench: 'device' | 'gemm' | 'attention' | 'ops' }
   | { readonly bench: 'step'; readonly model: string; readonly peer: Peer | 'torch'; readonly steps?: number }
-  /** A step of `model` on one row of `length` tokens, for its bytes. */
-  | { readonly bench: 'memory'; readonly model: string; readonly peer: Peer; readonly length: number }
+  /** A step of `model` on one row of `length` tokens, for its bytes; Finetab with so many bytes to `spare`. */
+  | {
+      readonly bench: 'memory'
+      readonly model: string
+      readonly peer: Peer
+      readonly length: number
+      readonly spare: number
+    }
   | { readonly bench: 'generate'; readonly model: string }
 )
 
@@ -48,8 +55,12 @@ export async function runTask(task: Task, environment: DeviceEnvironment): Promi
       return outcome(await benchOps(!report.software))
     case 'generate':
       return outcome(await benchGenerate(shapeOf(task.model), slow ? 24 : 64))
-    case 'memory':
-      return outcome(await contest(task.peer, task.backend, { ...shapeOf(task.model), batch: 1, length: task.length }, 2, counts)) // prettier-ignore
+    case 'memory': {
+      const shape = { ...shapeOf(task.model), batch: 1, length: task.length }
+      const work = (): Promise<BenchResult> => contest(task.peer, task.backend, shape, 2, counts, task.spare)
+      const { result, peak } = await measurePeak(work)
+      return outcome({ ...result, peakBytes: peak })
+    }
     case 'step':
       if (task.peer === 'torch') throw new Error('PyTorch runs in a process of its own: see torch.ts.')
       return outcome(await contest(task.peer, task.backend, shapeOf(task.model), task.steps ?? (slow ? 6 : 12), counts))
