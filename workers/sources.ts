@@ -96,7 +96,7 @@ async function stepsOf(id: DatasetId, revision: string): Promise<StepHistory> {
   if (done) return { done, undone: [] }
   throw new CodedError('checkpoint.mismatch', 'The dataset is no longer as this run found it.', {
     where: id,
-    fix: 'Start a new run with the dataset as it is now; the adapter of this one can still be used and exported.',
+    fix: 'Start a new run with the dataset as it is now; what this one has learnt can still be used and exported.',
   })
 }
 

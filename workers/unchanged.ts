@@ -23,7 +23,7 @@ export function refuseOtherRows(run: RunRecord, now: RowsNote): void {
     where: counted
       ? `${run.dataset.name}: as many rows, with other content`
       : `${run.dataset.name}: ${now.trainRows} rows to train on instead of ${run.trainRows}`,
-    fix: 'Start a new run with the dataset as it is now; the adapter of this one can still be used and exported.',
+    fix: 'Start a new run with the dataset as it is now; what this one has learnt can still be used and exported.',
   })
 }
 

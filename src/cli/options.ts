@@ -189,7 +189,7 @@ const ALL_SETTINGS = SETTING_LIST.map(([key]) => key)
 
 export const COMMANDS: Record<CommandName, Command> = {
   train: {
-    summary: 'Trains an adapter on a dataset.',
+    summary: 'Trains an adapter, or the weights themselves, on a dataset.',
     needs: ['model', 'data', 'out'],
     options: ['out', 'job', 'resume', 'threads', 'json'],
     settings: ALL_SETTINGS,

@@ -61,7 +61,7 @@ function finish(run: Run, outcome: SessionOutcome, ms: number, display: TrainDis
   output.event('done', { out: run.out, reason, step, best_step: bestStep, best_eval_loss: bestEvalLoss, ms })
   display.end()
   const loss = bestEvalLoss === null ? '' : `, validation loss ${formatNumber(bestEvalLoss)}`
-  output.note(`\nDone in ${formatDuration(ms)}. The adapter of step ${bestStep}${loss}:\n  ${run.out}`)
+  output.note(`\nDone in ${formatDuration(ms)}. The result of step ${bestStep}${loss}:\n  ${run.out}`)
 }
 
 const COLUMNS = [

@@ -24,12 +24,12 @@ const EXPORT_FORMATS = {
   },
   merged: {
     name: 'Merged model',
-    about: 'Base and adapter in one Hugging Face folder, for transformers and what reads its layout.',
+    about: 'The whole tuned model as a Hugging Face folder, for transformers and what reads its layout.',
     dtypes: ['f32', 'f16', 'bf16'],
   },
   gguf: {
     name: 'GGUF model',
-    about: 'Base and adapter in one file, with a Modelfile, for llama.cpp and Ollama.',
+    about: 'The whole tuned model in one file, with a Modelfile, for llama.cpp and Ollama.',
     dtypes: ['f32', 'f16', 'bf16', 'q8_0'],
   },
   'gguf-lora': {

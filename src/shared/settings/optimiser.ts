@@ -42,7 +42,7 @@ export const OPTIMISER = {
   gradAccum: integer({
     group: 'optimiser',
     label: 'Gradient accumulation',
-    help: 'Batches that are added up before the adapter moves: a larger batch without its memory.',
+    help: 'Batches that are added up before anything moves: a larger batch without its memory.',
     tooHigh: 'Few and slow steps.',
     default: 1,
     min: 1,
@@ -52,7 +52,7 @@ export const OPTIMISER = {
     group: 'optimiser',
     label: 'Weight decay',
     help: 'Pulls what is trained towards zero a little in each step.',
-    tooHigh: 'The adapter cannot hold what it learns.',
+    tooHigh: 'The run cannot hold what it learns.',
     default: 0.01,
     min: 0,
     max: 1,
