@@ -69,7 +69,7 @@ export const OPTIONS = {
     help: 'Threads of the wasm backend; the numbers are the same with any.',
     min: 1,
     max: 8,
-    fallback: 'every core, from four on all but one',
+    fallback: 'as many as make it faster: up to every core, from four on all but one',
   },
   adapter: { kind: 'text', value: 'DIR', help: 'An adapter for the model, of PEFT or mlx-lm: a folder or a zip.' },
   format: {

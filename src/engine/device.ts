@@ -2,7 +2,7 @@
  * Opens what computes: a WebGPU device of our own handed to TensorFlow.js, or the wasm backend; tests its gradients and says
  * what it is. Refuses a device whose gradients are wrong. Fetches nothing but what tfjs's wasm backend loads.
  */
-import { getThreadsCount, setWasmPaths } from '@tensorflow/tfjs-backend-wasm'
+import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm'
 import { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu'
 import { CodedError } from '../shared/errors'
 import type { DeviceReport } from '../shared/records'
@@ -10,7 +10,7 @@ import { howToEnableWebGpu } from './device-advice'
 import { watchDevice } from './device-guard'
 import { gradientSelfTest } from './self-test'
 import { tf } from './tf'
-import { offerThreads, type ThreadHost } from './wasm-threads'
+import { offerThreads, settleThreads, type ThreadHost } from './wasm-threads'
 
 export interface DeviceEnvironment {
   /** WebGPU where it is not `navigator.gpu` (Node: the `webgpu` package, whose globals the caller installs). */
@@ -157,6 +157,8 @@ function machineMemory(): number {
   return (told ?? 8) * GIB
 }
 
+const BUSY = 'Something else keeps the processor busy, so that fewer threads are faster; the next start measures again.'
+
 /** Wasm paths can be given once only: a second call after a start would be refused by tfjs. */
 let pathsGiven = false
 
@@ -186,15 +188,15 @@ async function openWasm(env: DeviceEnvironment, note: string): Promise<Device> {
   const selfTest = await gradientSelfTest()
   if (!(selfTest <= SELF_TEST_LIMIT)) throw wrongGradients('The WebAssembly backend', selfTest)
   const simd = await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT')
-  const threads = getThreadsCount()
+  const { used, offered } = settleThreads()
   const report: DeviceReport = {
     backend: 'wasm',
-    adapter: `WebAssembly, ${threads > 1 ? `${threads} threads` : 'one thread'}`,
+    adapter: `WebAssembly, ${used > 1 ? `${used} threads` : 'one thread'}`,
     software: true,
     features: simd ? ['simd'] : [],
     budget: Math.min(WASM_MEMORY, machineMemory() / 2),
     tone: simd ? 'fair' : 'poor',
-    note,
+    note: used < offered ? `${note} ${BUSY}`.trim() : note,
     selfTest,
   }
   return { report, lost: new Promise(() => undefined), dispose: () => undefined }

@@ -1,8 +1,8 @@
 /**
  * Starts tfjs's wasm backend on several threads, which its own start grants only to half of the cores and never to Node. Refuses
- * nothing to the person: where threads do not start, the backend runs on one.
+ * threads that make products slower, and nothing to the person: where they do not start, the backend runs on one.
  */
-import { BackendWasm, setThreadsCount } from '@tensorflow/tfjs-backend-wasm'
+import { BackendWasm, getThreadsCount, setThreadsCount } from '@tensorflow/tfjs-backend-wasm'
 import startModule from '@tensorflow/tfjs-backend-wasm/wasm-out/tfjs-backend-wasm-threaded-simd.js'
 import { wasmWorkerContents } from '@tensorflow/tfjs-backend-wasm/wasm-out/tfjs-backend-wasm-threaded-simd.worker.js'
 import { tf } from './tf'
@@ -11,6 +11,8 @@ import { tf } from './tf'
 export interface ThreadHost {
   /** Threads to use, the calling one included: see {@link threadsFor}. */
   count: number
+  /** Takes all of them unmeasured, because the person said how many. */
+  exact?: boolean
   /** The bytes of tfjs-backend-wasm-threaded-simd.wasm. */
   binary(): Promise<BufferSource>
   /** The address of tfjs-backend-wasm-threaded-simd.js as it was published: what a bundler makes of it does not run by itself. */
@@ -23,6 +25,9 @@ export interface ThreadHost {
 const MOST = 8
 /** Workers that have not started by then, ms, never will: a host may forbid workers from blobs, and the browser says nothing. */
 const PATIENCE = 20_000
+
+/** Ms over which products are timed: longer than a core is taken away at a time. */
+const WINDOW = 50
 
 /** How many threads to use on so many cores: one core of four and more is left to the page. */
 export function threadsFor(cores: number): number {
@@ -54,6 +59,9 @@ export function offerThreads(host: ThreadHost | undefined): void {
   tf.registerBackend('wasm', async () => (await startThreads(host).catch(() => null)) ?? (await own()), 2)
 }
 
+/** The pool of the backend that runs; null while there is none, or where it has one thread for good. */
+let pool: { module: Module; host: ThreadHost; used: number } | null = null
+
 async function startThreads(host: ThreadHost): Promise<BackendWasm> {
   const module = await inTime(started(host, await host.binary()))
   const { cwrap } = module
@@ -65,12 +73,58 @@ async function startThreads(host: ThreadHost): Promise<BackendWasm> {
     disposeData: cwrap('dispose_data', null, ['number']),
     dispose: cwrap('dispose', null, []),
   }
-  setThreadsCount(host.count)
+  setThreadsCount(1)
   const backend = new BackendWasm(module)
-  const { runningWorkers, unusedWorkers } = module.PThread
-  for (const worker of unusedWorkers.splice(0)) worker.terminate()
-  for (const worker of runningWorkers) worker.unref?.()
+  pool = { module, host, used: 0 }
   return backend
+}
+
+/**
+ * Says how many threads the running backend uses, and how many were to be had; the first call settles that. All threads wait for
+ * each other at the end of each product, so where other programs hold the cores fewer are faster, down to one.
+ */
+export function settleThreads(): { used: number; offered: number } {
+  if (!pool) return { used: getThreadsCount(), offered: getThreadsCount() }
+  const { module, host } = pool
+  if (pool.used === 0) {
+    pool.used = host.exact ? resize(module, host.count) : fastest(module, host.count)
+    for (const worker of module.PThread.unusedWorkers.splice(0)) worker.terminate()
+    for (const worker of module.PThread.runningWorkers) worker.unref?.()
+  }
+  return { used: pool.used, offered: host.count }
+}
+
+function fastest(module: Module, most: number): number {
+  const alone = productTime()
+  // Workers that were given up are gone, and new ones would start only after this.
+  for (let count = most; count > 1; count = Math.min(count >> 1, module.PThread.unusedWorkers.length + 1)) {
+    resize(module, count)
+    if (productTime() < alone) return count
+    resize(module, 1)
+    for (const worker of module.PThread.runningWorkers.splice(0)) worker.terminate()
+  }
+  return 1
+}
+
+/** Gives the backend another pool; the workers of the one before wait for good. */
+function resize(module: Module, count: number): number {
+  module.tfjs.initWithThreadsCount(count)
+  return module.tfjs.getThreadsCount()
+}
+
+/** Mean ms of a product of a size that layers of small models have, over {@link WINDOW}. */
+function productTime(): number {
+  return tf.tidy(() => {
+    const [x, w] = [tf.fill<tf.Rank.R2>([256, 192], 0.5), tf.fill<tf.Rank.R2>([192, 192], 0.5)]
+    tf.matMul(x, w).dispose()
+    const start = performance.now()
+    let count = 0
+    do {
+      tf.matMul(x, w).dispose()
+      count++
+    } while (performance.now() - start < WINDOW)
+    return (performance.now() - start) / count
+  })
 }
 
 /** Instantiates the module and the workers that its threads will run in. */

@@ -32,6 +32,14 @@ async function host(): Promise<{ url: string; server: Server }> {
 const chip = (page: Page) => page.getByRole('button', { name: 'Device', exact: true })
 const isolated = (page: Page) => page.evaluate(() => crossOriginIsolated)
 
+/** Several threads, or the word that they were there and slower, where something else keeps this machine's cores busy. */
+async function expectThreads(page: Page): Promise<void> {
+  await expect(chip(page)).toContainText(/thread/)
+  await chip(page).click()
+  await expect(page.locator('#device-details')).toContainText(/\d threads|Something else keeps the processor busy/)
+  await page.keyboard.press('Escape')
+}
+
 async function train(page: Page): Promise<string[]> {
   await bringData(page)
   await go(page, 'Train')
@@ -65,14 +73,14 @@ test('a second visit trains on several threads, to the same losses, also offline
     await page.goto('about:blank')
     await page.goto(url)
     expect(await isolated(page)).toBe(true)
-    await expect(chip(page)).toContainText(/\d threads/)
+    await expectThreads(page)
     expect(await train(page)).toEqual(alone)
 
     await new Promise((closed) => (server.close(closed), server.closeAllConnections()))
     await page.goto('about:blank')
     await page.goto(url)
     expect(await isolated(page)).toBe(true)
-    await expect(chip(page)).toContainText(/\d threads/)
+    await expectThreads(page)
   } finally {
     server.close()
   }
