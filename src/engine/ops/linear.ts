@@ -55,8 +55,9 @@ export function linearReference(
     backward: (dy, saved, asked) => {
       const [x, a, b, low] = saved as [tf.Tensor2D, tf.Tensor2D, tf.Tensor2D, tf.Tensor2D]
       const dLow = tf.mul(multiply(dy, b), scale) as tf.Tensor2D // [n, r]
-      const dA = multiply(tf.transpose(dLow), applyDropout(x, dropout))
-      const dB = tf.transpose(multiply(tf.transpose(tf.mul(low, scale) as tf.Tensor2D), dy))
+      // Narrow right sides: wasm lays those out anew for each product, which takes longer than to transpose a left one.
+      const dA = tf.transpose(multiply(tf.transpose(applyDropout(x, dropout)), dLow))
+      const dB = multiply(tf.transpose(dy), tf.mul(low, scale))
       if (!asked.wants(0)) return [null, dA, dB]
       return [tf.add(w.backward(dy), applyDropout(multiply(dLow, a), dropout)), dA, dB]
     },
