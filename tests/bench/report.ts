@@ -123,7 +123,7 @@ function stepText(measured: readonly Measured[]): string {
     ]),
   ) // prettier-ignore
   const models = [...new Set(rows.map(({ model }) => model))]
-  return `LoRA of rank 16 on all seven projections, f32, Adam, the same weights and batch; a step ends when the device has done its work; medians after two steps of warm-up. Processor time: of all threads in a step, where no graphics card takes part; other work on the machine slows the clock, not this. Bytes: on webgpu the most that buffers took, on wasm the tensors held after a step.
+  return `LoRA of rank 16 on all seven projections, f32, Adam, the same weights and batch; a step ends when the device has done its work; medians after two steps of warm-up. Processor time: of all threads in a step, where no graphics card takes part; other work on the machine slows the clock, not this. On wasm Finetab takes as many threads as its page does, the others as many as they do by themselves. Bytes: on webgpu the most that buffers took, on wasm the tensors held after a step.
 
 ${whole}
 
