@@ -120,6 +120,7 @@ class Training {
     this.error = null
     this.live = true
     this.stage = { stage: 'Setting up', done: 0, total: 0 }
+    this.#speak(true)
     try {
       const job = completeJob({ ...draft.job })
       await refuseTooLarge(job)
@@ -139,6 +140,7 @@ class Training {
     this.error = null
     this.live = true
     this.stage = { stage: 'Loading the checkpoint', done: 0, total: 0 }
+    this.#speak(true)
     try {
       await this.#follow(run)
     } catch (error) {
