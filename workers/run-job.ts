@@ -14,6 +14,7 @@ import * as storage from '../src/storage'
 import { adapterOf } from './adapters'
 import { samplePrompt } from './prompts'
 import { openDataset } from './sources'
+import { measureDevice } from './tuning'
 import { noteRows, refuseOtherModel, refuseOtherRows, type RowsNote } from './unchanged'
 import type { Workshop } from './workshop'
 
@@ -94,6 +95,7 @@ async function work(
   onProgress({ stage: 'Opening the device', done: 0, total: 0, unit: 'items' })
   const device = await workshop.device(job.backend)
   const { backend } = device
+  await workshop.alone(() => measureDevice(onProgress, wish.signal))
   return workshop.withModel(
     job.model,
     onProgress,

@@ -22,6 +22,7 @@ import type { Job } from '../src/shared/job'
 import type { DeviceReport, ModelId, ModelRecord } from '../src/shared/records'
 import * as storage from '../src/storage'
 import { bundledModel, bundledModels, isBundled, modelSource, Once } from './sources'
+import { recallDevice } from './tuning'
 
 type Choice = 'auto' | 'webgpu' | 'wasm'
 
@@ -71,7 +72,11 @@ export class Workshop {
       this.#refuseWhileBusy()
       await this.#close()
     }
-    const device = this.alone(() => openDevice(choice, { wasmPath: WASM_FILES, threads: threads() }))
+    const device = this.alone(async () => {
+      const made = await openDevice(choice, { wasmPath: WASM_FILES, threads: threads() })
+      await recallDevice()
+      return made
+    })
     const entry = (this.#opened = { choice, device })
     const forget = () => {
       if (this.#opened === entry) this.#opened = null

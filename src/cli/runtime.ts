@@ -1,6 +1,6 @@
 /** Device, model and adapter for the commands. Refuses to choose silently: what runs where is said. */
-import type { Trainable, Device, Model } from '../engine'
-import { loadTrainable, loadModel, openDevice } from '../engine'
+import type { Trainable, Device, Model, Tuning } from '../engine'
+import { loadTrainable, loadModel, openDevice, tuneOnce } from '../engine'
 import type { Job } from '../shared/job'
 import { completeJob } from '../shared/job'
 import { openAdapter } from './adapter'
@@ -8,6 +8,7 @@ import type { CommandContext } from './context'
 import { openGpu, wasmFolder } from './gpu'
 import type { ModelFolder } from './model-folder'
 import { nodeThreads } from './threads'
+import type { RunNote } from './session-folder'
 import { readTraining } from './training-record'
 
 /** Opens the backend of a job: WebGPU where `auto` finds a graphics card, else wasm. */
@@ -21,6 +22,23 @@ export async function openBackend(choice: Job['backend'], { options, output }: C
   const { backend, adapter, note } = device.report
   output.note(`Runs on ${backend}: ${adapter}${choice === 'auto' && note ? `. ${note}` : ''}`)
   return device
+}
+
+/** Measures how the graphics card multiplies fastest, unless the run to resume says; what is to be noted of it. */
+export async function tuneDevice(
+  resumed: RunNote['tuning'],
+  { output, interrupt }: CommandContext,
+): Promise<Pick<RunNote, 'tuning'>> {
+  let tuning = resumed
+  const store = {
+    get: async (key: string) => tuning?.[key],
+    set: async (key: string, measured: Tuning) => void (tuning = { [key]: measured }),
+  }
+  const tell = (done: number, total: number): void =>
+    output.progress({ stage: 'Measuring the graphics card', done, total, unit: 'items' })
+  await tuneOnce(store, { signal: interrupt.signal, onProgress: tell })
+  output.endBar()
+  return tuning ? { tuning } : {}
 }
 
 /** Reads a model onto the device, its weights held as a job says. */

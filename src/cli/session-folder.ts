@@ -8,7 +8,7 @@
  */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { checkpointAdapter } from '../engine'
+import { checkpointAdapter, type Tuning } from '../engine'
 import { trainerState } from '../engine/export/trainer-state'
 import { writePeft } from '../engine/formats/peft'
 import { readSafetensorsHeader, readTensor, writeSafetensors } from '../engine/formats/safetensors'
@@ -31,6 +31,8 @@ export interface RunNote {
   model: string
   /** Rows that are trained on: a dataset with another number is another dataset. */
   rows: number
+  /** How the graphics card multiplies fastest, by its name: a resumed run computes as it began. */
+  tuning?: Readonly<Record<string, Tuning>>
 }
 
 /** Stores a checkpoint under its kinds; a best one, or any while there is no best one, also as the adapter of the run. */

@@ -5,6 +5,8 @@
 import { blockUntilReady, defaultDevice, init, numpy as np } from '@jax-js/jax'
 import { FrozenMatrix } from '../../src/engine/ops'
 import { gemm, kFirst, kLast, weights } from '../../src/engine/ops/gemm'
+import { planOf, type Sizes } from '../../src/engine/ops/gemm-tile'
+import { tuneProducts, useTuning } from '../../src/engine/ops/gemm-tuning'
 import { tf } from '../../src/engine/tf'
 import { ownRival, race, type Rival } from './measure'
 import { seeded } from './shapes'
@@ -20,6 +22,8 @@ export interface GemmRow {
   form: Form
   /** 10⁹ multiplications and additions a second, by library. */
   gflops: Record<string, number>
+  /** How Finetab cuts it up on webgpu: rows and columns of a workgroup and of a thread, and slices of k. */
+  plan?: string
 }
 
 type Case = [m: number, k: number, n: number, form: Form]
@@ -48,6 +52,7 @@ const WAITING = 2 ** 27
 export async function benchGemm(backend: 'wasm' | 'webgpu', large: boolean): Promise<GemmRow[]> {
   const jax = (await init(backend)).includes(backend)
   if (jax) defaultDevice(backend)
+  if (backend === 'webgpu') useTuning(await tuneProducts()) // null on software
   const rows: GemmRow[] = []
   for (const [m, k, n, form] of large ? [...CASES, ...LARGE] : CASES) {
     const rivals = [...ownRivals(m, k, n, form, backend), ...(jax ? [jaxRival(m, k, n, form)] : [])]
@@ -55,10 +60,16 @@ export async function benchGemm(backend: 'wasm' | 'webgpu', large: boolean): Pro
     const times = await race(rivals, { most, turns: large || backend === 'wasm' ? 5 : 3 })
     const flop = 2 * m * k * n
     const gflops = Object.fromEntries(Object.entries(times).map(([name, ms]) => [name, flop / ms / 1e6]))
-    rows.push({ m, k, n, form, gflops })
+    rows.push({ m, k, n, form, gflops, ...(backend === 'webgpu' ? { plan: planWords({ m, n, k }) } : {}) })
     for (const rival of rivals) rival.dispose()
   }
   return rows
+}
+
+function planWords(sizes: Sizes): string {
+  const { tile, slices } = planOf(sizes, { plain: true, whole: false })
+  const { tm, tn, wy, wx } = tile
+  return `${tm * wy}x${tn * wx}, ${tm}x${tn}${slices > 1 ? `, ${slices} slices` : ''}`
 }
 
 /** Stored shapes of both factors. */

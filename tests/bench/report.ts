@@ -136,12 +136,13 @@ function gemmText(measured: readonly Measured[]): string {
     const rows = outcome.result as GemmRow[]
     const names = [...new Set(rows.flatMap(({ gflops }) => Object.keys(gflops)))]
     const peers = names.filter((name) => name !== 'finetab')
-    const heads = ['m x k x n', 'form', ...names.map((name) => NAMES[name]!), ...peers.map((name) => `to ${NAMES[name]}`)]
+    const heads = ['m x k x n', 'form', ...names.map((name) => NAMES[name]!), ...peers.map((name) => `to ${NAMES[name]}`), ...(rows[0]?.plan ? ['block, by thread'] : [])]
     return `On ${task.backend} (${outcome.device}):\n\n${table(
       heads,
-      rows.map(({ m, k, n, form, gflops }) => [
+      rows.map(({ m, k, n, form, gflops, plan }) => [
         ...[`${m} x ${k} x ${n}`, form, ...names.map((name) => digits(gflops[name]!))],
         ...peers.map((name) => ratio(gflops.finetab! / gflops[name]!)),
+        ...(plan ? [plan] : []),
       ]),
     )}`
   }) // prettier-ignore

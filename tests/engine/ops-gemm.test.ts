@@ -1,21 +1,23 @@
 /** Every tile of the webgpu product against TensorFlow.js's matMul: layouts, odd sizes, folded parts, windows of rows. */
-import { afterAll, beforeAll, describe, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { FrozenMatrix } from '../../src/engine/ops'
 import { gemm, weights, type Factor, type Gemm } from '../../src/engine/ops/gemm'
-import { tileOverride, type Tile } from '../../src/engine/ops/gemm-tile'
+import { CANDIDATES, SHAPES, type ShapeClass } from '../../src/engine/ops/gemm-candidates'
+import { candidateFor, planFor, tileOverride, type Tile } from '../../src/engine/ops/gemm-tile'
+import {
+  readTuning,
+  takeUpTuning,
+  tuneOnce,
+  tuneProducts,
+  tuningKey,
+  type TuningStore,
+} from '../../src/engine/ops/gemm-tuning'
 import { dropoutMask } from '../../src/engine/ops/dropout'
 import { tf } from '../../src/engine/tf'
 import { expectClose, onWebGPU, random, values } from '../support/backends'
 
-/** The first is what the device would take itself: on a processor that computes four side by side the lanes of gemm-lanes.ts. */
-const TILES: (Tile | null)[] = [
-  null,
-  { tm: 4, tn: 4, wy: 4, wx: 4, bk: 16 },
-  { tm: 4, tn: 4, wy: 8, wx: 16, bk: 16 },
-  { tm: 8, tn: 4, wy: 4, wx: 8, bk: 8 },
-  { tm: 4, tn: 4, wy: 8, wx: 8, bk: 0 },
-  { tm: 8, tn: 8, wy: 2, wx: 2, bk: 0 },
-]
+/** What the device would take itself: on a processor that computes four side by side the lanes of gemm-lanes.ts. Then one read directly. */
+const TILES: (Tile | null)[] = [null, { tm: 8, tn: 8, wy: 2, wx: 2, bk: 0 }]
 const LAYOUTS = [
   ['k-last', 'k-last'],
   ['k-last', 'k-first'],
@@ -148,5 +150,105 @@ describe.skipIf(!onWebGPU()).each(SLICED)('gemm in $slices slices with tile $til
     const dy = random<tf.Rank.R2>([6, 12], 2)
     await expectClose(gemm({ a: { tensor: dy, layout: 'k-last' }, b: weights(w, 'k-first') }), tf.matMul(dy, whole))
     w.dispose()
+  })
+})
+
+/** Products that fit no tile of their class whole. */
+const OF_CLASS: Record<ShapeClass, [m: number, n: number][]> = {
+  row: [[1, 37], [6, 20]],
+  thin: [[41, 7], [12, 70]],
+  few: [[37, 52]],
+  medium: [[70, 37]],
+  large: [[37, 68]],
+} // prettier-ignore
+
+/** Every way that a graphics card may cut such products up, none twice. */
+const EVERY = new Map(
+  SHAPES.flatMap((shape) =>
+    CANDIDATES[shape].map((candidate) => {
+      const plans = OF_CLASS[shape].map(([m, n]) => planFor(candidate, { m, n, k: 130 }))
+      return [
+        JSON.stringify(plans.map(({ tile, slices }) => [tile, slices > 1])),
+        { shape, name: candidate.name, candidate },
+      ]
+    }),
+  ),
+)
+
+test.skipIf(!onWebGPU()).each([...EVERY.values()])(
+  '$shape products in $name: sizes that fit no tile',
+  async ({ shape, candidate }) => {
+    tileOverride.candidate = candidate
+    try {
+      for (const [i, [m, n]] of OF_CLASS[shape].entries()) {
+        const [layoutA, layoutB] = LAYOUTS[(i + candidate.name.length) % LAYOUTS.length]!
+        const [a, b] = [factor(layoutA, m, 130, 1), factor(layoutB, n, 130, 2)]
+        await expectClose(gemm({ a: a.own, b: b.own, scale: 2 }), tf.mul(tf.matMul(a.plain, b.plain, false, true), 2))
+      }
+    } finally {
+      tileOverride.candidate = null
+    }
+  },
+)
+
+describe('measuring', () => {
+  test('leaves processors as they are', async () => expect(await tuneProducts()).toBeNull())
+
+  test.skipIf(!onWebGPU())('finds a candidate for each class, and takes up nothing but such', async () => {
+    const seen: number[] = []
+    const before = tf.memory().numTensors
+    const tuning = (await tuneProducts({
+      force: true,
+      shapes: ['thin'],
+      budget: 30,
+      onProgress: (done) => void seen.push(done),
+    }))!
+    expect(tf.memory().numTensors).toBe(before)
+    for (const shape of SHAPES) expect(CANDIDATES[shape].map(({ name }) => name)).toContain(tuning[shape])
+    expect(seen).toEqual([...seen].sort((a, b) => a - b))
+    expect(seen.at(-1)).toBe(SHAPES.flatMap((shape) => CANDIDATES[shape]).length)
+    expect(readTuning(JSON.parse(JSON.stringify(tuning)))).toEqual(tuning)
+    for (const wrong of [null, 7, {}, { ...tuning, thin: 'wide' }, { ...tuning, row: undefined }])
+      expect(readTuning(wrong)).toBeNull()
+  })
+
+  /** What is kept where, and what was written there. */
+  function storeOf(...answers: unknown[]): TuningStore & { written: [string, unknown][] } {
+    const written: [string, unknown][] = []
+    const get = async (key: string): Promise<unknown> =>
+      written.find(([other]) => other === key)?.[1] ?? (answers.length > 1 ? answers.shift() : answers[0])
+    return { written, get, set: async (key, tuning) => void written.push([key, tuning]) }
+  }
+  const lasts = Object.fromEntries(SHAPES.map((shape) => [shape, CANDIDATES[shape].at(-1)!.name]))
+  const thin = (): string => candidateFor({ m: 16, n: 576, k: 512 }).name
+
+  test.skipIf(!onWebGPU())('goes by what was kept, and not by what is no tuning', async () => {
+    const known = storeOf(lasts)
+    await tuneOnce(known, { force: true })
+    expect([thin(), known.written]).toEqual([lasts.thin, []])
+    const broken = storeOf({ ...lasts, large: 'nothing of the kind' })
+    await tuneOnce(broken)
+    expect([thin(), broken.written]).toEqual([CANDIDATES.thin[0]!.name, []])
+    await takeUpTuning(known)
+    expect(thin()).toBe(lasts.thin)
+    await takeUpTuning(broken)
+    expect(thin()).toBe(CANDIDATES.thin[0]!.name)
+  })
+
+  test.skipIf(!onWebGPU())('is kept once, by whoever was first', async () => {
+    const empty = storeOf(undefined)
+    await tuneOnce(empty, { force: true, budget: 0 })
+    expect(empty.written).toEqual([[tuningKey(), expect.objectContaining({ thin: CANDIDATES.thin[0]!.name })]])
+    const overtaken = storeOf(undefined, lasts)
+    await tuneOnce(overtaken, { force: true, budget: 0 })
+    expect([thin(), overtaken.written]).toEqual([lasts.thin, []])
+    await takeUpTuning(storeOf(undefined))
+  })
+
+  test.skipIf(!onWebGPU())('ends when it is told to', async () => {
+    const before = tf.memory().numTensors
+    const signal = AbortSignal.abort(new Error('enough'))
+    await expect(tuneProducts({ force: true, shapes: ['thin'], signal })).rejects.toThrow('enough')
+    expect(tf.memory().numTensors).toBe(before)
   })
 })

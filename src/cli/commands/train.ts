@@ -23,7 +23,7 @@ import { requireFlags } from '../flags'
 import { prepareFolder } from '../folder'
 import { nameForPeft, openModelFolder } from '../model-folder'
 import { formatBytes } from '../output'
-import { loadModelFolder, openBackend } from '../runtime'
+import { loadModelFolder, openBackend, tuneDevice } from '../runtime'
 import type { RunNote } from '../session-folder'
 import { hasCheckpoint, loadCheckpoint } from '../session-folder'
 import { checkSameRows, resolvePlaces } from '../repeat'
@@ -66,6 +66,7 @@ export async function train(context: CommandContext): Promise<number> {
     mapping: data.mapping,
     model: resumed?.note.model ?? nameForPeft(folder),
     rows: rows.train.length,
+    ...(await tuneDevice(resumed?.note.tuning, context)),
   }
   if (resumed) checkSameData(note, resumed.note, job.data)
   const session = await openSession(job, rows, note, model, resumed?.checkpoint, device)

@@ -1,27 +1,17 @@
 /** How a product on webgpu is cut up among workgroups, threads and registers. Refuses to know what the product is of: sizes only. */
+import {
+  CANDIDATES,
+  choicesNamed,
+  classOf,
+  type Candidate,
+  type Choices,
+  type Sizes,
+  type Tile,
+} from './gemm-candidates'
 import { hasLanes, LANES, laneTile } from './gemm-lanes'
-import { isSoftware, processorWidth } from './gpu'
+import { gpuDevice, isSoftware, processorWidth } from './gpu'
 
-/** What one workgroup works on. */
-export interface Tile {
-  /** Rows and columns of C that one thread keeps in registers; multiples of 4. */
-  tm: number
-  tn: number
-  /** Threads in y and x. */
-  wy: number
-  wx: number
-  /** Depth staged at once; 0 reads global memory directly. */
-  bk: number
-  /** Each lane of a subgroup loads for the others; see gemm-lanes.ts. */
-  lanes?: true
-}
-
-/** Sizes of a product: C is `[m, n]`, summed over k. */
-export interface Sizes {
-  m: number
-  n: number
-  k: number
-}
+export type { Sizes, Tile }
 
 /** How a product is cut up. */
 export interface Plan {
@@ -32,23 +22,14 @@ export interface Plan {
   depth: number
 }
 
-/** Threads that a product should keep busy at once before k is worth slicing. */
-const FILL = 8192
 /** Least depth of a slice. */
 const SHALLOWEST = 64
 /** Sums of slices that may exist at once (4 MiB in f32). */
-export const MOST_SUMS = 2 ** 20
+const MOST_SUMS = 2 ** 20
 
-function chooseTile({ m, n }: Sizes, plain: boolean): Tile {
+function chooseSoftwareTile({ m, n }: Sizes, plain: boolean): Tile {
   if (plain && hasLanes()) return { ...laneTile(m, n), wy: 1, wx: LANES, bk: 0, lanes: true }
-  if (isSoftware()) return { tm: 8, tn: 8, wy: 1, wx: processorWidth(), bk: 0 }
-  return hardwareTile(m, n)
-}
-
-function hardwareTile(m: number, n: number): Tile {
-  const few = Math.ceil(m / 64) * Math.ceil(n / 64) < 24
-  const side = (size: number): number => (size <= 16 ? 16 : size <= 32 || few ? 32 : 64)
-  return { tm: 4, tn: 4, wy: side(m) / 4, wx: side(n) / 4, bk: 16 }
+  return { tm: 8, tn: 8, wy: 1, wx: processorWidth(), bk: 0 }
 }
 
 /** Workgroups in x and y. */
@@ -64,27 +45,54 @@ function sliced(tile: Tile, { k }: Sizes, wanted: number): Plan {
 }
 
 /** So many slices that `fill` threads have work, as far as depth and the memory for their sums allow. */
-function planFor(tile: Tile, sizes: Sizes, fill: number): Plan {
+function slicesFor(tile: Tile, sizes: Sizes, fill: number): number {
   const [x, y] = groupsOf(tile, sizes)
   const wanted = Math.floor(fill / (x * y * tile.wx * tile.wy))
   const most = Math.floor(MOST_SUMS / (sizes.m * sizes.n))
-  return sliced(tile, sizes, Math.min(wanted, most, Math.floor(sizes.k / SHALLOWEST)))
+  return Math.min(wanted, most, Math.floor(sizes.k / SHALLOWEST))
 }
 
-/** What is used instead of the choice; for tests and benches, which try them all. */
-export const tileOverride: { tile: Tile | null; slices: number | null } = { tile: null, slices: null }
+/** The plan of a candidate for a product of its class. */
+export function planFor({ tile, fill }: Candidate, sizes: Sizes, whole = false): Plan {
+  const chosen = tile(sizes.m, sizes.n)
+  return sliced(chosen, sizes, whole ? 1 : slicesFor(chosen, sizes, fill))
+}
+
+/** What is used instead of the choice; for tests, benches and measurements, which try them all. */
+export const tileOverride: { tile: Tile | null; slices: number | null; candidate: Candidate | null } = {
+  tile: null,
+  slices: null,
+  candidate: null,
+}
+
+/** What was chosen for a device by measurement, or the first of each class. */
+const chosen = new WeakMap<GPUDevice, Choices>()
+
+/** Makes products on the present device follow these choices; null for the first of each class. */
+export function useChoices(choices: Choices | null): void {
+  const device = gpuDevice()
+  chosen.set(device, choices ?? choicesNamed((shape) => CANDIDATES[shape][0]!.name, device.limits)!)
+}
+
+/** What a graphics card that were the present device would take for such a product. */
+export function candidateFor(sizes: Sizes): Candidate {
+  const device = gpuDevice()
+  if (!chosen.has(device)) useChoices(null)
+  return chosen.get(device)![classOf(sizes)]
+}
 
 /**
  * How to cut a product up on the present device.
- * @param plain nothing is packed, nothing is dropped.
+ * @param plain nothing is packed, nothing is dropped, nothing is rounded.
  * @param whole k must not be sliced.
  */
 export function planOf(sizes: Sizes, { plain, whole }: { plain: boolean; whole: boolean }): Plan {
-  const { tile, slices } = tileOverride
-  if (slices !== null && !whole) return sliced(tile ?? chooseTile(sizes, false), sizes, slices)
+  const { tile, slices, candidate } = tileOverride
+  if (candidate) return planFor(candidate, sizes, whole)
+  if (slices !== null && !whole) return sliced(tile ?? chooseSoftwareTile(sizes, false), sizes, slices)
   if (tile) return sliced(tile, sizes, 1)
-  const chosen = chooseTile(sizes, plain)
-  return whole || isSoftware() ? sliced(chosen, sizes, 1) : planFor(chosen, sizes, FILL)
+  if (isSoftware()) return sliced(chooseSoftwareTile(sizes, plain), sizes, 1)
+  return planFor(candidateFor(sizes), sizes, whole)
 }
 
 /** Values that the sums of a plan's slices take: a power of two, so that recorded work, which keeps a buffer a size, needs few. */
@@ -92,8 +100,8 @@ export function sumsOf({ slices }: Plan, { m, n }: Sizes): number {
   return 2 ** Math.ceil(Math.log2(slices * m * n))
 }
 
-/** Bytes of the sums of slices that a product has on a graphics card; 0 where it is not cut. */
+/** Bytes of the sums of slices that a product has on a graphics card unmeasured; 0 where it is not cut. */
 export function sumsBytes(sizes: Sizes): number {
-  const plan = planFor(hardwareTile(sizes.m, sizes.n), sizes, FILL)
+  const plan = planFor(CANDIDATES[classOf(sizes)][0]!, sizes)
   return plan.slices > 1 ? 4 * sumsOf(plan, sizes) : 0
 }
