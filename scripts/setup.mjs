@@ -1,6 +1,6 @@
 /** Finds or installs what a command needs: node_modules, Chromium. Refuses to download a browser of its own. */
 import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -59,9 +59,4 @@ export function ensureChromium() {
 export function sharedData() {
   const path = join(ROOT, '../shared/data')
   return existsSync(path) ? path : null
-}
-
-/** package.json as an object. */
-export function packageJson() {
-  return JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
 }

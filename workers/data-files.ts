@@ -8,7 +8,7 @@ import type { DataSource } from '../src/shared/protocol'
 const ENDINGS = /(\.(jsonl?|ndjson|csv|tsv|txt|md|markdown|parquet|gz|zip))+$/i
 
 /** The files that a source stands for, and what the dataset is called. */
-export interface GivenFiles {
+interface GivenFiles {
   files: DataFile[]
   name: string
   /** As the record has it. */

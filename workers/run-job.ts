@@ -36,7 +36,7 @@ export class Wish {
   }
 }
 
-export interface RunOptions {
+interface RunOptions {
   /** ms after which a checkpoint is made even where none is due: on a slow device twenty steps are many minutes. */
   saveEvery?: number
 }

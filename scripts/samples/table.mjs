@@ -176,7 +176,7 @@ function table(rows) {
 }
 
 /** Replaces what stands between two marks of the page. */
-export async function replaceBlock(name, text) {
+async function replaceBlock(name, text) {
   const old = await readFile(page, 'utf8')
   const found = new RegExp(`(<!-- ${name} -->\n)[^]*?(<!-- /${name} -->)`)
   if (!found.test(old)) throw new Error(`docs/samples.md has no block "${name}"`)

@@ -28,7 +28,7 @@ export interface PrepareOptions {
 }
 
 /** What of a job {@link prepare} looks at. */
-export type PrepareSettings = EncodeOptions & SplitSettings & Partial<Pick<Job, 'subset' | 'objective'>>
+type PrepareSettings = EncodeOptions & SplitSettings & Partial<Pick<Job, 'subset' | 'objective'>>
 
 /** Rows between two reports of progress. */
 const REPORT = 256

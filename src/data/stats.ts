@@ -10,8 +10,8 @@ import { fingerprint } from './hash'
 import { encodeRow, unknownFormat, withBreaks } from './prepare'
 import type { EncodeOptions, RowSource } from './types'
 
-export type StatsOptions = EncodeOptions & SplitSettings
-export interface StatsCalls {
+type StatsOptions = EncodeOptions & SplitSettings
+interface StatsCalls {
   total?: number
   onProgress?: OnProgress
   signal?: AbortSignal

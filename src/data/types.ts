@@ -69,12 +69,12 @@ export interface ChatExample {
   unlearnt?: number[]
 }
 /** Running text, all of it learnt. */
-export interface TextExample {
+interface TextExample {
   kind: 'text'
   text: string
 }
 /** Tokens made elsewhere, taken as they stand; `labels` beside `inputIds`, -100 where the loss does not look. */
-export interface TokensExample {
+interface TokensExample {
   kind: 'tokens'
   inputIds: number[]
   labels: number[]

@@ -167,13 +167,13 @@ function asked(kind: Exclude<VariationKind, 'answer'>, { prompt, answer }: Sides
 }
 
 /** What a model is asked. */
-export interface VariationPrompt {
+interface VariationPrompt {
   ids: number[]
   maxNewTokens: number
   stop: string[]
 }
 
-export interface VariationSetting {
+interface VariationSetting {
   kind: VariationKind
   mapping: Mapping
   /** Other rows, shown before. */

@@ -8,7 +8,7 @@ import { classScores } from './ops/class-loss'
 import { tf } from './tf'
 
 /** A class and how sure the head is of it, from 0 to 1. */
-export interface ClassProbability {
+interface ClassProbability {
   readonly name: string
   readonly probability: number
 }

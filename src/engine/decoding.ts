@@ -21,7 +21,7 @@ const BLOCK = { gpu: 256, host: 64 }
 /** Prompts are padded to a multiple of this on a GPU, so that shapes are few. */
 const PREFILL = 32
 
-export interface DecodingInput {
+interface DecodingInput {
   readonly model: Model
   readonly adapter: Trainable | null
   readonly sampling: SamplingSettings & { readonly seed: number }

@@ -31,7 +31,7 @@ export function watchDevice(device: GPUDevice | null): void {
 }
 
 /** The error that a lost device is reported with. */
-export function lostError(reason: string): CodedError {
+function lostError(reason: string): CodedError {
   return new CodedError('device.lost', `The graphics device stopped answering: ${reason}`, {
     where: 'WebGPU device',
     fix: 'Resume from the last checkpoint; if it happens again, choose a smaller batch or run on WebAssembly.',

@@ -8,7 +8,7 @@ import { Http, type HttpOptions } from './http'
 /** Bytes asked for at once: few requests, little memory. */
 const RANGE = 8 * 2 ** 20
 
-export interface RemoteFile {
+interface RemoteFile {
   name: string
   size: number
   /** From the start, each time; what a broken connection left out is asked for again. */

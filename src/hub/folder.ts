@@ -12,7 +12,7 @@ export interface PickedFile {
 }
 
 /** The file that makes a folder a model, or an adapter. */
-export type Marker = 'config.json' | 'adapter_config.json'
+type Marker = 'config.json' | 'adapter_config.json'
 
 /** Picked files as they are, with their paths. */
 export function pickedSource(picked: readonly PickedFile[]): FileSource {

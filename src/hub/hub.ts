@@ -22,7 +22,7 @@ export interface HubModel extends HubName {
   bytes: number
   files: HubFile[]
 }
-export interface HubFile {
+interface HubFile {
   name: string
   size: number
   /** Of files in large-file storage. */

@@ -3,7 +3,7 @@ import { warmupOf, type Job } from '../shared/job'
 import { smooth, type MetricBuffer } from '../shared/metrics'
 
 /** A stretch of consecutive steps. */
-export interface Block {
+interface Block {
   from: number
   to: number
   mean: number
@@ -11,7 +11,7 @@ export interface Block {
 }
 
 /** A leap of the loss that large gradients came with: the medians of three losses before and at its height. */
-export interface Leap {
+interface Leap {
   from: number
   to: number
   low: number

@@ -9,7 +9,7 @@ import { rateText } from './rehearsal'
 import { readCurves, type Curves } from './curves'
 import { diagnose, type Evidence } from './diagnosis'
 
-export interface OwnEffect {
+interface OwnEffect {
   text: string
   /** Stretches of steps that show it. */
   marks: Evidence[]

@@ -11,7 +11,7 @@ import type { Job } from '../shared/job'
 import type { Rehearsal, RehearsalKind, RehearsalStep } from '../shared/judgement'
 import type { Turn } from './turn'
 
-export interface RehearseInput {
+interface RehearseInput {
   kind: RehearsalKind
   model: Model
   job: Job

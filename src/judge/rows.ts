@@ -37,7 +37,7 @@ export interface JudgeData {
   total: number
 }
 
-export interface RowChoice {
+interface RowChoice {
   /** The rows that training held back (by the job's share and seed) rather than all. */
   heldBack: boolean
   /** Most rows; those beyond are left out evenly. */

@@ -4,7 +4,7 @@
  */
 import type { ModelShape } from './records'
 
-export interface HubModelTip {
+interface HubModelTip {
   /** `owner/name`. */
   name: string
   /** As the hub spells it. */

@@ -26,7 +26,7 @@ export const METRIC_COLUMNS = [
 
 export type MetricName = (typeof METRIC_COLUMNS)[number]
 /** One row; what was not measured at that step is left out. `time` is ms of training since the run began, pauses not counted. */
-export type MetricRow = Partial<Record<MetricName, number>> & { step: number }
+type MetricRow = Partial<Record<MetricName, number>> & { step: number }
 /** Columns as they are stored and sent: equally long Float64Arrays. */
 export type MetricColumns = Record<MetricName, Float64Array>
 

@@ -8,7 +8,7 @@ import { CodedError } from '../shared/errors'
 /** Keys are arrays, so that everything of one kind, or of one id, is one range. */
 export type Key = (string | number)[]
 
-export interface Database {
+interface Database {
   get<T>(key: Key): Promise<T | undefined>
   /** Values whose keys begin with a prefix, in key order; optionally only those whose next part is in [from, to]. */
   all<T>(prefix: Key, from?: number, to?: number): Promise<T[]>

@@ -8,7 +8,7 @@ import { openDatabase, range, read } from './database'
 import { ifNotWriting, whileWriting } from './locks'
 
 /** A row as it stood in its file. */
-export type StoredRow = Record<string, unknown>
+type StoredRow = Record<string, unknown>
 
 // Keys: ['record', id], ['problems', id], ['rows', id, chunk].
 const db = openDatabase('finetab-datasets')

@@ -49,7 +49,7 @@ export async function getModel(id: ModelId): Promise<ModelRecord | null> {
   return (await db.get<StoredModel>(['model', id]))?.record ?? null
 }
 
-export interface StoreOptions {
+interface StoreOptions {
   onProgress?: OnProgress
   signal?: AbortSignal
   version?: string

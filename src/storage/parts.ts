@@ -11,7 +11,7 @@ export const PART_BYTES = 16 * 2 ** 20
 export type Place = 'opfs' | 'indexeddb'
 
 /** Folders of files that are written part by part, in any order, and read by ranges. */
-export interface PartStore {
+interface PartStore {
   /** Writes one whole part (only a file's last may be shorter). It is on disk when this resolves. */
   write(folder: string, file: string, part: number, bytes: Uint8Array): Promise<void>
   /** Bytes `start` to `end` of a file, all of whose parts there are in. */

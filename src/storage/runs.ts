@@ -19,7 +19,7 @@ import { hasLocks, ifRunIsFree } from './locks'
 import { PART_BYTES } from './parts'
 
 /** A PEFT adapter as it is kept: its configuration and its tensors by file key. */
-export interface StoredAdapter {
+interface StoredAdapter {
   config: object
   tensors: Record<string, TensorData>
 }

@@ -1,7 +1,7 @@
 /** Short messages at the edge of the page: what was done, with a way to undo it, and what went wrong. Refuses dialogs. */
 import { toReport, type ErrorReport } from '../shared/errors'
 
-export interface Notice {
+interface Notice {
   id: number
   text: string
   error: ErrorReport | null

@@ -13,7 +13,7 @@ import { hasAdapter, runs } from './runs.svelte'
 const SMALL = 5e8
 
 /** One that the model wrote, as the person has it by now. */
-export interface Proposal extends RowSides {
+interface Proposal extends RowSides {
   key: number
   kind: VariationKind
   state: 'open' | 'accepted'

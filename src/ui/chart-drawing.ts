@@ -3,7 +3,7 @@
  */
 import type uPlot from 'uplot'
 
-export const TOKENS = [
+const TOKENS = [
   'ink',
   'ink-soft',
   'line-strong',
@@ -34,7 +34,7 @@ export function palette(host: HTMLElement): Palette {
   return Object.fromEntries(TOKENS.map(read)) as Palette
 }
 
-export interface Pen {
+interface Pen {
   context: CanvasRenderingContext2D
   ratio: number
 }

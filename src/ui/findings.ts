@@ -12,7 +12,7 @@ export interface Fix {
   steps: Step[]
 }
 
-export interface FindingInfo {
+interface FindingInfo {
   kind: FindingKind
   tone: 'poor' | 'fair'
   /** "12 rows repeat another word for word". */

@@ -15,7 +15,7 @@ import { runs } from '../stores/runs.svelte'
 import { training } from '../stores/training.svelte'
 import { trial } from '../stores/trial.svelte'
 
-export interface PlaceInfo {
+interface PlaceInfo {
   place: Place
   label: string
   icon: Component

@@ -6,8 +6,7 @@ export interface Turn {
   role: string
   content: string
 }
-export type FieldValue =
-  { kind: 'text'; text: string } | { kind: 'turns'; turns: Turn[] } | { kind: 'json'; text: string }
+type FieldValue = { kind: 'text'; text: string } | { kind: 'turns'; turns: Turn[] } | { kind: 'json'; text: string }
 export interface RowField {
   column: string
   /** What the column is for; empty where the mapping does not use it. */

@@ -6,7 +6,7 @@ import { expect, type Page } from '@playwright/test'
 
 const SHARED = resolve(import.meta.dirname, '../../../shared/data')
 /** A real Llama of 656,000 parameters, or null where the shared data is absent. */
-export const MODEL_FOLDER = existsSync(join(SHARED, 'models/tinystories-656K'))
+const MODEL_FOLDER = existsSync(join(SHARED, 'models/tinystories-656K'))
   ? join(SHARED, 'models/tinystories-656K')
   : null
 const IDENTITY = join(SHARED, 'datasets/llamafactory-demo/identity.json')

@@ -4,7 +4,7 @@ import { execute } from '../../src/cli/main'
 import type { Streams } from '../../src/cli/output'
 import { Output } from '../../src/cli/output'
 
-export type CliEvent = Record<string, unknown> & { event: string }
+type CliEvent = Record<string, unknown> & { event: string }
 
 // One for all: it listens for signals of this process.
 const quiet = { write: () => true }

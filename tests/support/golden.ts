@@ -67,7 +67,7 @@ export function readGolden(name: string): Promise<Golden> {
 }
 
 /** What bitsandbytes' maths gave; see scripts/golden/record_quantised.py. */
-export interface Quantised {
+interface Quantised {
   signed: number[]
   unsigned: number[]
   nf4: { shape: number[]; f16: number[]; codes: number[]; values: number[] }[]

@@ -55,7 +55,7 @@ const NEOX = {
   tie_word_embeddings: false,
 }
 
-export interface MemoryJob {
+interface MemoryJob {
   name: string
   config: Record<string, unknown>
   dtype?: 'F32' | 'F16' | 'BF16'
@@ -109,7 +109,7 @@ export const SMOLLM2_JOB: MemoryJob = {
   job: { batchSize: 1, quantization: 'nf4' },
 }
 
-export interface MemoryFigures {
+interface MemoryFigures {
   forecast: MemoryForecast
   measured: number
 }

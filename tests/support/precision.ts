@@ -5,7 +5,7 @@
  */
 import type { Job } from '../../src/shared/job'
 
-export interface Tolerance {
+interface Tolerance {
   /** Loss of the first step, or of a row: nothing was trained yet. */
   readonly firstLoss: number
   readonly loss: number

@@ -13,7 +13,7 @@ const BINS = BANDS * ROWS
 /** Texts of one band that are compared: beyond this a band says nothing, because a template repeats. */
 const CROWD = 64
 
-export interface Near {
+interface Near {
   /** The earlier text. */
   of: number
   /** Jaccard similarity, 0.8 to 1. */

@@ -6,7 +6,7 @@
 import type { PersonalKind } from '../../shared/audit'
 export type { PersonalKind }
 
-export interface PersonalSpan {
+interface PersonalSpan {
   kind: PersonalKind
   start: number
   end: number

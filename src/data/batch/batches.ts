@@ -3,7 +3,7 @@ import { CodedError } from '../../shared/errors'
 import type { BatchCursor, BatchSource, EncodedRow } from '../../shared/records'
 import { extraCounts, passOrder, type OrderOptions } from './order'
 
-export type BatchOptions = OrderOptions
+type BatchOptions = OrderOptions
 
 /** Rows of another dataset and the share of each pass that comes from them. */
 export interface MixedRows {

@@ -14,7 +14,7 @@ export interface OrderOptions {
 }
 
 /** Rows of another dataset: how many there are, and the share of every pass that comes from them. */
-export interface Extra {
+interface Extra {
   count: number
   share: number
 }

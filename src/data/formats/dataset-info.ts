@@ -4,7 +4,7 @@ import type { Mapping } from '../../shared/records'
 import type { Step } from '../steps/types'
 import { isRecord } from './values'
 
-export interface DescribedDataset {
+interface DescribedDataset {
   name: string
   /** The file's name beside dataset_info.json; undefined where the data are on a hub. */
   file?: string

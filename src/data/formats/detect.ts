@@ -3,7 +3,7 @@ import type { Mapping } from '../../shared/records'
 import type { RawRow } from '../types'
 import { Columns } from './columns'
 
-export interface Detection {
+interface Detection {
   mapping: Mapping
   /** Why, in one sentence. */
   why: string

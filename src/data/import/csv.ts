@@ -21,7 +21,7 @@ const KNOWN = new Set(
   ),
 )
 
-export interface CsvShape {
+interface CsvShape {
   delimiter: string
   /** Fields of most rows. */
   fields: number

@@ -65,7 +65,7 @@ export function notJson(name: string, place: { line: number; column: number }, r
   })
 }
 
-export interface FoundRows {
+interface FoundRows {
   rows: unknown[]
   /** "in train", where they are not the document itself. */
   note: string

@@ -1,6 +1,6 @@
 /** Finds where a text stops being JSON, which JSON.parse tells differently in every browser. Refuses to mend it. */
 
-export interface JsonFault {
+interface JsonFault {
   /** 0-based offset of the first character that cannot stand there; the length where the text ends too early. */
   offset: number
   reason: string

@@ -1,7 +1,7 @@
 /** Finds the end of a JSON value in text that is still arriving, noticing at once where it breaks. Refuses to build the value. */
 
 /** Where a value ends, or breaks, or that the text so far does not tell. */
-export type Scan = { end: number } | { broken: number } | 'more'
+type Scan = { end: number } | { broken: number } | 'more'
 
 const QUOTE = 0x22
 const BACKSLASH = 0x5c

@@ -6,7 +6,7 @@ import type { AsyncBuffer } from 'hyparquet'
 import type { Collector } from './collector'
 
 /** A file that is read in pieces from any place. */
-export interface Ranges {
+interface Ranges {
   byteLength: number
   slice(start: number, end: number): Promise<ArrayBuffer>
 }

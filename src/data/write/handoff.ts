@@ -11,14 +11,14 @@ import { writeExample } from './convert'
 export type HandoffKind = 'pair' | 'chat' | 'text'
 
 /** One side of a split in JSON Lines, written again each time it is asked for, so that it is never held. */
-export interface HandoffSide {
+interface HandoffSide {
   rows: number
   /** Bytes of all chunks. */
   size: number
   chunks(): AsyncGenerator<Uint8Array>
 }
 
-export interface HandoffRows {
+interface HandoffRows {
   kind: HandoffKind
   train: HandoffSide
   valid: HandoffSide
@@ -29,7 +29,7 @@ export interface HandoffRows {
 export type Side = 'train' | 'valid'
 
 /** What of a job says how its rows are written. */
-export type HandoffSettings = Pick<Job, 'objective'>
+type HandoffSettings = Pick<Job, 'objective'>
 
 /** Bytes that are worth a chunk of their own. */
 const CHUNK = 1 << 18

@@ -15,7 +15,7 @@ import { homeless, misfit, refuseMisfits, storedVariable, variableOf } from './f
 import { blockOutputs, endsIn, mlpOutputs } from './places'
 import type { Trainable, TrainedVariable } from './trainable'
 
-export interface BottleneckSettings {
+interface BottleneckSettings {
   readonly width: number
   /** After feed-forward blocks alone (Pfeiffer et al. 2021) or after attention too. */
   readonly places: 'both' | 'mlp'

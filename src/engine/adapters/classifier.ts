@@ -16,7 +16,7 @@ import { loraSettings } from './settings'
 import type { Trainable, TrainedVariable } from './trainable'
 
 /** An adapter and a head on the device. */
-export class Classifier implements Trainable {
+class Classifier implements Trainable {
   /** What the classes are called, in the order of the head's rows. */
   readonly classes: readonly string[]
   /** What it is without its head. */

@@ -25,7 +25,7 @@ interface Replaced {
 }
 
 /** Weights of the base as training moves them; a tied table, which is also the head, is one of them. */
-export class FullWeights implements Trainable {
+class FullWeights implements Trainable {
   readonly config: FullConfig
   readonly parameters: number
   readonly variables: readonly TrainedVariable[]

@@ -24,7 +24,7 @@ const keyOf = (spec: LinearSpec): string => `base_model.model.${spec.module}.ia3
 const shapeOf = (spec: LinearSpec, before: boolean): number[] => (before ? [1, spec.in] : [spec.out, 1])
 
 /** Factors on the device, under their PEFT keys. */
-export class Ia3 implements Trainable {
+class Ia3 implements Trainable {
   readonly config: Ia3Config
   readonly parameters: number
   readonly variables: readonly TrainedVariable[]

@@ -42,7 +42,7 @@ function keysOf(spec: LinearSpec): { a: string; b: string; lengths: string } {
 }
 
 /** An adapter on the device; its tensors go by their PEFT keys. */
-export class LoraAdapter implements Trainable {
+class LoraAdapter implements Trainable {
   readonly config: LoraConfig
   readonly parameters: number
   readonly variables: readonly TrainedVariable[]

@@ -7,7 +7,7 @@ import type { TensorData } from '../../shared/records'
 import { asLora, loraDeltas, savedTensors, type LoraDelta, type PeftAdapter } from '../formats/peft'
 import { toFloat32 } from '../formats/safetensors'
 
-export interface StackPart {
+interface StackPart {
   adapter: PeftAdapter
   /** 0 takes it out, 1 is as it was trained. */
   weight: number

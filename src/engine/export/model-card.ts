@@ -18,7 +18,7 @@ export interface CardInput {
   }
 }
 
-export interface TrainingResults {
+interface TrainingResults {
   steps: number
   lastLoss: number | null
   bestStep: number | null

@@ -5,7 +5,7 @@
 import type { ChatTemplate } from '../tokenizer/chat-template'
 import type { Tokenizer } from '../tokenizer'
 
-export interface ModelfileInput {
+interface ModelfileInput {
   /** What stands after FROM: a GGUF file, or the base model's name where only an adapter is given. */
   from: string
   adapter?: string

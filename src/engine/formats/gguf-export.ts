@@ -18,7 +18,7 @@ import { plainDeltas, type PeftAdapter } from './peft'
 import { toFloat32 } from './safetensors'
 
 /** What is written, beside the file itself, so that it can be read back and compared. */
-export interface GgufExport {
+interface GgufExport {
   readonly file: OutFile
   readonly tensors: readonly GgufTensor[]
 }
@@ -27,7 +27,7 @@ type Config = Record<string, unknown>
 /** `general.file_type` of llama.cpp. */
 const FILE_TYPES = { F32: 0, F16: 1, Q8_0: 7, BF16: 32 } as const
 /** How the matrices of a whole model may be stored. */
-export type GgufDtype = keyof typeof FILE_TYPES
+type GgufDtype = keyof typeof FILE_TYPES
 
 /**
  * The whole model with the adapter merged in. Norms, biases and small tensors stay F32.
@@ -199,7 +199,7 @@ export async function exportGgufLora(input: {
 }
 
 /** What reading a written file back found. */
-export interface GgufCheck {
+interface GgufCheck {
   tensors: number
   /** Largest |written - wanted| of any value; rounding of the type included. */
   largestDifference: number

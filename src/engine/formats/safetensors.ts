@@ -220,7 +220,7 @@ export function byteLength(dtype: TensorData['dtype'], shape: readonly number[])
 }
 
 /** What a file to be written will hold. */
-export interface SafetensorsPlan {
+interface SafetensorsPlan {
   /** Length, header and padding: the bytes before the first tensor. */
   readonly head: Uint8Array
   /** The order in which tensors follow. */

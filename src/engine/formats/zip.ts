@@ -6,7 +6,7 @@ import { CodedError } from '../../shared/errors'
 import type { FileSource } from '../../shared/files'
 
 /** What unpacking may cost. */
-export interface ZipLimits {
+interface ZipLimits {
   /** Bytes of all files together. */
   total: number
   /** Unpacked size of a file over its packed size; counts only for files above 16 MiB, since small ones do no harm. */
@@ -81,7 +81,7 @@ export async function readZip(zip: Uint8Array | Blob, limits: ZipLimits = ZIP_LI
 }
 
 /** A file of an archive, unpacked as it is read. */
-export interface ZipFile {
+interface ZipFile {
   name: string
   size: number
   open(): ReadableStream<Uint8Array>

@@ -9,7 +9,7 @@ import { vectorIn, type Pass } from './network'
 import type { RopeTables } from './rope'
 
 /** Norms of queries and keys: over each head (Qwen3, Gemma 3) or over the whole projection (OLMo 2). */
-export interface QueryKeyNorm {
+interface QueryKeyNorm {
   readonly over: 'head' | 'projection'
   readonly query: tf.Tensor1D
   readonly key: tf.Tensor1D
@@ -20,7 +20,7 @@ export interface QueryKeyNorm {
  * Three projections; or one whose output holds all queries, then all keys, then all values (`blocks`: Phi-3, GPT-2), or head by
  * head a query, a key and a value (`heads`: GPT-NeoX).
  */
-export type QueryKeyValue =
+type QueryKeyValue =
   | { readonly query: Linear; readonly key: Linear; readonly value: Linear }
   | { readonly fused: Linear; readonly order: 'blocks' | 'heads' }
 

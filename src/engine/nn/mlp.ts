@@ -5,10 +5,10 @@ import type { Linear } from './linear'
 import type { Pass } from './network'
 
 /** `gelu` is exact, `gelu_tanh` its usual approximation. */
-export type Gelu = 'gelu' | 'gelu_tanh'
+type Gelu = 'gelu' | 'gelu_tanh'
 
 /** `silu`: SwiGLU; the others: GEGLU. */
-export type GatedActivation = 'silu' | Gelu
+type GatedActivation = 'silu' | Gelu
 
 export interface GatedMlpParts {
   readonly activation: GatedActivation

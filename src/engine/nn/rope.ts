@@ -30,7 +30,7 @@ export interface RopeConfig {
 }
 
 /** Inverse frequencies `[dim / 2]` and the factor that cosine and sine are multiplied with. */
-export interface RopeFrequencies {
+interface RopeFrequencies {
   inverse: Float32Array
   attentionFactor: number
 }

@@ -47,10 +47,7 @@ export interface Optimiser {
 }
 
 /** The settings that an optimiser depends on. */
-export type OptimiserSettings = Pick<
-  Job,
-  'optimizer' | 'weightDecay' | 'momentum' | 'adamBeta1' | 'adamBeta2' | 'adamEpsilon'
->
+type OptimiserSettings = Pick<Job, 'optimizer' | 'weightDecay' | 'momentum' | 'adamBeta1' | 'adamBeta2' | 'adamEpsilon'>
 
 /** The optimiser that a job asks for. */
 export function createOptimiser(job: OptimiserSettings, variables: readonly NamedVariable[]): Optimiser {

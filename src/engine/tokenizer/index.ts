@@ -14,7 +14,7 @@ import { isId, readTokenizerFiles, tokenizerError, type Part, type TokenizerSpec
 import { createPreTokenizer, type PreTokenizer } from './pre-tokenize'
 
 /** Text as it grows: `push` returns what is new, and holds back what is not yet a whole character. */
-export interface TokenStream {
+interface TokenStream {
   push(id: number): string
   /** What is left: a character that was never completed comes out as U+FFFD. */
   end(): string

@@ -3,7 +3,7 @@
  */
 
 /** A value of the library, as far as it is looked at. */
-export interface TemplateValue {
+interface TemplateValue {
   type: string
   value: unknown
   toString(): string

@@ -121,7 +121,7 @@ function backpropHere(network: Network, adapter: Trainable, work: Work, take: Gr
 }
 
 /** Tells work in two parts apart; see {@link backpropWeighted}. */
-export interface Weighing {
+interface Weighing {
   readonly recorder: Recorder
   /** As the recorder knows it: everything that makes a difference but values. */
   readonly key: string

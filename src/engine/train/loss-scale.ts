@@ -4,7 +4,7 @@
  */
 
 /** As a checkpoint keeps it. */
-export interface LossScaleState {
+interface LossScaleState {
   readonly factor: number
   /** Good steps since it last changed. */
   readonly good: number

@@ -36,7 +36,7 @@ export interface PreferenceResult {
   readonly rewardAccuracy: number
 }
 
-export interface PreferenceParts {
+interface PreferenceParts {
   readonly model: Model
   readonly adapter: Trainable
   readonly job: Job

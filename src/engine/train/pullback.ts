@@ -6,7 +6,7 @@ import { walking } from '../ops/gradient'
 import { tf } from '../tf'
 
 /** What TensorFlow.js 4.22 records of an op. */
-export interface TapeNode {
+interface TapeNode {
   readonly kernelName: string
   readonly inputs: Readonly<Record<string, tf.Tensor>>
   readonly outputs: readonly tf.Tensor[]

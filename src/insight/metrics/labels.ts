@@ -1,7 +1,7 @@
 /** Predicted classes against true ones: confusion, accuracy, precision, recall, F1. Refuses to reward a prediction that is no class. */
 
 /** How one class does. Ratios are 0 where there is nothing to divide by, as in scikit-learn with `zero_division=0`. */
-export interface ClassScores {
+interface ClassScores {
   label: string
   /** Rows that are of this class. */
   support: number

@@ -56,7 +56,7 @@ function byteAlphabet(): string[] {
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 
 /** Bytes as tokens 4 to 259, special tokens 0 to 3, and the merges asked for after them. A leading `<s>` is added. */
-export function byteTokenizerFiles(merges: [string, string][] = [], template?: string): Record<string, unknown> {
+function byteTokenizerFiles(merges: [string, string][] = [], template?: string): Record<string, unknown> {
   const alphabet = byteAlphabet()
   const write = (text: string) => [...new TextEncoder().encode(text)].map((byte) => alphabet[byte]).join('')
   const vocab: Record<string, number> = Object.fromEntries(SPECIAL.map((token, i) => [token, i]))

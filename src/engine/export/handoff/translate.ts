@@ -8,7 +8,7 @@ import { mlxRules } from './mlx'
 import { Placed, type Options, type Rules } from './rules'
 import { PEFT_RULES, trlRules } from './trl'
 
-export type Tool = 'llama-factory' | 'trl' | 'peft' | 'mlx'
+type Tool = 'llama-factory' | 'trl' | 'peft' | 'mlx'
 
 /** What became of a setting: option names, or where it went or why it did not, in words. */
 export interface Fate {
