@@ -48,24 +48,20 @@ for (const model of options.models.split(',').filter((path) => existsSync(join(r
     const common = ['--model', model, '--data', data, ...length]
     const settings = ['--batch-size', '4', '--lr', '5e-3', '--warmup-steps', '5', '--eval-every', '100000']
     const train = ['--steps', options.steps, '--quantization', mode, '--sample-tokens', '0', '--out', out]
-    const events = await finetab('train', ...common, ...settings, ...train)
-    const steps = events.filter(({ event }) => event === 'step').map(({ ms }) => ms)
+    await finetab('train', ...common, ...settings, ...train)
     const judged = await finetab('evaluate', ...common, '--adapter', out, '--held-back', '--answers', '0', '--no-probe')
     const rows = judged.filter(({ event }) => event === 'row')
-    const found = { before: mean(rows, 'base_loss'), after: mean(rows, 'loss'), ms: steps.sort((a, b) => a - b)[steps.length >> 1] } // prettier-ignore
+    const found = { before: mean(rows, 'base_loss'), after: mean(rows, 'loss') }
     plain ??= found
     const against = (key) => `${found[key].toFixed(4)} (${(100 * (found[key] / plain[key] - 1)).toFixed(2)} %)`
     const name = mode === 'none' ? `**${basename(model)}**` : ''
-    lines.push(`| ${name} | ${mode} | ${against('before')} | ${against('after')} | ${Math.round(found.ms)} |`)
+    lines.push(`| ${name} | ${mode} | ${against('before')} | ${against('after')} |`)
     console.log(lines.at(-1))
   }
 }
 if (!options.keep) await rm(folder, { recursive: true, force: true })
-const table = [
-  '| model | base weights | held-out loss before | after | ms a step |',
-  '| --- | --- | --- | --- | ---: |',
-  ...lines,
-].join('\n')
+const heads = ['| model | base weights | held-out loss before | after |', '| --- | --- | --- | --- |']
+const table = [...heads, ...lines].join('\n')
 const text = await readFile(page, 'utf8')
 const [start, end] = ['<!-- quality -->', '<!-- /quality -->']
 const at = text.indexOf(start) + start.length
