@@ -58,7 +58,7 @@ export async function fetchSample(base: string, sample: SampleDataset): Promise<
 }
 
 /** Bytes that are asked for first of a large file: its header, so that a list of models does not load their weights. */
-const HEAD = 256 * 1024
+const HEAD = 64 * 1024
 
 /** The files of a bundled model; each is checked against the listed size. */
 export function bundledSource(base: string, model: BundledModel): FileSource {

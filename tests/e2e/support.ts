@@ -1,7 +1,9 @@
 /** What the end-to-end tests share: real models and data where they are, and the steps that a person takes. */
 import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { extname, join, resolve } from 'node:path'
 import { expect, type Page } from '@playwright/test'
 
 const SHARED = resolve(import.meta.dirname, '../../../shared/data')
@@ -84,4 +86,33 @@ export async function losses(page: Page): Promise<string[]> {
   const names = (header as string).split(',')
   const at = ['step', 'loss', 'evalLoss', 'gradNorm'].map((name) => names.indexOf(name))
   return rows.map((row) => at.map((column) => row.split(',')[column]).join(' '))
+}
+
+const DIST = resolve(import.meta.dirname, '../../dist')
+const TYPES: Record<string, string> = {
+  '.html': 'text/html',
+  '.js': 'text/javascript',
+  '.css': 'text/css',
+  '.json': 'application/json',
+  '.svg': 'image/svg+xml',
+  '.wasm': 'application/wasm',
+}
+
+/**
+ * The built folder under a path of its own, without any header that a host might or might not send.
+ * @param before hears each path, and may hold its answer back.
+ */
+export async function host(
+  before: (path: string) => Promise<void> | void = () => {},
+): Promise<{ url: string; server: Server }> {
+  const server = createServer(async (request, response) => {
+    const path = decodeURIComponent((request.url ?? '/').split('?')[0] as string)
+    await before(path)
+    const file = join(DIST, path.replace(/^\/some\/where\//, '').replace(/^$/, 'index.html'))
+    if (!path.startsWith('/some/where/') || !existsSync(file)) return void response.writeHead(404).end()
+    response.writeHead(200, { 'Content-Type': TYPES[extname(file)] ?? 'application/octet-stream' })
+    response.end(readFileSync(file))
+  })
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/some/where/`, server }
 }

@@ -1,33 +1,6 @@
 /** WebAssembly on several threads wherever the folder is hosted: the service worker isolates the page from the second visit on. */
-import { existsSync, readFileSync } from 'node:fs'
-import { createServer, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { extname, join, resolve } from 'node:path'
 import { expect, test, type Page } from '@playwright/test'
-import { bringData, go, losses, set, status } from './support'
-
-const DIST = resolve(import.meta.dirname, '../../dist')
-const TYPES: Record<string, string> = {
-  '.html': 'text/html',
-  '.js': 'text/javascript',
-  '.css': 'text/css',
-  '.json': 'application/json',
-  '.svg': 'image/svg+xml',
-  '.wasm': 'application/wasm',
-}
-
-/** The built folder under a path of its own, without any header that a host might or might not send. */
-async function host(): Promise<{ url: string; server: Server }> {
-  const server = createServer((request, response) => {
-    const path = decodeURIComponent((request.url ?? '/').split('?')[0] as string)
-    const file = join(DIST, path.replace(/^\/some\/where\//, '').replace(/^$/, 'index.html'))
-    if (!path.startsWith('/some/where/') || !existsSync(file)) return void response.writeHead(404).end()
-    response.writeHead(200, { 'Content-Type': TYPES[extname(file)] ?? 'application/octet-stream' })
-    response.end(readFileSync(file))
-  })
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/some/where/`, server }
-}
+import { bringData, go, host, losses, set, status } from './support'
 
 const chip = (page: Page) => page.getByRole('button', { name: 'Device', exact: true })
 const isolated = (page: Page) => page.evaluate(() => crossOriginIsolated)
