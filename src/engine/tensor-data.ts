@@ -14,6 +14,15 @@ export async function readTensor(tensor: tf.Tensor): Promise<TensorData> {
   return { dtype: typeOf(tensor), shape: [...tensor.shape], bytes: new Uint8Array(values.slice().buffer) }
 }
 
+/** Variables under their names. */
+export async function readVariables(
+  named: readonly { readonly name: string; readonly variable: tf.Variable }[],
+): Promise<Record<string, TensorData>> {
+  const tensors: Record<string, TensorData> = {}
+  for (const { name, variable } of named) tensors[name] = await readTensor(variable)
+  return tensors
+}
+
 /** The values of f32 bytes, which need not be aligned. */
 export function floatsOf(data: TensorData): Float32Array {
   return new Float32Array(data.bytes.slice().buffer)

@@ -141,7 +141,6 @@ describe('a PEFT adapter', () => {
 
   it('is refused where it does more than LoRA', () => {
     expect(refusal(({ config }) => (config.use_dora = true)).what).toContain('lora_magnitude_vector is missing')
-    expect(refusal(({ config }) => (config.bias = 'all')).code).toBe('adapter.unsupported')
     expect(refusal(({ config }) => (config.modules_to_save = ['lm_head'])).what).toContain(
       'lm_head, which is not there',
     )

@@ -2,14 +2,13 @@
  * Bottleneck adapters (Houlsby et al. 2019): after each block a narrow network whose change is added to what the block gives, before the
  * residual. Made afresh (changing nothing) and from our own files. Refuses adapters that do not fit, naming every bad tensor.
  */
-import type { TensorData } from '../../shared/records'
 import type { PeftAdapter } from '../formats/peft'
 import type { BottleneckConfig } from '../formats/peft-methods'
 import type { Model } from '../models/model'
 import type { LinearSpec, Overlay } from '../nn/network'
 import { gelu } from '../ops'
 import { mixSeed, seedOf, uniform } from '../random'
-import { readTensor } from '../tensor-data'
+import { readVariables } from '../tensor-data'
 import { tf } from '../tf'
 import { homeless, misfit, refuseMisfits, storedVariable, variableOf } from './fit'
 import { blockOutputs, endsIn, mlpOutputs } from './places'
@@ -67,9 +66,10 @@ export class Bottleneck implements Trainable {
   }
 
   async toPeft(baseName: string): Promise<PeftAdapter<BottleneckConfig>> {
-    const tensors: Record<string, TensorData> = {}
-    for (const { name, variable } of this.variables) tensors[name] = await readTensor(variable)
-    return { config: { ...this.config, base_model_name_or_path: baseName }, tensors }
+    return {
+      config: { ...this.config, base_model_name_or_path: baseName },
+      tensors: await readVariables(this.variables),
+    }
   }
 
   dispose(): void {

@@ -2,12 +2,11 @@
  * (IA)³ (Liu et al. 2022): learnt factors on keys, values and the inside of feed-forward blocks; made afresh (all 1), from PEFT, and back.
  * Refuses adapters that do not fit, naming every bad tensor.
  */
-import type { TensorData } from '../../shared/records'
 import type { PeftAdapter } from '../formats/peft'
 import type { Ia3Config } from '../formats/peft-methods'
 import type { Model } from '../models/model'
 import type { LinearSpec, Overlay } from '../nn/network'
-import { readTensor } from '../tensor-data'
+import { readVariables } from '../tensor-data'
 import { tf } from '../tf'
 import { homeless, misfit, refuseMisfits, storedVariable, variableOf } from './fit'
 import { endsIn, keyValueLayers, mlpOutputs } from './places'
@@ -60,9 +59,10 @@ class Ia3 implements Trainable {
   }
 
   async toPeft(baseName: string): Promise<PeftAdapter<Ia3Config>> {
-    const tensors: Record<string, TensorData> = {}
-    for (const { name, variable } of this.variables) tensors[name] = await readTensor(variable)
-    return { config: { ...this.config, base_model_name_or_path: baseName }, tensors }
+    return {
+      config: { ...this.config, base_model_name_or_path: baseName },
+      tensors: await readVariables(this.variables),
+    }
   }
 
   dispose(): void {

@@ -1,9 +1,7 @@
 /**
  * LoRA (Hu et al. 2021) on a model's linear layers, with DoRA's lengths and PiSSA's start: made afresh, from a PEFT adapter, and back
- * into one. Refuses what it cannot compute exactly (trained biases) and adapters that do not fit, naming every bad tensor.
+ * into one. Refuses adapters that do not fit, naming every bad tensor.
  */
-import { CodedError } from '../../shared/errors'
-import { LORA_TARGETS } from '../../shared/job'
 import type { TensorData } from '../../shared/records'
 import { savedTensors, type LoraConfig, type LoraPeft } from '../formats/peft'
 import { toFloat32 } from '../formats/safetensors'
@@ -13,7 +11,9 @@ import type { LoraPair } from '../ops'
 import { mixSeed, seedOf, uniform } from '../random'
 import { readTensor } from '../tensor-data'
 import { tf } from '../tf'
+import { homeless, misfit, refuseMisfits, variableOf } from './fit'
 import type { PrincipalPair } from './pissa'
+import { adaptedLayers, endsIn, isIn } from './places'
 import { SavedModules, savedProblems } from './saved'
 import { doubled, halved, layersToTransform, peftConfig, scaleOf, type LoraSettings } from './settings'
 import type { Trainable, TrainedVariable } from './trainable'
@@ -140,41 +140,6 @@ async function readMade(make: () => tf.Tensor): Promise<TensorData> {
   }
 }
 
-/** The targets that PEFT keys stand for: the last parts of their modules' names, in order of appearance. */
-export function targetsOf(keys: readonly string[]): string[] {
-  return [...new Set(keys.flatMap((key) => /([^.]+)\.lora_[AB]\.weight$/.exec(key)?.[1] ?? []))]
-}
-
-function matches(spec: LinearSpec, targets: readonly string[]): boolean {
-  return targets.some((target) => spec.module === target || spec.module.endsWith(`.${target}`))
-}
-
-function isIn({ layer }: LinearSpec, layers: readonly number[] | null): boolean {
-  return layers === null || layers.includes(layer)
-}
-
-function unsupported(what: string, where: string): CodedError {
-  return new CodedError('adapter.unsupported', what, {
-    where,
-    fix: 'Merge this adapter into its base model with PEFT, and use the merged model.',
-  })
-}
-
-/** The layers that an adapter of these settings sits on, and its targets by the names that the family has. */
-export function adaptedLayers(model: Model, settings: LoraSettings): { specs: LinearSpec[]; targets: string[] } {
-  // The whole list means all linear layers, whatever a family calls them.
-  const all = LORA_TARGETS.every((target) => settings.targets.includes(target))
-  const targets = all ? model.targets : settings.targets
-  const layers = layersToTransform(settings.layers ?? 0, model.network.layers)
-  const specs = model.network.linears.filter((spec) => matches(spec, targets) && isIn(spec, layers))
-  if (specs.length === 0)
-    throw new CodedError('job.invalid', `This model has none of the layers ${settings.targets.join(', ')}.`, {
-      where: 'targets',
-      fix: `Choose among ${model.targets.join(', ')}.`,
-    })
-  return { specs, targets: targets.filter((target) => specs.some((spec) => matches(spec, [target]))) }
-}
-
 /**
  * A fresh adapter, which changes nothing yet: A Kaiming-uniform (a = √5, so within ±1/√in) and B zero, or both as `starts` has them by
  * module, taken off again in the pass.
@@ -196,8 +161,8 @@ export function createLora(
       spec,
       index,
       scale,
-      a: variable(first.a, [rank, spec.in]),
-      b: variable(first.b, [spec.out, rank]),
+      a: variableOf(first.a, [rank, spec.in]),
+      b: variableOf(first.b, [spec.out, rank]),
       ...(settings.dora ? { lengths: tf.tidy(() => tf.variable(tf.sqrt(spec.weight.rowSquares()), false)) } : {}),
       ...(starts ? { start: kept(first, rank, spec) } : {}),
     }
@@ -218,14 +183,6 @@ function kept({ a, b }: PrincipalPair, rank: number, spec: LinearSpec): { a: tf.
   return { a: tf.keep(tf.tensor2d(a, [rank, spec.in])), b: tf.keep(tf.tensor2d(b, [spec.out, rank])) }
 }
 
-function variable(values: Float32Array, shape: number[]): tf.Variable {
-  return tf.tidy(() => tf.variable(tf.tensor(values, shape), false))
-}
-
-function refuseUnsupported(config: LoraConfig): void {
-  if (config.bias !== undefined && config.bias !== 'none') throw unsupported('The adapter also trained biases.', 'bias')
-}
-
 export interface LoadOptions {
   /** Learning rate of B over that of A. */
   readonly ratio?: number
@@ -238,9 +195,6 @@ export interface LoadOptions {
  * @throws CodedError `adapter.mismatch` listing every bad tensor, `adapter.unsupported`.
  */
 export function loadLora(model: Model, peft: LoraPeft, { ratio, hasStart }: LoadOptions = {}): LoraAdapter {
-  const keys = Object.keys(peft.tensors)
-  refuseUnsupported(peft.config)
-  const problems: string[] = []
   const saved = savedTensors(peft)
   const wanted = new Set(Object.keys(saved).map((name) => `${PREFIX}${name}`))
   const kept = Object.fromEntries([...wanted].map((key) => [key, peft.tensors[key] as TensorData]))
@@ -251,22 +205,20 @@ export function loadLora(model: Model, peft: LoraPeft, { ratio, hasStart }: Load
     if (peft.config.use_dora) wanted.add(lengths)
     return true
   })
-  for (const spec of specs) problems.push(...checkShapes(spec, peft))
-  problems.push(...savedProblems(model, peft))
-  for (const key of keys) if (!wanted.has(key)) problems.push(`${key} has no layer in this model`)
-  if (keys.length === 0) problems.push('it holds no tensors')
+  const problems = [
+    ...specs.flatMap((spec) => misfits(spec, peft)),
+    ...savedProblems(model, peft),
+    ...homeless(peft.tensors, wanted),
+    ...(Object.keys(peft.tensors).length === 0 ? ['it holds no tensors'] : []),
+  ]
   const targets = peft.config.target_modules
   if (Array.isArray(targets)) {
     for (const spec of model.network.linears) {
-      const isMeant = matches(spec, targets) && isIn(spec, peft.config.layers_to_transform)
+      const isMeant = endsIn(spec.module, targets) && isIn(spec, peft.config.layers_to_transform)
       if (isMeant && !wanted.has(keysOf(spec).a)) problems.push(`${keysOf(spec).a} is missing`)
     }
   }
-  if (problems.length > 0)
-    throw new CodedError('adapter.mismatch', `The adapter does not fit this model: ${problems.join('; ')}.`, {
-      where: 'adapter_model.safetensors',
-      fix: `Use it with the model it was trained on${peft.config.base_model_name_or_path ? ` (${peft.config.base_model_name_or_path})` : ''}.`,
-    })
+  refuseMisfits(problems, peft.config.base_model_name_or_path)
   const config = hasStart ? halved(peft.config) : peft.config
   const modules = specs.map((spec, index) => loadModule(spec, index, peft.tensors, config, hasStart ?? false))
   const whole = Object.keys(saved).length > 0
@@ -293,10 +245,10 @@ function loadModule(
     spec,
     index,
     scale,
-    ...(config.use_dora ? { lengths: variable(floats(keys.lengths), [spec.out]) } : {}),
+    ...(config.use_dora ? { lengths: variableOf(floats(keys.lengths), [spec.out]) } : {}),
   }
   if (!hasStart)
-    return { ...rest, a: variable(floats(keys.a), [rank, spec.in]), b: variable(floats(keys.b), [spec.out, rank]) }
+    return { ...rest, a: variableOf(floats(keys.a), [rank, spec.in]), b: variableOf(floats(keys.b), [spec.out, rank]) }
   const [a, b] = [floats(keys.a), floats(keys.b)]
   const half = (from: number, sign: number): Float32Array =>
     Float32Array.from({ length: spec.out * rank }, (_, i) => {
@@ -305,28 +257,18 @@ function loadModule(
   const start = { a: a.subarray(rank * spec.in), b: half(rank, -1) }
   return {
     ...rest,
-    a: variable(a.slice(0, rank * spec.in), [rank, spec.in]),
-    b: variable(half(0, 1), [spec.out, rank]),
+    a: variableOf(a.slice(0, rank * spec.in), [rank, spec.in]),
+    b: variableOf(half(0, 1), [spec.out, rank]),
     start: kept(start, rank, spec),
   }
 }
 
-function checkShapes(spec: LinearSpec, { config, tensors }: LoraPeft): string[] {
-  const { a, b, lengths } = keysOf(spec)
-  const problems: string[] = []
-  const [first, second, third] = [tensors[a], tensors[b], tensors[lengths]]
-  if (!first) problems.push(`${a} is missing`)
-  if (!second) problems.push(`${b} is missing`)
-  if (config.use_dora && !third) problems.push(`${lengths} is missing`)
+function misfits(spec: LinearSpec, { config, tensors }: LoraPeft): string[] {
+  const keys = keysOf(spec)
   const { rank } = scaleOf(config, spec.module)
-  const check = (key: string, tensor: TensorData | undefined, shape: readonly number[]): void => {
-    if (!tensor) return
-    if (tensor.shape.join() !== shape.join())
-      problems.push(`${key} is [${tensor.shape.join(', ')}] and should be [${shape.join(', ')}]`)
-    else if (toFloat32(tensor).some((value) => !Number.isFinite(value))) problems.push(`${key} contains NaN or Inf`)
-  }
-  check(a, first, [rank, spec.in])
-  check(b, second, [spec.out, rank])
-  if (config.use_dora) check(lengths, third, [spec.out])
-  return problems
+  return [
+    ...misfit(tensors, keys.a, [rank, spec.in]),
+    ...misfit(tensors, keys.b, [spec.out, rank]),
+    ...(config.use_dora ? misfit(tensors, keys.lengths, [spec.out]) : []),
+  ]
 }

@@ -3,13 +3,13 @@
  * change the weights: what it starts from is taken off again in the pass, so that the model begins as it was.
  */
 import { CodedError } from '../../shared/errors'
-import { applies, currentJob } from '../../shared/job'
+import { applies, currentJob, type Job } from '../../shared/job'
+import type { Model } from '../models/model'
 import type { LinearSpec } from '../nn/network'
 import type { FrozenMatrix } from '../ops'
 import { mixSeed, seedOf, uniform } from '../random'
 import { tf } from '../tf'
-import type { SessionInput } from '../train/session'
-import { adaptedLayers } from './lora'
+import { adaptedLayers } from './places'
 import { loraSettings, peftConfig, scaleOf } from './settings'
 
 /** A `[r, in]` and B `[out, r]` with scale · B·A the best approximation of rank r. */
@@ -19,15 +19,13 @@ export interface PrincipalPair {
 }
 
 /** The starts of a fresh adapter whose job asks for them, by module; undefined for any other session. */
-export async function principalStarts({
-  model,
-  job,
-  initAdapter,
-  checkpoint,
-}: SessionInput): Promise<Map<string, PrincipalPair> | undefined> {
-  if (!applies('loraInit', currentJob(job)) || currentJob(job).loraInit !== 'pissa' || initAdapter || checkpoint)
-    return undefined
-  const settings = loraSettings(currentJob(job))
+export async function principalStarts(
+  input: Readonly<{ model: Model; job: Job; initAdapter?: unknown; checkpoint?: unknown }>,
+): Promise<Map<string, PrincipalPair> | undefined> {
+  const { model } = input
+  const job = currentJob(input.job)
+  if (!applies('loraInit', job) || job.loraInit !== 'pissa' || input.initAdapter || input.checkpoint) return undefined
+  const settings = loraSettings(job)
   const { specs, targets } = adaptedLayers(model, settings)
   const config = peftConfig({ ...settings, targets }, model.record.name)
   const starts = new Map<string, PrincipalPair>()

@@ -1,7 +1,9 @@
-/** Which linear layers of a family do what: keys and values, and what attention and feed-forward end in. Refuses layers it does not know. */
+/** Which linear layers a method sits on: those a job names, keys and values, what attention and feed-forward end in. Refuses layers it does not know. */
 import { CodedError } from '../../shared/errors'
+import { LORA_TARGETS } from '../../shared/job'
 import type { Model } from '../models/model'
 import type { LinearSpec } from '../nn/network'
+import { layersToTransform, type LoraSettings } from './settings'
 
 /** Ends of module names, which are also what PEFT takes for targets. */
 const KEYS_AND_VALUES = ['k_proj', 'v_proj', 'c_attn', 'query_key_value', 'qkv_proj']
@@ -17,6 +19,26 @@ export interface Places {
 /** Whether a module's name ends in one of the names. */
 export function endsIn(module: string, names: readonly string[]): boolean {
   return names.some((name) => module === name || module.endsWith(`.${name}`))
+}
+
+/** Whether a layer is among those of these numbers, which null stands for all of. */
+export function isIn({ layer }: LinearSpec, layers: readonly number[] | null): boolean {
+  return layers === null || layers.includes(layer)
+}
+
+/** The layers that an adapter of these settings sits on, and its targets by the names that the family has. */
+export function adaptedLayers(model: Model, settings: LoraSettings): { specs: LinearSpec[]; targets: string[] } {
+  // The whole list means all linear layers, whatever a family calls them.
+  const all = LORA_TARGETS.every((target) => settings.targets.includes(target))
+  const targets = all ? model.targets : settings.targets
+  const layers = layersToTransform(settings.layers ?? 0, model.network.layers)
+  const specs = model.network.linears.filter((spec) => endsIn(spec.module, targets) && isIn(spec, layers))
+  if (specs.length === 0)
+    throw new CodedError('job.invalid', `This model has none of the layers ${settings.targets.join(', ')}.`, {
+      where: 'targets',
+      fix: `Choose among ${model.targets.join(', ')}.`,
+    })
+  return { specs, targets: targets.filter((target) => specs.some((spec) => endsIn(spec.module, [target]))) }
 }
 
 function among(model: Model, names: readonly string[]): Places {

@@ -12,7 +12,7 @@ import { placeVirtual } from '../nn/virtual'
 import { readTensor } from '../tensor-data'
 import { tf } from '../tf'
 import { homeless, misfit, refuseMisfits, variableOf } from './fit'
-import { PROMPT_EMBEDDINGS } from './prompt'
+import { PROMPT_EMBEDDINGS, virtualConfig } from './prompt'
 import type { Trainable, TrainedVariable } from './trainable'
 
 /** Of one layer, `[count, heads · dim]` each. */
@@ -95,16 +95,10 @@ export function createPrefix(model: Model, ids: readonly number[]): Prefix {
     const start = (of: tf.Tensor4D): tf.Variable => tf.variable(tf.reshape(of, [ids.length, width]), false)
     return seen.map(([keys, values]) => ({ keys: start(keys), values: start(values) }))
   })
+  const virtual = virtualConfig(model, ids.length, width, shape.kvHeads)
   const config: PrefixConfig = {
     peft_type: 'PREFIX_TUNING',
-    task_type: 'CAUSAL_LM',
-    base_model_name_or_path: model.record.name,
-    inference_mode: true,
-    num_virtual_tokens: ids.length,
-    token_dim: width,
-    num_layers: network.layers,
-    num_attention_heads: shape.kvHeads,
-    num_transformer_submodules: 1,
+    ...virtual,
     prefix_projection: false,
     encoder_hidden_size: width,
   }

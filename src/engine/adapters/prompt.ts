@@ -3,17 +3,31 @@
  * tokens, from PEFT, and back. Refuses prompts of another model. Virtual tokens are there or not: strength knows no half.
  */
 import type { PeftAdapter } from '../formats/peft'
-import type { PromptConfig } from '../formats/peft-methods'
+import type { PromptConfig, VirtualConfig } from '../formats/peft-methods'
 import type { Model } from '../models/model'
 import type { Overlay } from '../nn/network'
 import { placeVirtual } from '../nn/virtual'
-import { readTensor } from '../tensor-data'
+import { readVariables } from '../tensor-data'
 import { tf } from '../tf'
 import { homeless, misfit, refuseMisfits, storedVariable } from './fit'
 import type { Trainable, TrainedVariable } from './trainable'
 
 /** PEFT's name of what is learnt in prompt and prefix tuning. */
 export const PROMPT_EMBEDDINGS = 'prompt_embeddings'
+
+/** What PEFT writes of virtual tokens: `width` is that of one of them. */
+export function virtualConfig({ record, network }: Model, count: number, width: number, heads: number): VirtualConfig {
+  return {
+    task_type: 'CAUSAL_LM',
+    base_model_name_or_path: record.name,
+    inference_mode: true,
+    num_virtual_tokens: count,
+    token_dim: width,
+    num_layers: network.layers,
+    num_attention_heads: heads,
+    num_transformer_submodules: 1,
+  }
+}
 
 /** Virtual tokens on the device. */
 export class Prompt implements Trainable {
@@ -46,8 +60,10 @@ export class Prompt implements Trainable {
   }
 
   async toPeft(baseName: string): Promise<PeftAdapter<PromptConfig>> {
-    const tensors = { [PROMPT_EMBEDDINGS]: await readTensor(this.#tokens) }
-    return { config: { ...this.config, base_model_name_or_path: baseName }, tensors }
+    return {
+      config: { ...this.config, base_model_name_or_path: baseName },
+      tensors: await readVariables(this.variables),
+    }
   }
 
   dispose(): void {
@@ -65,19 +81,8 @@ export function createPrompt(model: Model, ids: readonly number[]): Prompt {
     network.embed(tf.tensor1d([...ids], 'int32'), pass)
     return tf.variable(rows as tf.Tensor, false)
   })
-  const config: PromptConfig = {
-    peft_type: 'PROMPT_TUNING',
-    task_type: 'CAUSAL_LM',
-    base_model_name_or_path: model.record.name,
-    inference_mode: true,
-    num_virtual_tokens: ids.length,
-    token_dim: network.hidden,
-    num_layers: network.layers,
-    num_attention_heads: shape.heads,
-    num_transformer_submodules: 1,
-    prompt_tuning_init: 'RANDOM',
-  }
-  return new Prompt(config, tokens)
+  const virtual = virtualConfig(model, ids.length, network.hidden, shape.heads)
+  return new Prompt({ peft_type: 'PROMPT_TUNING', ...virtual, prompt_tuning_init: 'RANDOM' }, tokens)
 }
 
 /** A stored prompt on a model. Throws CodedError `adapter.mismatch` where it does not fit. */

@@ -10,6 +10,7 @@ import { transpose } from '../models/weights'
 import type { NetworkWeight, Overlay } from '../nn/network'
 import { FrozenMatrix } from '../ops'
 import { tf } from '../tf'
+import { misfit } from './fit'
 import { fileShapes } from './full-files'
 
 type Tensors = Readonly<Record<string, TensorData>>
@@ -78,18 +79,15 @@ export class SavedModules {
 /** What is wrong with an adapter's saved tensors, a sentence each; nothing where it has none. */
 export function savedProblems(model: Model, peft: LoraPeft): string[] {
   const { places, head, unknown } = placesOf(model, savedTensors(peft))
-  const problems = [...missingSaved(peft), ...unknown.map((name) => `${name} is not in this model`)]
-  const check = (name: string, tensor: TensorData | undefined, shape: readonly number[]): void => {
-    if (!tensor) problems.push(`${name} is missing`)
-    else if (tensor.shape.join() !== shape.join())
-      problems.push(`${name} is [${tensor.shape.join(', ')}] and should be [${shape.join(', ')}]`)
-    else if (!toFloat32(tensor).every(Number.isFinite)) problems.push(`${name} contains NaN or Inf`)
-  }
-  for (const { weight, tensors } of places)
-    for (const [name, shape] of fileShapes(weight)) check(name, tensors[name], shape)
   const { out, in: inn } = model.network.head({ overlay: null })
-  if (head) check('the head', head, [out, inn])
-  return problems
+  return [
+    ...missingSaved(peft),
+    ...unknown.map((name) => `${name} is not in this model`),
+    ...places.flatMap(({ weight, tensors }) =>
+      [...fileShapes(weight)].flatMap(([name, shape]) => misfit(tensors, name, shape)),
+    ),
+    ...(head ? misfit({ 'the head': head }, 'the head', [out, inn]) : []),
+  ]
 }
 
 /** Where tensors belong, by their names in files; the head of a tied pair, which the model itself has not, apart. */

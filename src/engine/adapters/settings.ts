@@ -54,32 +54,27 @@ export function scaleOf(config: LoraConfig, module: string): { rank: number; alp
   return { rank, alpha, scale: alpha / (config.use_rslora ? Math.sqrt(rank) : rank) }
 }
 
-/** The same adapter at twice its rank, with the same scale everywhere. */
-export function doubled(config: LoraConfig): LoraConfig {
-  const grow = (values: Record<string, number>, factor: number): Record<string, number> =>
-    Object.fromEntries(Object.entries(values).map(([name, value]) => [name, value * factor]))
+function resized(config: LoraConfig, by: (value: number, factor: number) => number): LoraConfig {
+  const all = (values: Record<string, number>, factor: number): Record<string, number> =>
+    Object.fromEntries(Object.entries(values).map(([name, value]) => [name, by(value, factor)]))
   const factor = config.use_rslora ? Math.SQRT2 : 2
   return {
     ...config,
-    r: 2 * config.r,
-    lora_alpha: factor * config.lora_alpha,
-    rank_pattern: grow(config.rank_pattern, 2),
-    alpha_pattern: grow(config.alpha_pattern, factor),
+    r: by(config.r, 2),
+    lora_alpha: by(config.lora_alpha, factor),
+    rank_pattern: all(config.rank_pattern, 2),
+    alpha_pattern: all(config.alpha_pattern, factor),
   }
+}
+
+/** The same adapter at twice its rank, with the same scale everywhere. */
+export function doubled(config: LoraConfig): LoraConfig {
+  return resized(config, (value, factor) => value * factor)
 }
 
 /** What {@link doubled} was given. */
 export function halved(config: LoraConfig): LoraConfig {
-  const shrink = (values: Record<string, number>, factor: number): Record<string, number> =>
-    Object.fromEntries(Object.entries(values).map(([name, value]) => [name, value / factor]))
-  const factor = config.use_rslora ? Math.SQRT2 : 2
-  return {
-    ...config,
-    r: config.r / 2,
-    lora_alpha: config.lora_alpha / factor,
-    rank_pattern: shrink(config.rank_pattern, 2),
-    alpha_pattern: shrink(config.alpha_pattern, factor),
-  }
+  return resized(config, (value, factor) => value / factor)
 }
 
 /** Numbers of the last so many of all layers; null for all of them, which 0 stands for. */

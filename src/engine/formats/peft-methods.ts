@@ -21,7 +21,7 @@ export interface Ia3Config extends Common {
   modules_to_save: null
 }
 
-interface Virtual extends Common {
+export interface VirtualConfig extends Common {
   num_virtual_tokens: number
   /** Width of a virtual token: of the hidden states, or of all keys of a layer. */
   token_dim: number
@@ -31,13 +31,13 @@ interface Virtual extends Common {
 }
 
 /** Lester et al. 2021: `prompt_embeddings` `[tokens, hidden]`. */
-export interface PromptConfig extends Virtual {
+export interface PromptConfig extends VirtualConfig {
   peft_type: 'PROMPT_TUNING'
   prompt_tuning_init: 'RANDOM'
 }
 
 /** Li and Liang 2021: `prompt_embeddings` `[tokens, layers · 2 · heads · dim]`, keys before values in each layer. */
-export interface PrefixConfig extends Virtual {
+export interface PrefixConfig extends VirtualConfig {
   peft_type: 'PREFIX_TUNING'
   prefix_projection: false
   encoder_hidden_size: number
@@ -91,7 +91,7 @@ function ia3(json: Record<string, unknown>): Ia3Config {
   }
 }
 
-function virtual(json: Record<string, unknown>): Virtual {
+function virtual(json: Record<string, unknown>): VirtualConfig {
   const submodules = json.num_transformer_submodules ?? 1
   if (submodules !== 1)
     throw unsupported('The adapter is for a model of several transformers.', 'num_transformer_submodules')

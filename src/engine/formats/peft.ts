@@ -25,7 +25,8 @@ export interface LoraConfig {
   lora_dropout: number
   /** Names (or ends of names) of the adapted layers, or a pattern, or "all-linear". */
   target_modules: string[] | string | null
-  bias: 'none' | (string & {})
+  /** Trained biases are refused. */
+  bias: 'none'
   /** The base weight is stored `[in, out]` (GPT-2). */
   fan_in_fan_out: boolean
   /** Scale alpha/√r instead of alpha/r. */
@@ -103,8 +104,7 @@ export function parsePeftConfig(json: unknown): LoraConfig {
       throw unsupported(`The adapter uses ${name}, which is not supported.`, `${ADAPTER_CONFIG}, ${field}`)
   }
   const saved = headOf(json)
-  const bias = json.bias ?? 'none'
-  if (bias !== 'none') throw unsupported('The adapter also trained biases.', `${ADAPTER_CONFIG}, bias`)
+  if ((json.bias ?? 'none') !== 'none') throw unsupported('The adapter also trained biases.', `${ADAPTER_CONFIG}, bias`)
   const r = json.r ?? 8
   const alpha = json.lora_alpha ?? 8
   const dropout = json.lora_dropout ?? 0
@@ -121,7 +121,7 @@ export function parsePeftConfig(json: unknown): LoraConfig {
     lora_alpha: alpha,
     lora_dropout: dropout,
     target_modules: targets(json.target_modules),
-    bias,
+    bias: 'none',
     fan_in_fan_out: json.fan_in_fan_out === true,
     use_rslora: json.use_rslora === true,
     use_dora: json.use_dora === true,

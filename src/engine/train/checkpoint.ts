@@ -7,11 +7,13 @@ import { currentJob, type Job, type SettingKey } from '../../shared/job'
 import type { Checkpoint, TensorData } from '../../shared/records'
 import type { PeftAdapter } from '../formats/peft'
 import { parseAdapterConfig } from '../formats/peft'
-import { targetsOf } from '../adapters/lora'
 import { peftConfig } from '../adapters/settings'
 
 /** Prefix of the adapter's tensors in a checkpoint. */
 export const ADAPTER = 'adapter/'
+
+/** The target that a PEFT key stands for: the last part of its module's name. */
+const TARGET = /([^.]+)\.lora_[AB]\.weight$/
 
 /** Settings that may differ between a checkpoint and the job that goes on from it: they do not change the numbers. */
 const FREE: readonly SettingKey[] = [
@@ -48,7 +50,7 @@ export function checkpointAdapter(checkpoint: Checkpoint, baseName: string): Pef
   }
   const { adapterConfig } = checkpoint.meta
   const job = currentJob(checkpoint.meta.job)
-  const targets = targetsOf(Object.keys(tensors))
+  const targets = [...new Set(Object.keys(tensors).flatMap((key) => TARGET.exec(key)?.[1] ?? []))]
   const config = adapterConfig
     ? parseAdapterConfig(adapterConfig)
     : peftConfig({ rank: job.rank, alpha: job.alpha, dropout: job.dropout, targets }, baseName)
