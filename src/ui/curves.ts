@@ -78,6 +78,48 @@ export function curvesOf(metrics: MetricBuffer, axis: Axis, weight: number): Cur
   }
 }
 
+type Point = readonly [step: number, loss: number]
+
+/** A run's smoothed training loss and its validation loss as points for a small drawing, the last step and the losses' range. */
+export interface LossLines {
+  train: Point[]
+  valid: Point[]
+  last: number
+  low: number
+  high: number
+}
+
+/** @param most about how many points of training loss. */
+export function lossLines(metrics: MetricBuffer, weight: number, most: number): LossLines {
+  const rows = bySteps(metrics)
+  const losses = smooth(rows.loss, weight)
+  const points = (values: ArrayLike<number>, at: Iterable<number>): Point[] =>
+    [...at].filter((i) => Number.isFinite(values[i])).map((i) => [rows.step[i] as number, values[i] as number])
+  const train = points(losses, decimate(losses, most))
+  const valid = points(rows.evalLoss, rows.evalLoss.keys())
+  return { train, valid, last: rows.step.at(-1) ?? 1, ...rangeOf([...train, ...valid]) }
+}
+
+/** The lowest and the highest loss. */
+export function rangeOf(points: readonly Point[]): { low: number; high: number } {
+  const losses = points.map(([, loss]) => loss)
+  return { low: Math.min(...losses), high: Math.max(...losses) }
+}
+
+/** Places in a picture of a width and a height, and points as an SVG polyline takes them. */
+export function drawn(
+  { last, low, high }: Omit<LossLines, 'train' | 'valid'>,
+  width: number,
+  height: number,
+  margin = 0,
+) {
+  const x = (step: number): number => (step / last) * width
+  const y = (loss: number): number => margin + (height - 2 * margin) * (1 - (loss - low) / (high - low || 1))
+  const line = (points: readonly Point[]): string =>
+    points.map(([step, loss]) => `${x(step).toFixed(1)},${y(loss).toFixed(1)}`).join(' ')
+  return { x, y, line }
+}
+
 /**
  * How far x reaches while a run is under way: a binary fraction of the whole, so that the sweep changes its scale in
  * jumps as a scope does, not with every step.
