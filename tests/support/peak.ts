@@ -1,9 +1,17 @@
 /**
- * The most bytes that a piece of work holds: on WebGPU every buffer that was created and not destroyed, on wasm every block of
- * memory and every packed copy that the backend's products keep of their right factor. Refuses to estimate: all of it is counted. On WebGPU
- * programs are bound and encoded but not run, which changes no allocation and lets a processor stand in for a graphics card.
+ * Counts what is held: on WebGPU every buffer that was created and not destroyed, on wasm every block of memory and every packed copy
+ * that the backend's products keep of their right factor. Refuses to estimate.
  */
 import { tf } from '../../src/engine/tf'
+
+/** What is held above what was held when the counting began. */
+export interface Held {
+  bytes: number
+  /** Buffers, or blocks of memory. */
+  blocks: number
+  /** The most bytes so far. */
+  peak: number
+}
 
 interface Measured<T> {
   result: T
@@ -11,27 +19,54 @@ interface Measured<T> {
   peak: number
 }
 
-/** Runs `work` on the current backend and counts. */
+/**
+ * Runs `work` on the current backend and counts. On WebGPU programs are bound and encoded but not run, which changes no allocation
+ * and lets a processor stand in for a graphics card.
+ */
 export async function measurePeak<T>(work: () => Promise<T>): Promise<Measured<T>> {
-  return tf.getBackend() === 'webgpu' ? onGPU(work) : onWasm(work)
+  const { held, stop } = countHeld()
+  const run = tf.getBackend() === 'webgpu' ? withoutDispatches(webgpuDevice(), work) : work()
+  try {
+    return { result: await run, peak: held.peak }
+  } finally {
+    stop()
+  }
 }
 
-async function onGPU<T>(work: () => Promise<T>): Promise<Measured<T>> {
-  const { device } = tf.backend() as unknown as { device: GPUDevice }
-  let [held, peak] = [0, 0]
+/** Counts on the current backend until `stop` is called. */
+export function countHeld(): { held: Readonly<Held>; stop: () => void } {
+  const held: Held = { bytes: 0, blocks: 0, peak: 0 }
+  const add = (bytes: number, blocks: number): void => {
+    held.bytes += bytes
+    held.blocks += blocks
+    held.peak = Math.max(held.peak, held.bytes)
+  }
+  return { held, stop: tf.getBackend() === 'webgpu' ? onGPU(webgpuDevice(), add) : onWasm(add) }
+}
+
+type Add = (bytes: number, blocks: number) => void
+
+function webgpuDevice(): GPUDevice {
+  return (tf.backend() as unknown as { device: GPUDevice }).device
+}
+
+function onGPU(device: GPUDevice, add: Add): () => void {
   const create = device.createBuffer
   device.createBuffer = (descriptor) => {
     const buffer = create.call(device, descriptor)
-    held += descriptor.size
-    peak = Math.max(peak, held)
+    add(descriptor.size, 1)
     const destroy = buffer.destroy
     buffer.destroy = () => {
-      held -= descriptor.size
+      add(-descriptor.size, -1)
       buffer.destroy = destroy
       return destroy.call(buffer)
     }
     return buffer
   }
+  return () => void (device.createBuffer = create)
+}
+
+async function withoutDispatches<T>(device: GPUDevice, work: () => Promise<T>): Promise<T> {
   const encode = device.createCommandEncoder
   device.createCommandEncoder = (descriptor) => {
     const encoder = encode.call(device, descriptor)
@@ -40,9 +75,9 @@ async function onGPU<T>(work: () => Promise<T>): Promise<Measured<T>> {
     return encoder
   }
   try {
-    return { result: await work(), peak }
+    return await work()
   } finally {
-    Object.assign(device, { createBuffer: create, createCommandEncoder: encode })
+    device.createCommandEncoder = encode
   }
 }
 
@@ -51,7 +86,7 @@ interface Wasm {
   dataIdMap: { get(id: object): { id: number } }
 }
 
-async function onWasm<T>(work: () => Promise<T>): Promise<Measured<T>> {
+function onWasm(add: Add): () => void {
   const backend = tf.backend() as unknown as Wasm
   tf.fill([1], 1).dispose() // the module puts other functions in place of these at their first call
   const { wasm } = backend
@@ -59,25 +94,23 @@ async function onWasm<T>(work: () => Promise<T>): Promise<Measured<T>> {
   const original = { malloc: wasm._malloc, free: wasm._free, forget: tfjs.disposeData }
   const blocks = new Map<number, number>()
   const copies = new Map<number, number>()
-  let [held, peak] = [0, 0]
-  const add = (bytes: number): void => {
-    held += bytes
-    peak = Math.max(peak, held)
+  const forget = (from: Map<number, number>, key: number): void => {
+    const size = from.get(key)
+    if (size !== undefined) add(-size, -1)
+    from.delete(key)
   }
   wasm._malloc = (size) => {
     const at = original.malloc(size)
     blocks.set(at >>> 0, size)
-    add(size)
+    add(size, 1)
     return at
   }
   wasm._free = (at) => {
-    held -= blocks.get(at >>> 0) ?? 0
-    blocks.delete(at >>> 0)
+    forget(blocks, at >>> 0)
     original.free(at)
   }
   tfjs.disposeData = (id) => {
-    held -= copies.get(id) ?? 0
-    copies.delete(id)
+    forget(copies, id)
     original.forget.call(tfjs, id)
   }
   const kernel = tf.getKernel('BatchMatMul', 'wasm')
@@ -88,17 +121,15 @@ async function onWasm<T>(work: () => Promise<T>): Promise<Measured<T>> {
       const { b } = given.inputs as { b: tf.TensorInfo }
       const { id } = backend.dataIdMap.get(b.dataId)
       if (b.shape.length === 2 || b.shape[0] === 1) {
+        forget(copies, id)
         const size = 4 * b.shape.reduce((product, length) => product * length, 1)
-        const more = size - (copies.get(id) ?? 0)
         copies.set(id, size)
-        add(more)
+        add(size, 1)
       }
       return kernel.kernelFunc(given)
     },
   })
-  try {
-    return { result: await work(), peak }
-  } finally {
+  return () => {
     Object.assign(wasm, { _malloc: original.malloc, _free: original.free })
     tfjs.disposeData = original.forget
     tf.unregisterKernel('BatchMatMul', 'wasm')
