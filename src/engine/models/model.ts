@@ -10,6 +10,7 @@ import { openWeights } from '../formats/checkpoint-index'
 import { firstNotFinite } from '../formats/safetensors'
 import type { Network } from '../nn/network'
 import { Stack } from '../nn/stack'
+import { freeUnused } from '../ops/replay'
 import type { ChatTemplate } from '../tokenizer/chat-template'
 import { loadChatTemplate } from '../tokenizer/chat-template'
 import type { Tokenizer } from '../tokenizer'
@@ -174,6 +175,9 @@ export async function loadModel(
     endIds: tokenizer.endIds,
     targets: family.targets,
     fanInFanOut: family.fanInFanOut ?? false,
-    dispose: () => network.dispose(),
+    dispose() {
+      network.dispose()
+      freeUnused()
+    },
   }
 }

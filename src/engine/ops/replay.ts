@@ -27,6 +27,13 @@ interface Entry {
   memory: object[]
 }
 
+/** Gives back what lies unused on a GPU, whose backend would keep it for tensors of the same sizes; call it when a model has gone. */
+export function freeUnused(): void {
+  if (!onGPU()) return
+  flush(gpuBackend())
+  ReplayPool.of(gpuBackend()).trim()
+}
+
 /**
  * Runs pieces of work by key, replaying those that it knows. Dispose it with what it worked on. Whatever may differ between two runs
  * of one key must come in through {@link Recorder.put} and {@link Recorder.number}, and results must be written into tensors that
