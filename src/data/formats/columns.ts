@@ -20,6 +20,8 @@ interface Facts {
   turnLists: number
   fromValue: number
   longest: number
+  /** Characters of all texts together. */
+  letters: number
   values: Set<string>
 }
 
@@ -126,6 +128,15 @@ export class Columns {
     return texts.length === 1 && this.#facts.size === 1 ? texts[0] : undefined
   }
 
+  /** The two columns with the longest texts, in the order of the file; undefined where there are not two of texts. */
+  longestTexts(): [string, string] | undefined {
+    const names = [...this.#facts.keys()].filter((column) => this.has(column, 'text'))
+    const letters = (column: string) => this.#facts.get(column)?.letters ?? 0
+    const [first, second] = names.toSorted((a, b) => letters(b) - letters(a))
+    if (first === undefined || second === undefined) return undefined
+    return names.indexOf(first) < names.indexOf(second) ? [first, second] : [second, first]
+  }
+
   #study(column: string): Facts {
     const facts: Facts = {
       filled: 0,
@@ -136,6 +147,7 @@ export class Columns {
       turnLists: 0,
       fromValue: 0,
       longest: 0,
+      letters: 0,
       values: new Set(),
     }
     for (const row of this.#rows) {
@@ -143,7 +155,10 @@ export class Columns {
       if (value === undefined || value === null || value === '' || (Array.isArray(value) && value.length === 0))
         continue
       facts.filled++
-      if (typeof value === 'string') facts.strings++
+      if (typeof value === 'string') {
+        facts.strings++
+        facts.letters += value.length
+      }
       if (typeof value === 'number' || typeof value === 'bigint') facts.numbers++
       if (truthOf(value) !== undefined) facts.truths++
       if (typeof value !== 'object') {

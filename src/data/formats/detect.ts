@@ -70,10 +70,13 @@ export function detectFormat(rows: readonly RawRow[]): Detection {
     const found = attempt(columns)
     if (found) return found
   }
-  return unknown(`No known column names among ${columns.list()}: choose which is the prompt and which the answer.`)
+  // What is proposed, and not taken until the person says so.
+  const [prompt, completion] = columns.longestTexts() ?? []
+  const why = `No known column names among ${columns.list()}: choose which is the prompt and which the answer.`
+  return found('unknown', { prompt, completion }, why)
 }
 
-const unknown = (why: string): Detection => ({ mapping: { format: 'unknown', columns: {} }, why })
+const unknown = (why: string): Detection => found('unknown', {}, why)
 
 function found(format: Mapping['format'], roles: Record<string, string | undefined>, why: string): Detection {
   const columns = Object.fromEntries(

@@ -191,6 +191,20 @@ describe('recognition and mapping', () => {
     )
   })
 
+  it('proposes the two columns with the longest texts, in their order', () => {
+    const row = (id: number) => ({
+      id: `${id}`,
+      reply: `It is on its way, number ${id}.`,
+      ask: `And ${id}?`,
+      region: 'EU',
+    })
+    expect(detectFormat([row(1), row(2), row(3)]).mapping).toEqual({
+      format: 'unknown',
+      columns: { prompt: 'reply', completion: 'ask' },
+    })
+    expect(detectFormat([{ a: 1, b: 'x y' }]).mapping.columns).toEqual({})
+  })
+
   it.each([
     [{ instruction: 'a', output: '' }, 'The column "output" is empty.'],
     [{ instruction: 'a' }, 'The column "output" is missing.'],
