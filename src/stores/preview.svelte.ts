@@ -61,7 +61,7 @@ class Preview {
     if (key === this.#key) return
     this.#key = key
     const source = wanted ? `${wanted.request.datasetId} ${wanted.request.modelId}` : ''
-    if (source !== this.#source) draft.facts = null
+    if (source !== this.#source) this.stats = draft.facts = null
     this.#source = source
     this.#rows.clear()
     this.#asked.clear()
@@ -125,6 +125,8 @@ class Preview {
   /** Predicts the memory of the draft job on the open device, and of the batches that may be advised. */
   async plan(): Promise<void> {
     const { job } = draft
+    // Without the lengths of the rows it would be a number that is taken back at once.
+    if (this.request && !this.stats && !this.settled) return
     if (!models.chosen || !device.report || Object.keys(draft.problems).length > 0) {
       this.forecast = null
       return

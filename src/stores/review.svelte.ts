@@ -8,7 +8,9 @@ import { draft } from './draft.svelte'
 import { models } from './models.svelte'
 
 class Review {
-  summary = $state.raw<AuditSummary | null>(null)
+  #found = $state.raw<{ datasetId: string; summary: AuditSummary } | null>(null)
+  /** What was found in the chosen dataset so far: never what another one had, which is on the page until this one's turn. */
+  summary = $derived(this.#found?.datasetId === datasets.chosenId ? (this.#found?.summary ?? null) : null)
   progress = $state.raw<Progress | null>(null)
   error = $state.raw<ErrorReport | null>(null)
   /** Whether the person ended it. */
@@ -37,11 +39,10 @@ class Review {
     // The batch size only moves the padding; it follows from the rows themselves.
     const key = request ? JSON.stringify({ ...request, batchSize: 0 }) : ''
     if (key === this.#key) return
-    const other = (JSON.parse(this.#key || '{}') as Partial<AuditRequest>).datasetId !== request?.datasetId
     this.#key = key
     this.error = null
     this.stopped = false
-    if (other) this.summary = null
+    if (this.#found?.datasetId !== request?.datasetId) this.#found = null
     if (!request) {
       this.progress = null
       return
@@ -49,7 +50,7 @@ class Review {
     this.progress = { stage: 'Looking through the rows', done: 0, total: 0, unit: 'rows' }
     const take = (summary: AuditSummary) => {
       if (this.#key !== key) return
-      this.summary = summary
+      this.#found = { datasetId: request.datasetId, summary }
       this.version++
     }
     try {

@@ -48,6 +48,22 @@ test('a messy file is looked through, mended step by step, and trained on', asyn
   await expect(status(page)).toContainText('Done', { timeout: 240_000 })
 })
 
+test('nothing that was found in one dataset is said of the next', async ({ page }) => {
+  const line = (prompt: string, completion: string) => JSON.stringify({ prompt, completion })
+  const few = Array.from({ length: 41 }, (_, i) => line(`Say ${i}.`, `Of course: ${i}.`)).join('\n')
+  const long = [line('Tell me.', 'word '.repeat(150_000)), line('And?', 'No.')].join('\n')
+  await page.goto('./#/data')
+  const findings = page.getByRole('region', { name: 'Findings' })
+  await page.getByLabel('Dataset file').setInputFiles(writeFile('few.jsonl', few))
+  await expect(findings).toContainText('41 good rows')
+  await page.getByLabel('Dataset file').setInputFiles(writeFile('long.jsonl', long))
+  await expect(page.getByRole('list', { name: 'Chosen' })).toContainText('long')
+  expect(await findings.innerText()).not.toContain('41')
+  expect(await page.getByRole('region', { name: 'Lengths' }).innerText()).not.toContain('median')
+  await page.getByLabel('Dataset file').setInputFiles(writeFile('one.txt', 'Once there was a boat.'))
+  await expect(findings).toContainText('1 good row:')
+})
+
 test('the model writes variations of a row, and only what is accepted joins the rows', async ({ page }) => {
   await page.goto('./')
   await go(page, 'Data')

@@ -34,7 +34,8 @@ export function verdictOf(report: Counted): Pick<AuditReport, 'verdict' | 'tone'
   const fault = FAULTS.find(([kind, share]) => report.counts[kind] > share * rows)
   const count = fault ? report.counts[fault[0]] : 0
   const mend = fault ? `${number(count)} ${count === 1 ? fault[2] : fault[3]}` : unevenClasses(report)
-  const good = goodRows === rows ? `${number(rows)} good rows` : `${number(goodRows)} of ${number(rows)} rows are good`
+  const all = rows === 1 ? '1 good row' : `${number(rows)} good rows`
+  const good = goodRows === rows ? all : `${number(goodRows)} of ${number(rows)} rows are good`
   const enough =
     goodRows < 50
       ? 'enough for a name or a manner at most'
