@@ -12,6 +12,8 @@ const BATCH = 2000
 /** Characters of a bad row that are kept, and how many bad rows are kept with text. */
 const EXCERPT = 200
 const MOST_PROBLEMS = 100_000
+/** Levels of lists and objects in a row: what is deeper no program writes, and it breaks those that read it. */
+const DEEPEST = 100
 
 export class Collector {
   readonly rows: RawRow[] = []
@@ -67,6 +69,10 @@ export class Collector {
       this.problem(line, undefined, 'The row is empty.', '{}')
       return
     }
+    if (isDeeper(row, DEEPEST)) {
+      this.problem(line, undefined, `The row is nested more than ${DEEPEST} deep.`, names.join(', '))
+      return
+    }
     if (this.suspect && JSON.stringify(row).includes('\ufffd')) {
       this.damaged++
       this.problem(line, undefined, 'The row holds bytes that are not UTF-8.', JSON.stringify(row))
@@ -77,6 +83,13 @@ export class Collector {
     if (this.sample.length < SAMPLE) this.sample.push(row)
     this.count++
   }
+}
+
+/** Whether a value has more levels than this within it; looks no deeper. */
+function isDeeper(value: object, levels: number): boolean {
+  return Object.values(value).some(
+    (inner) => typeof inner === 'object' && inner !== null && (levels === 0 || isDeeper(inner as object, levels - 1)),
+  )
 }
 
 /** A parser that is fed text in pieces and puts rows and problems into a collector. */

@@ -44,6 +44,13 @@ describe('JSON Lines', () => {
     expect(result.problems[1]?.reason).toContain('a number')
   })
 
+  it('sets a row aside that is nested so deep that nothing could write it again', async () => {
+    const nested = (depth: number) => `{"prompt": ${'['.repeat(depth)}${']'.repeat(depth)}, "completion": "x"}`
+    const { rows: kept, problems } = await importBytes('a.jsonl', [nested(50), nested(5000), nested(50)].join('\n'))
+    expect(kept).toHaveLength(2)
+    expect(problems).toMatchObject([{ line: 2, reason: 'The row is nested more than 100 deep.' }])
+  })
+
   it('reads gzip', async () => {
     expect((await importBytes('a.jsonl.gz', gzipSync(text), 10)).rows).toEqual(rows)
     expect(await refusal(importBytes('a.jsonl.gz', gzipSync(text).subarray(0, 60)))).toMatchObject({
