@@ -1,10 +1,14 @@
 /** What a job trains, and towards what. Part of the settings table of ../job.ts; refuses to check anything. */
 import { choice, integer, list, number, text, toggle, type Setting } from './kinds'
 
-/** "q_proj=8, down_proj=32" */
-const BY_NAME = {
-  pattern: /^\s*[\w.]+\s*=\s*\d+(\.\d+)?\s*(,\s*[\w.]+\s*=\s*\d+(\.\d+)?\s*)*$/,
-  says: 'must be names with numbers, such as q_proj=8, down_proj=32',
+/** "q_proj=8, down_proj=32": whole ranks from 1, and alphas above 0. */
+const RANK_BY_NAME = {
+  pattern: /^(\s*[\w.]+\s*=\s*[1-9]\d{0,3}\s*(,(?!\s*$)|$))+$/,
+  says: 'must be names with whole numbers from 1, such as q_proj=8, down_proj=32',
+}
+const ALPHA_BY_NAME = {
+  pattern: /^(\s*[\w.]+\s*=\s*(?=[\d.]*[1-9])\d+(\.\d+)?\s*(,(?!\s*$)|$))+$/,
+  says: 'must be names with numbers above 0, such as q_proj=8, down_proj=32',
 }
 
 /** The linear layers a LoRA adapter can sit on, by the last part of their Hugging Face name. */
@@ -246,7 +250,7 @@ export const METHOD = {
     label: 'Ranks by layer',
     help: 'Ranks of layers that need another than the rest, by the end of their name: q_proj=8, layers.0.mlp.up_proj=32.',
     default: '',
-    form: BY_NAME,
+    form: RANK_BY_NAME,
     when: { method: ['lora'] },
   }),
   alphaPattern: text({
@@ -254,7 +258,7 @@ export const METHOD = {
     label: 'Alphas by layer',
     help: 'Alphas of layers that need another than the rest, by the end of their name: q_proj=16.',
     default: '',
-    form: BY_NAME,
+    form: ALPHA_BY_NAME,
     when: { method: ['lora'] },
   }),
   neftune: number({
