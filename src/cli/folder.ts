@@ -219,7 +219,8 @@ async function writeSynced(
   }
 }
 
-function storageError(error: unknown, where: string): unknown {
+/** A failure to write as a coded one: `storage.full` or `storage.failed`; others as they are. */
+export function storageError(error: unknown, where: string): unknown {
   const code = (error as NodeJS.ErrnoException).code
   if (code === 'ENOSPC' || code === 'EDQUOT') {
     return new CodedError('storage.full', 'The disk is full.', {
