@@ -123,6 +123,9 @@ function settingValue(
   const setting = SETTINGS[target.key] as Setting
   if (setting.kind === 'switch' && inline === undefined) return !target.negated
   const raw = take()
+  if (raw === '' && (target.key === 'model' || target.key === 'data')) {
+    throw usage(command, `--${flag} is empty.`, `--${flag} ""`)
+  }
   const parsed = parseSetting(target.key, raw)
   const value = target.negated && typeof parsed === 'boolean' ? !parsed : parsed
   const problem = checkSetting(target.key, value)
@@ -147,6 +150,8 @@ function takeOption(
     return
   }
   const raw = take()
+  // An empty path would be this very folder: most likely a variable that a script did not set.
+  if (raw === '' && option.value !== 'TEXT') throw usage(command, `--${flag} is empty.`, `--${flag} ""`)
   if (option.kind === 'text') options[name] = raw
   else if (option.kind === 'texts') options[name] = [...((options[name] as string[] | undefined) ?? []), raw]
   else options[name] = optionNumber(command, option, flag, raw)

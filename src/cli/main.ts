@@ -55,13 +55,15 @@ async function run(invocation: Invocation, output: Output, interrupt: Interrupt)
   return RUN[command]({ options, given, output, interrupt })
 }
 
+/** No person's mistake: the trace is for whoever mends it. */
+const INTERNAL_FIX =
+  'This is a fault of Finetab; checkpoints that were written are kept. Run it again with FINETAB_TRACE=1 and report what it prints.'
+
 function fail(error: unknown, output: Output): number {
-  const report = toReport(error)
-  if (report.code === 'internal') {
-    output.warn(`error internal: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`)
-  } else {
-    output.warn(`error ${report.code}: ${describeError(report)}`)
-  }
+  const found = toReport(error)
+  const report = found.code === 'internal' ? { ...found, fix: INTERNAL_FIX } : found
+  output.warn(`error ${report.code}: ${describeError(report)}`)
+  if (report.code === 'internal' && process.env.FINETAB_TRACE && error instanceof Error) output.warn(error.stack ?? '')
   output.event('error', { ...report })
   return ERROR_CODES[report.code]
 }

@@ -38,9 +38,15 @@ function missing(what: string, name: string, flag: string, give: string): CodedE
   })
 }
 
+/** The fingerprint of everything that a run trains on and is judged by. */
+export function fingerprintOf({ train, eval: held, mixed }: Prepared): string {
+  return fingerprintRows(train, held, ...mixed.map(({ rows }) => rows))
+}
+
 /** Says so where the rows are not those that the page trained on: the numbers will then be others. */
-export function checkSameRows(run: JobFile, { train, eval: held, mixed }: Prepared, output: Output): void {
-  const hash = fingerprintRows(train, held, ...mixed.map(({ rows }) => rows))
+export function checkSameRows(run: JobFile, rows: Prepared, output: Output): void {
+  const { train, eval: held } = rows
+  const hash = fingerprintOf(rows)
   const same = run.rowsHash === undefined || run.rowsHash === hash
   output.event('rows', { same, hash, expected: run.rowsHash ?? null })
   if (same) return

@@ -31,6 +31,8 @@ export interface RunNote {
   model: string
   /** Rows that are trained on: a dataset with another number is another dataset. */
   rows: number
+  /** Fingerprint of every row in tokens; runs of earlier versions have none. */
+  rowsHash?: string
   /** How the graphics card multiplies fastest, by its name: a resumed run computes as it began. */
   tuning?: Readonly<Record<string, Tuning>>
 }
@@ -116,16 +118,13 @@ function checkpointFiles(checkpoint: Checkpoint, note: RunNote): NamedFile[] {
 type StoredMeta = Omit<CheckpointMeta, 'metrics'> & { metrics: Record<string, (number | null)[]>; note: RunNote }
 
 function parseMeta(text: string, where: string): { meta: CheckpointMeta; note: RunNote } {
-  let stored: StoredMeta
+  let stored: StoredMeta | null
   try {
-    stored = JSON.parse(text) as StoredMeta
+    stored = JSON.parse(text) as StoredMeta | null
   } catch (error) {
-    throw new CodedError('checkpoint.mismatch', 'The checkpoint cannot be read.', {
-      where,
-      fix: 'Start a new run without --resume.',
-      cause: error,
-    })
+    throw unreadable(where, error)
   }
+  if (typeof stored?.version !== 'number') throw unreadable(where)
   if (stored.version !== 1) {
     throw new CodedError('checkpoint.mismatch', `The checkpoint is of version ${String(stored.version)}.`, {
       where,
@@ -133,7 +132,16 @@ function parseMeta(text: string, where: string): { meta: CheckpointMeta; note: R
     })
   }
   const { note, metrics, ...rest } = stored
+  if (![note, metrics, rest.job].every((part) => typeof part === 'object' && part !== null)) throw unreadable(where)
   return { meta: { ...rest, metrics: typedColumns(metrics) }, note }
+}
+
+function unreadable(where: string, cause?: unknown): CodedError {
+  return new CodedError('checkpoint.mismatch', 'The checkpoint cannot be read.', {
+    where,
+    fix: 'Start a new run without --resume.',
+    cause,
+  })
 }
 
 function plainColumns(columns: MetricColumns): Record<string, (number | null)[]> {

@@ -13,6 +13,7 @@ import { arithmeticNote } from '../../shared/arithmetic'
 import { CodedError } from '../../shared/errors'
 import type { Job, SettingKey } from '../../shared/job'
 import { completeJob, flagOf, SETTINGS } from '../../shared/job'
+import type { JobFile } from '../../shared/job-file'
 import type { Checkpoint } from '../../shared/records'
 import { jobOf } from '../../engine/formats/peft'
 import { openAdapter } from '../adapter'
@@ -21,12 +22,13 @@ import { readDataset, reportSkipped, sampleSettings } from '../dataset'
 import type { Given } from '../flags'
 import { requireFlags } from '../flags'
 import { prepareFolder } from '../folder'
-import { nameForPeft, openModelFolder } from '../model-folder'
+import { lockFolder } from '../lock'
+import { nameForPeft, openModelFolder, type ModelFolder } from '../model-folder'
 import { formatBytes } from '../output'
 import { loadModelFolder, openBackend, tuneDevice } from '../runtime'
 import type { RunNote } from '../session-folder'
 import { hasCheckpoint, loadCheckpoint } from '../session-folder'
-import { checkSameRows, resolvePlaces } from '../repeat'
+import { checkSameRows, fingerprintOf, resolvePlaces } from '../repeat'
 import { readJobFile, resumedJob, settingText } from '../settings'
 import { runSession } from '../train-run'
 
@@ -50,10 +52,34 @@ export async function train(context: CommandContext): Promise<number> {
   // What the columns mean was said on the page; a file alone is recognised anew.
   const data = repeated ? { ...read, mapping: repeated.dataset.mapping } : read
   await prepareFolder(out)
-  if (!resumed && (await hasCheckpoint(out))) {
-    output.warn(`${out} holds an earlier run, which is replaced at the first checkpoint; --resume would go on with it.`)
+  const release = await lockFolder(out)
+  try {
+    if (!resumed && (await hasCheckpoint(out))) {
+      output.warn(
+        `${out} holds an earlier run, which is replaced at the first checkpoint; --resume would go on with it.`,
+      )
+    }
+    return await trainInto(out, { given, places, folder, data, repeated, resumed, stored }, context)
+  } finally {
+    release()
   }
+}
 
+/** What a run starts from, as read before anything is computed. */
+interface Start {
+  given: Given
+  places: Job
+  folder: ModelFolder
+  data: ImportedData
+  repeated: JobFile | null
+  resumed: Awaited<ReturnType<typeof loadCheckpoint>> | null
+  /** The settings of the run that is resumed. */
+  stored: Job | null
+}
+
+async function trainInto(out: string, start: Start, context: CommandContext): Promise<number> {
+  const { given, places, folder, data, repeated, resumed, stored } = start
+  const { output } = context
   const device = await openBackend(places.backend, context)
   const model = await loadModelFolder(folder, context, places.quantization)
   if (resumed) output.event('start', { job: stored, reasons: [], resumed_at: resumed.checkpoint.meta.step })
@@ -66,6 +92,7 @@ export async function train(context: CommandContext): Promise<number> {
     mapping: data.mapping,
     model: resumed?.note.model ?? nameForPeft(folder),
     rows: rows.train.length,
+    rowsHash: fingerprintOf(rows),
     ...(await tuneDevice(resumed?.note.tuning, context)),
   }
   if (resumed) checkSameData(note, resumed.note, job.data)
@@ -137,17 +164,17 @@ function describe({ rows, mapping }: RunNote): string {
   return `${rows} ${mapping.format} rows`
 }
 
-/** @throws CodedError `checkpoint.mismatch` where the run to resume was on other rows. */
+/** @throws CodedError `checkpoint.mismatch` where the run to resume was on other rows, or on the same in another order. */
 function checkSameData(now: RunNote, then: RunNote, file: string): void {
-  if (now.rows === then.rows && now.mapping.format === then.mapping.format) return
-  throw new CodedError(
-    'checkpoint.mismatch',
-    `The run to resume was on ${describe(then)}; now there are ${describe(now)}.`,
-    {
-      where: file,
-      fix: 'Resume with the dataset of that run, or start a new run without --resume.',
-    },
-  )
+  const counted = now.rows === then.rows && now.mapping.format === then.mapping.format
+  if (counted && (then.rowsHash === undefined || now.rowsHash === then.rowsHash)) return
+  const what = counted
+    ? 'The rows are not those of the run to resume: text, order or validation rows have changed since.'
+    : `The run to resume was on ${describe(then)}; now there are ${describe(now)}.`
+  throw new CodedError('checkpoint.mismatch', what, {
+    where: file,
+    fix: 'Resume with the dataset of that run, or start a new run without --resume.',
+  })
 }
 
 async function openSession(

@@ -96,12 +96,24 @@ describe('parseArguments', () => {
       ['train', '--out', '--json'],
       ['train', '--json=perhaps'],
       ['train', 'stray'],
+      ['train', '--out', ''],
+      ['train', '--model='],
+      ['export', '--adapter', ''],
+      ['train', '--rank-pattern', 'q_proj=0'],
+      ['train', '--rank-pattern', 'q_proj=2.5'],
+      ['train', '--rank-pattern', 'q_proj=8,'],
+      ['train', '--alpha-pattern', 'q_proj=0.0'],
       ['generate', '--top-p', '2'],
       ['generate', '--max-new-tokens', 'many'],
     ]) {
       const error = mistake(...argv)
       expect([error.code, error.fix]).toEqual(['usage', expect.stringContaining(`finetab ${argv[0]} --help`)])
     }
+  })
+
+  it('takes ranks and alphas by name', () => {
+    const line = 'train --rank-pattern q_proj=8,layers.0.mlp.up_proj=32 --alpha-pattern q_proj=0.5'
+    expect(parse(line).given).toEqual({ rankPattern: 'q_proj=8,layers.0.mlp.up_proj=32', alphaPattern: 'q_proj=0.5' })
   })
 
   it('asks for what a command needs', () => {

@@ -1,6 +1,6 @@
 /** The command line as a person runs it, in processes of its own: train, interrupt, resume, evaluate, generate, export. */
 import { spawn } from 'node:child_process'
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -147,6 +147,35 @@ describe('train', () => {
   it('refuses to resume with other settings', { timeout: LIMIT }, async () => {
     const { code, events } = await finetab(trainFlags('golden', '--resume --rank 5'))
     expect([code, events[0]?.code]).toEqual([2, 'checkpoint.mismatch'])
+  })
+
+  it(
+    'refuses to resume on other rows of the same number, or with a damaged checkpoint',
+    { timeout: LIMIT },
+    async () => {
+      const other = join(folder, 'other.jsonl')
+      const [first, ...rest] = (await readFile(data, 'utf8')).trimEnd().split('\n')
+      await writeFile(other, `${rest.join('\n')}\n${first}\n`)
+      const changed = await finetab(['train', '--out', join(folder, 'golden'), '--resume', '--data', other, '--json'])
+      expect([changed.code, only(changed.events, 'error')[0]?.code]).toEqual([2, 'checkpoint.mismatch'])
+      for (const text of ['{"version":1}', 'null', '{"version":1,"job":5,"metrics":{},"note":{}}']) {
+        await mkdir(join(folder, 'damaged', 'checkpoint-last'), { recursive: true })
+        await writeFile(join(folder, 'damaged', 'checkpoint-last', 'checkpoint.json'), text)
+        const damaged = await finetab(['train', '--out', join(folder, 'damaged'), '--resume', '--json'])
+        expect([damaged.code, damaged.events[0]?.code]).toEqual([2, 'checkpoint.mismatch'])
+      }
+    },
+  )
+
+  it('refuses a folder that another process trains into', { timeout: LIMIT }, async () => {
+    let second: Promise<Ended> | undefined
+    const first = await finetab(trainFlags('shared', '--save-every 5'), (event) => {
+      if (event.event === 'step' && event.step === 1) second = finetab(trainFlags('shared'))
+    })
+    expect(first.code).toBe(0)
+    const refused = await second
+    expect([refused?.code, refused?.events.at(-1)?.code]).toEqual([1, 'run.locked'])
+    expect(await readdir(join(folder, 'shared'))).not.toContain('training.lock')
   })
 
   it('starts with what a recipe chose, and says why', { timeout: LIMIT }, async () => {
