@@ -4,10 +4,13 @@
  */
 import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm'
 import { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu'
+import { MATRIX_FEATURE } from '../shared/arithmetic'
 import { CodedError } from '../shared/errors'
 import type { DeviceReport } from '../shared/records'
 import { howToEnableWebGpu } from './device-advice'
 import { watchDevice } from './device-guard'
+import { usable } from './ops/arithmetic'
+import { findMatrixUnits } from './ops/matrix-units'
 import { gradientSelfTest } from './self-test'
 import { tf } from './tf'
 import { offerThreads, settleThreads, type ThreadHost } from './wasm-threads'
@@ -40,7 +43,7 @@ const LIMITS = [
   'maxComputeWorkgroupSizeY',
   'maxComputeWorkgroupsPerDimension',
 ] as const
-const FEATURES = ['shader-f16', 'subgroups', 'timestamp-query'] as const
+const FEATURES = ['shader-f16', 'subgroups', 'timestamp-query', MATRIX_FEATURE] as const
 
 /** Largest relative error of the self-test's gradients that a device may have. */
 export const SELF_TEST_LIMIT = 1e-3
@@ -102,7 +105,7 @@ async function openWebGpu(adapter: GPUAdapter): Promise<Device> {
   const requiredLimits = Object.fromEntries(
     LIMITS.filter((name) => adapter.limits[name] !== undefined).map((name) => [name, adapter.limits[name]]),
   )
-  const requiredFeatures = FEATURES.filter((name) => adapter.features.has(name)) as GPUFeatureName[]
+  const requiredFeatures = FEATURES.filter((name) => adapter.features.has(name as GPUFeatureName)) as GPUFeatureName[]
   const device = await adapter.requestDevice({ requiredLimits, requiredFeatures })
   const { info } = adapter
   if (tf.engine().registryFactory.webgpu) tf.removeBackend('webgpu')
@@ -111,6 +114,7 @@ async function openWebGpu(adapter: GPUAdapter): Promise<Device> {
   tf.env().set('WEBGPU_CPU_FORWARD', false)
   if (!(await tf.setBackend('webgpu'))) throw noWebGpu(true)
   await tf.ready()
+  await findMatrixUnits(info)
   watchDevice(device)
   const lost = device.lost.then((why) => why.message || why.reason)
   const selfTest = await gradientSelfTest()
@@ -123,7 +127,7 @@ async function openWebGpu(adapter: GPUAdapter): Promise<Device> {
     backend: 'webgpu',
     adapter: adapterName(info),
     software,
-    features: requiredFeatures,
+    features: requiredFeatures.filter((name) => usable(device).includes(name)),
     budget: gpuBudget(device.limits),
     tone: software ? 'poor' : 'good',
     note: software ? `This adapter computes on the processor; WebAssembly is faster. ${howToEnableWebGpu()}` : '',

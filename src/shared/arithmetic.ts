@@ -4,20 +4,32 @@ import type { DeviceReport } from './records'
 
 type Arithmetic = Job['arithmetic']
 
-/** The feature of a WebGPU device that each arithmetic needs. */
-const NEEDS: Partial<Record<Arithmetic, string>> = { f16: 'shader-f16' }
+/** The feature of a WebGPU device that has matrix units. */
+export const MATRIX_FEATURE = 'chromium-experimental-subgroup-matrix'
+
+/** The feature of a WebGPU device that each arithmetic needs, what comes closest to it, and how a person may get it. */
+const NEEDS: Partial<Record<Arithmetic, { feature: string; else: Arithmetic; fix?: string }>> = {
+  f16: { feature: 'shader-f16', else: 'f32' },
+  matrix: {
+    feature: MATRIX_FEATURE,
+    else: 'f16',
+    fix: 'Browsers only try them out: Chrome and Edge offer those of some graphics cards once chrome://flags/#enable-unsafe-webgpu is enabled.',
+  },
+}
 
 /** The arithmetic that a device with these features computes in where a job asks for this one. */
 export function arithmeticOn(features: Iterable<string>, wanted: Arithmetic): Arithmetic {
-  const needed = NEEDS[wanted]
-  return needed === undefined || [...features].includes(needed) ? wanted : 'f32'
+  const has = [...features]
+  const need = NEEDS[wanted]
+  return need === undefined || has.includes(need.feature) ? wanted : arithmeticOn(has, need.else)
 }
 
 /** What to say where a run is computed in another arithmetic than the job asks for; null where there is nothing to say. */
 export function missedArithmetic(wanted: Arithmetic, own: Arithmetic): string | null {
   if (own === wanted) return null
   const { choices } = SETTINGS.arithmetic
-  return `This device has no ${choices[wanted]}: the run is computed in ${choices[own]}, which is as good and slower at most.`
+  const fix = NEEDS[wanted]?.fix
+  return `This device has no ${choices[wanted]}: the run is computed in ${choices[own]}, which may be slower and is no worse.${fix ? ` ${fix}` : ''}`
 }
 
 /** The same before a run, from what is known of the device. */

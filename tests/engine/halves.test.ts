@@ -1,11 +1,12 @@
-/** Runs in half precision: PyTorch's numbers within a stated tolerance, a loss scale that gives way and goes on exactly, and what a device without halves does. */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+/** Runs in half precision, by threads and on matrix units: PyTorch's numbers within a stated tolerance, a loss scale that gives way and goes on exactly, and what a device without halves does. */
+import { afterAll, beforeAll, describe, expect, it as plainIt } from 'vitest'
 import { createSession, loadTrainable, type Model, type TrainSession } from '../../src/engine'
-import { arithmeticHere } from '../../src/engine/ops/arithmetic'
+import { arithmeticHere, type Arithmetic } from '../../src/engine/ops/arithmetic'
 import { tileOverride, type Tile } from '../../src/engine/ops/gemm-tile'
 import { countLabels, packBatch } from '../../src/engine/train/batch'
-import type { Job } from '../../src/shared/job'
+import { SETTINGS, type Job } from '../../src/shared/job'
 import type { Checkpoint, EncodedRow } from '../../src/shared/records'
+import { roundsHere } from '../support/backends'
 import { gradientsOf } from '../support/gradients'
 import {
   encodedRows,
@@ -23,7 +24,11 @@ const NAME = 'llama-gqa-tied'
 /** Steps that are compared with PyTorch's. */
 const STEPS = 4
 /** What the device takes itself, which on a software adapter keeps nothing as halves, and tiles that do. */
-const TILES: (Tile | null)[] = [null, { tm: 4, tn: 4, wy: 4, wx: 4, bk: 16 }]
+const CASES: { mode: Arithmetic; tile: Tile | null }[] = [
+  { mode: 'f16', tile: null },
+  { mode: 'f16', tile: { tm: 4, tn: 4, wy: 4, wx: 4, bk: 16 } },
+  { mode: 'matrix', tile: null },
+]
 
 let model: Model
 let golden: Golden
@@ -38,8 +43,8 @@ afterAll(() => model?.dispose())
 
 const off = (actual: number, wanted: number): number => Math.abs(actual / wanted - 1)
 
-async function start(change: Partial<Job>, checkpoint?: Checkpoint): Promise<TrainSession> {
-  const job = goldenJob(golden, { arithmetic: 'f16', ...change })
+async function start(change: Partial<Job> & Pick<Job, 'arithmetic'>, checkpoint?: Checkpoint): Promise<TrainSession> {
+  const job = goldenJob(golden, change)
   return createSession({
     model,
     job,
@@ -52,8 +57,8 @@ async function start(change: Partial<Job>, checkpoint?: Checkpoint): Promise<Tra
   })
 }
 
-describe.skipIf(arithmeticHere('f16') !== 'f16')('in half precision', () => {
-  describe.each(TILES.map((tile) => ({ tile })))('with tile $tile', ({ tile }) => {
+describe.each(CASES)('$mode with tile $tile', ({ mode, tile }) => {
+  describe.skipIf(!roundsHere(mode))('keeps to PyTorch', () => {
     beforeAll(() => {
       tileOverride.tile = tile
     })
@@ -61,14 +66,14 @@ describe.skipIf(arithmeticHere('f16') !== 'f16')('in half precision', () => {
       tileOverride.tile = null
     })
 
-    it('gives the gradient of every adapter tensor', async () => {
+    plainIt('gives the gradient of every adapter tensor', async () => {
       const tensors = await readGoldenTensors(NAME)
       const run = golden.runs[0]!
       const adapter = loadTrainable(model, await goldenAdapter(NAME, run.adapter))
       const batch = rows.slice(0, golden.settings.batch_size * golden.settings.grad_accum)
       const labels = batch.reduce((sum, row) => sum + countLabels(row), 0)
       const scale = 2 ** 16
-      const { gradients, lossSum } = gradientsOf(model, adapter, packBatch(batch, false), scale / labels, 0, 0, 'f16')
+      const { gradients, lossSum } = gradientsOf(model, adapter, packBatch(batch, false), scale / labels, 0, 0, mode)
       let worst = 0
       for (const [i, { name: key }] of adapter.variables.entries()) {
         const wanted = tensors.get(`${run.name}/grad/${key}`)!.values
@@ -79,35 +84,39 @@ describe.skipIf(arithmeticHere('f16') !== 'f16')('in half precision', () => {
           if (!(difference <= worst)) worst = difference
         })
       }
-      expect(worst).toBeLessThan(TOLERANCES.f16.gradient)
+      expect(worst).toBeLessThan(TOLERANCES[mode].gradient)
       expect(worst, 'something was rounded').toBeGreaterThan(1e-5)
       for (const tensor of [...gradients, lossSum]) tensor.dispose()
       adapter.dispose()
     })
 
-    it('trains to the same losses and norms', async () => {
-      const session = await start({})
-      expect(session.arithmetic).toBe('f16')
+    plainIt('trains to the same losses and norms', async () => {
+      const session = await start({ arithmetic: mode })
+      expect(session.arithmetic).toBe(mode)
       for (const wanted of golden.runs[0]!.steps.slice(0, STEPS)) {
         const { event, mark } = await session.advance()
         expect(mark).toBeNull()
-        const most = wanted.step === 1 ? TOLERANCES.f16.firstLoss : TOLERANCES.f16.loss
+        const most = wanted.step === 1 ? TOLERANCES[mode].firstLoss : TOLERANCES[mode].loss
         expect(off(event.loss, wanted.loss), `loss of step ${wanted.step}`).toBeLessThan(most)
-        expect(off(event.gradNorm, wanted.grad_norm), `norm of step ${wanted.step}`).toBeLessThan(TOLERANCES.f16.norm)
+        expect(off(event.gradNorm, wanted.grad_norm), `norm of step ${wanted.step}`).toBeLessThan(TOLERANCES[mode].norm)
       }
       session.dispose()
     })
   })
+})
+
+describe.each(['f16', 'matrix'] as const)('%s', (arithmetic) => {
+  const it = plainIt.skipIf(!roundsHere(arithmetic))
 
   it('skips what overflows at half the scale, more than three times in a row without going back, and goes on exactly', async () => {
-    const first = await start({ steps: 20 })
+    const first = await start({ arithmetic, steps: 20 })
     await first.advance()
     const good = await first.checkpoint()
     expect(good.meta.lossScale).toEqual({ factor: 2 ** 16, good: 1 })
     first.dispose()
     const planted = 2 ** 26
     const session = await start(
-      { steps: 20 },
+      { arithmetic, steps: 20 },
       { ...good, meta: { ...good.meta, lossScale: { factor: planted, good: 7 } } },
     )
     let skipped = 0
@@ -129,7 +138,7 @@ describe.skipIf(arithmeticHere('f16') !== 'f16')('in half precision', () => {
     expect(skipped).toBeGreaterThan(3)
     const half = await session.checkpoint()
     expect(half.meta.lossScale).toEqual({ factor: planted / 2 ** skipped, good: 1 })
-    const resumed = await start({ steps: 20 }, half)
+    const resumed = await start({ arithmetic, steps: 20 }, half)
     for (let i = 0; i < 2; i++) {
       const [one, other] = [(await session.advance()).event, (await resumed.advance()).event]
       expect([other.loss, other.gradNorm]).toEqual([one.loss, one.gradNorm])
@@ -142,7 +151,7 @@ describe.skipIf(arithmeticHere('f16') !== 'f16')('in half precision', () => {
   })
 
   it('goes back where no scale helps', async () => {
-    const session = await start({ steps: 20 })
+    const session = await start({ arithmetic, steps: 20 })
     await session.advance()
     const good = await session.checkpoint()
     session.dispose()
@@ -150,7 +159,7 @@ describe.skipIf(arithmeticHere('f16') !== 'f16')('in half precision', () => {
     const huge = structuredClone(good)
     // An adapter that takes activations beyond what a half holds.
     huge.tensors[name]!.bytes.set(new Uint8Array(new Float32Array(huge.tensors[name]!.bytes.length / 4).fill(1e30).buffer)) // prettier-ignore
-    const lost = await start({ steps: 20 }, huge)
+    const lost = await start({ arithmetic, steps: 20 }, huge)
     const kinds: string[] = []
     while (kinds.length < 3) kinds.push((await lost.advance()).mark!.kind)
     expect(kinds).toEqual(['skipped', 'skipped', 'rolled-back'])
@@ -158,15 +167,17 @@ describe.skipIf(arithmeticHere('f16') !== 'f16')('in half precision', () => {
   })
 })
 
-describe.skipIf(arithmeticHere('f16') === 'f16')('without halves', () => {
-  it('computes in full precision and says so once', async () => {
-    const [asked, plain] = [await start({ steps: 3 }), await start({ steps: 3, arithmetic: 'f32' })]
-    expect([asked.arithmetic, plain.arithmetic]).toEqual(['f32', 'f32'])
+describe.each(['f16', 'matrix'] as const)('without %s', (arithmetic) => {
+  const own = arithmeticHere(arithmetic)
+
+  plainIt.skipIf(own === arithmetic)('computes in what comes closest and says so once', async () => {
+    const [asked, plain] = [await start({ steps: 3, arithmetic }), await start({ steps: 3, arithmetic: own })]
+    expect([asked.arithmetic, plain.arithmetic]).toEqual([own, own])
     expect((await asked.advance()).event.loss).toBe((await plain.advance()).event.loss)
-    const said = { step: 0, kind: 'arithmetic', text: expect.stringContaining('full precision') }
+    const said = { step: 0, kind: 'arithmetic', text: expect.stringContaining(SETTINGS.arithmetic.choices[own]) }
     expect(asked.marks).toEqual([said])
     expect(plain.marks).toEqual([])
-    const resumed = await start({ steps: 3 }, await asked.checkpoint())
+    const resumed = await start({ steps: 3, arithmetic }, await asked.checkpoint())
     expect(resumed.marks).toEqual([said])
     for (const session of [asked, plain, resumed]) session.dispose()
   })

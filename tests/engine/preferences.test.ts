@@ -91,14 +91,16 @@ describe.each(['dpo', 'orpo', 'kto'] as const)('%s', (objective) => {
     }
   })
 
-  it.skipIf(arithmeticHere('f16') !== 'f16')('trains to the same losses and norms in half precision', async () => {
-    const session = await start(objective, { arithmetic: 'f16' })
-    for (const [i, wanted] of recorded.runs[objective].steps.slice(0, 3).entries()) {
-      const { event } = await session.advance()
-      expect(off(event.loss, wanted.loss), `loss of step ${i + 1}`).toBeLessThan(TOLERANCES.f16.loss)
-      expect(off(event.gradNorm, wanted.grad_norm), `norm of step ${i + 1}`).toBeLessThan(TOLERANCES.f16.norm)
-    }
-    session.dispose()
+  describe.each(['f16', 'matrix'] as const)('in %s', (arithmetic) => {
+    it.skipIf(arithmeticHere(arithmetic) !== arithmetic)('trains to the same losses and norms', async () => {
+      const session = await start(objective, { arithmetic })
+      for (const [i, wanted] of recorded.runs[objective].steps.slice(0, 3).entries()) {
+        const { event } = await session.advance()
+        expect(off(event.loss, wanted.loss), `loss of step ${i + 1}`).toBeLessThan(TOLERANCES[arithmetic].loss)
+        expect(off(event.gradNorm, wanted.grad_norm), `norm of step ${i + 1}`).toBeLessThan(TOLERANCES[arithmetic].norm)
+      }
+      session.dispose()
+    })
   })
 
   it('goes on from a checkpoint with the same numbers, and leaves nothing behind', async () => {

@@ -1,11 +1,17 @@
 /** What suites in tests/engine need on every backend: seeded tensors, comparisons, finite differences. */
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus'
 import { expect } from 'vitest'
+import { arithmeticHere, matrixUnits, type Arithmetic } from '../../src/engine/ops/arithmetic'
 import { tf } from '../../src/engine/tf'
 
 /** True where the suite runs on WebGPU; use with `describe.skipIf(!onWebGPU())`. */
 export function onWebGPU(): boolean {
   return tf.getBackend() === 'webgpu'
+}
+
+/** True where products in this arithmetic round to halves; matrix units of some devices do not. */
+export function roundsHere(wanted: Arithmetic): boolean {
+  return arithmeticHere(wanted) === wanted && (wanted === 'f16' || matrixUnits()?.component === 'f16')
 }
 
 /** Seeded values, uniform in [-scale, scale). */

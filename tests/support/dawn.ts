@@ -5,13 +5,16 @@
 import { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu'
 import { create, globals } from 'webgpu'
 import { afterEach, expect } from 'vitest'
+import { MATRIX_FEATURE } from '../../src/shared/arithmetic'
+import { findMatrixUnits } from '../../src/engine/ops/matrix-units'
 import { tf } from '../../src/engine/tf'
 
 /** What the device complained of: a program that does not compile is otherwise silent. */
 const errors: string[] = []
 
 Object.assign(globalThis, globals)
-const gpu = create([])
+// Dawn offers what is experimental only so.
+const gpu = create(['enable-dawn-features=allow_unsafe_apis'])
 Object.defineProperty(globalThis, 'navigator', { value: { gpu }, configurable: true })
 const adapter = await gpu.requestAdapter()
 if (!adapter) throw new Error('Dawn found no adapter.')
@@ -23,8 +26,8 @@ const names = [
 ] as const
 const device = await adapter.requestDevice({
   requiredLimits: Object.fromEntries(names.map((name) => [name, adapter.limits[name]])),
-  requiredFeatures: (['shader-f16', 'subgroups', 'timestamp-query'] as const).filter((name) =>
-    adapter.features.has(name),
+  requiredFeatures: (['shader-f16', 'subgroups', 'timestamp-query', MATRIX_FEATURE] as GPUFeatureName[]).filter(
+    (name) => adapter.features.has(name),
   ),
 })
 device.addEventListener('uncapturederror', (event) => errors.push(event.error.message))
@@ -33,6 +36,7 @@ tf.registerBackend('webgpu', () => new WebGPUBackend(device, adapter.info), 10)
 tf.env().set('WEBGPU_CPU_FORWARD', false)
 await tf.setBackend('webgpu')
 await tf.ready()
+await findMatrixUnits(adapter.info)
 
 afterEach(() => {
   expect(errors.splice(0), 'errors that the device reported').toEqual([])

@@ -16,4 +16,5 @@ interface Tolerance {
 export const TOLERANCES: Readonly<Record<Job['arithmetic'], Tolerance>> = {
   f32: { firstLoss: 1e-4, loss: 1e-3, norm: 3e-3, gradient: 1e-3 },
   f16: { firstLoss: 1e-3, loss: 3e-3, norm: 1e-2, gradient: 1e-2 },
+  matrix: { firstLoss: 1e-3, loss: 3e-3, norm: 1e-2, gradient: 1e-2 },
 }

@@ -2,11 +2,11 @@
  * The precision in which products are computed, as a scope: a training step asks for it, and every product inside follows. Refuses to
  * reach further: norms, softmax, losses, attention and updates are computed in 32 bits whatever it says.
  */
-import { arithmeticOn } from '../../shared/arithmetic'
+import { arithmeticOn, MATRIX_FEATURE } from '../../shared/arithmetic'
 import type { Job } from '../../shared/job'
 import { gpuDevice, onGPU } from './gpu'
 
-/** `f16`: the factors of products are rounded to halves, which are multiplied exactly and summed in 32 bits. */
+/** `f16`: the factors of products are rounded to halves, which are multiplied exactly and summed in 32 bits. `matrix`: matrix units do so. */
 export type Arithmetic = Job['arithmetic']
 
 let current: Arithmetic = 'f32'
@@ -29,7 +29,37 @@ export function inArithmetic<T>(wanted: Arithmetic, work: () => T): T {
 
 /** What the device makes of an arithmetic that is asked for: itself, or full precision. */
 export function arithmeticHere(wanted: Arithmetic): Arithmetic {
-  return onGPU() ? arithmeticOn(gpuDevice().features, wanted) : 'f32'
+  return onGPU() ? arithmeticOn(usable(gpuDevice()), wanted) : 'f32'
+}
+
+/** What a device's matrix units take: `[m, k]` times `[k, n]`, summed in 32 bits. */
+export interface MatrixUnits {
+  component: 'f16' | 'f32'
+  m: number
+  n: number
+  k: number
+  /** Threads that work on one matrix together. */
+  lanes: number
+  /** How the browser at hand writes where a matrix lies: as a template's parameter, or (older ones) as an argument. */
+  order: 'parameter' | 'argument'
+}
+
+const found = new WeakMap<GPUDevice, MatrixUnits>()
+
+/** The units of the present device; null where there are none, or nobody has found them to be of use. */
+export function matrixUnits(): MatrixUnits | null {
+  return onGPU() ? (found.get(gpuDevice()) ?? null) : null
+}
+
+/** Says what units the present device has; null for none. */
+export function useMatrixUnits(units: MatrixUnits | null): void {
+  if (units) found.set(gpuDevice(), units)
+  else found.delete(gpuDevice())
+}
+
+/** The features of a device that are of use: matrix units only where they were found to be. */
+export function usable(device: GPUDevice): string[] {
+  return [...device.features].filter((feature) => feature !== MATRIX_FEATURE || found.has(device))
 }
 
 /** Largest half. */

@@ -15,6 +15,8 @@ export interface Tile {
   bk: number
   /** Each lane of a subgroup loads for the others; see gemm-lanes.ts. */
   lanes?: true
+  /** A subgroup stands where a thread does otherwise, and works on matrix units; see gemm-matrix.ts. */
+  matrix?: true
 }
 
 /** Sizes of a product: C is `[m, n]`, summed over k. */

@@ -37,6 +37,7 @@ function loader(
   columns: string,
   drops: boolean,
   round: string,
+  scale: string,
   packed?: Packed | null,
 ): string {
   const row = name === 'a' && rows === 'u.m' ? '(r + u.a_from)' : 'r'
@@ -49,7 +50,7 @@ function loader(
       : packed
         ? unpackWGSL(name, packed.precision, packed.group)
         : `v = ${name}[at];`
-  const mask = `${drops ? `v *= drop_four(r * ${columns} + c);` : ''} ${round}`
+  const mask = `${drops ? `v *= drop_four(r * ${columns} + c);` : ''} ${scale && `v *= ${scale};`} ${round}`
   return `fn load_${name}(r: u32, c: u32) -> vec4<f32> {
   var v = vec4<f32>(0.0);
   if (r < ${rows} && c < ${columns}) { let at = ${at}; ${read} ${mask} }
@@ -58,6 +59,29 @@ function loader(
 }
 
 const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
+
+/**
+ * A function `load_NAME(row, column)` for each factor, and what they need.
+ * @param round WGSL for every vec4 `v` that is read.
+ * @param lowScale WGSL of a factor on la; none where it is empty.
+ */
+export function loadersWGSL(
+  bindings: Record<string, Binding>,
+  factors: readonly ProgramFactor[],
+  dropout: Masked,
+  round: string,
+  lowScale = '',
+): string {
+  const parts = dropout ? [dropoutWGSL(dropout.key)] : []
+  for (const { name, layout, packed } of factors) {
+    if (packed) parts.push(packedHeader(packed.precision))
+    const [outer, inner] = [name.endsWith('a') ? 'u.m' : 'u.n', name.startsWith('l') ? 'u.lk' : 'u.k']
+    const [rows, columns] = layout === 'k-last' ? [outer, inner] : [inner, outer]
+    const scale = name === 'la' ? lowScale : ''
+    parts.push(loader(name, bindings[name]!.type, rows, columns, dropout?.on === name, round, scale, packed))
+  }
+  return parts.join('\n')
+}
 
 /**
  * WGSL with `bindings` by the names y, a, b, la, lb, bias, plus, scale, to be dispatched over the tiles of C in x and y and the slices of k in z,
@@ -72,15 +96,7 @@ export function gemmWGSL(
 ): string {
   const { tm, tn, wy, wx, bk } = tile
   const half = arithmetic === 'f16'
-  const parts: string[] = half ? [halvesWGSL(bk > 0)] : []
-  if (dropout) parts.push(dropoutWGSL(dropout.key))
-  for (const { name, layout, packed } of factors) {
-    if (packed) parts.push(packedHeader(packed.precision))
-    const [outer, inner] = [name.endsWith('a') ? 'u.m' : 'u.n', name.startsWith('l') ? 'u.lk' : 'u.k']
-    const [rows, columns] = layout === 'k-last' ? [outer, inner] : [inner, outer]
-    const type = bindings[name]!.type
-    parts.push(loader(name, type, rows, columns, dropout?.on === name, half ? roundWGSL(bk > 0) : '', packed))
-  }
+  const parts = [half ? halvesWGSL(bk > 0) : '', loadersWGSL(bindings, factors, dropout, half ? roundWGSL(bk > 0) : '')]
   const four = half ? 'vec4<f16>' : 'vec4<f32>'
   if (bk) parts.push(`var<workgroup> left: array<${four}, ${(bk * tm * wy) / 4}>;\nvar<workgroup> right: array<${four}, ${(bk * tn * wx) / 4}>;`) // prettier-ignore
   const layoutOf = (name: string): Layout => factors.find((factor) => factor.name === name)!.layout

@@ -9,6 +9,7 @@ import {
   type Tile,
 } from './gemm-candidates'
 import { hasLanes, LANES, laneTile } from './gemm-lanes'
+import { MATRIX } from './gemm-matrix'
 import { gpuDevice, isSoftware, processorWidth } from './gpu'
 
 export type { Sizes, Tile }
@@ -85,14 +86,20 @@ export function candidateFor(sizes: Sizes): Candidate {
  * How to cut a product up on the present device.
  * @param plain nothing is packed, nothing is dropped, nothing is rounded.
  * @param whole k must not be sliced.
+ * @param matrix it goes to matrix units.
  */
-export function planOf(sizes: Sizes, { plain, whole }: { plain: boolean; whole: boolean }): Plan {
-  const { tile, slices, candidate } = tileOverride
+export function planOf(
+  sizes: Sizes,
+  { plain, whole, matrix = false }: { plain: boolean; whole: boolean; matrix?: boolean },
+): Plan {
+  const { slices, candidate } = tileOverride
+  const tile = tileOverride.tile?.matrix && !matrix ? null : tileOverride.tile
+  const own = (): Tile => (matrix ? MATRIX.tile(sizes.m, sizes.n) : chooseSoftwareTile(sizes, plain && slices === null))
   if (candidate) return planFor(candidate, sizes, whole)
-  if (slices !== null && !whole) return sliced(tile ?? chooseSoftwareTile(sizes, false), sizes, slices)
+  if (slices !== null && !whole) return sliced(tile ?? own(), sizes, slices)
   if (tile) return sliced(tile, sizes, 1)
-  if (isSoftware()) return sliced(chooseSoftwareTile(sizes, plain), sizes, 1)
-  return planFor(candidateFor(sizes), sizes, whole)
+  if (isSoftware()) return sliced(own(), sizes, 1)
+  return planFor(matrix ? MATRIX : candidateFor(sizes), sizes, whole)
 }
 
 /** Values that the sums of a plan's slices take: a power of two, so that recorded work, which keeps a buffer a size, needs few. */

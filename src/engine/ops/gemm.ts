@@ -3,10 +3,11 @@
  */
 import type { tf } from '../tf'
 import type { FrozenMatrix, Packed } from './frozen-matrix'
-import { arithmetic } from './arithmetic'
+import { arithmetic, matrixUnits } from './arithmetic'
 import { packedType, scaleType } from './packing'
 import { dropoutUniforms, seedBinding } from './dropout'
 import { lanesWGSL } from './gemm-lanes'
+import { matrixExtensions, matrixWGSL } from './gemm-matrix'
 import { gemmWGSL, type Layout, type Masked, type ProgramFactor } from './gemm-program'
 import { addSlices } from './gemm-slices'
 import { groupsOf, planOf, sumsOf, type Plan, type Sizes, type Tile } from './gemm-tile'
@@ -69,7 +70,10 @@ export function gemm(product: Gemm): tf.Tensor2D {
   const { m, n, k } = sizes
   if (depth(b) !== k || (low && depth(low.a) !== depth(low.b))) throw new Error('gemm: inner sizes differ')
   const y = rows?.into ?? emptyTensor<tf.Rank.R2>([m, n])
-  const plan = planOf(sizes, { plain: !b.packed && !dropout && arithmetic() === 'f32', whole: low !== null })
+  const plain = !b.packed && !dropout && arithmetic() === 'f32'
+  // A mask on the low-rank product alone is beyond the units.
+  const matrix = arithmetic() === 'matrix' && dropout?.on !== 'low'
+  const plan = planOf(sizes, { plain, whole: low !== null, matrix })
   if (plan.slices === 1) {
     multiply(product, plan, sizes, y)
   } else {
@@ -84,24 +88,26 @@ export function gemm(product: Gemm): tf.Tensor2D {
 /** The product itself; where k is sliced, the sums of the slices one after the other. */
 function multiply(product: Gemm, { tile, slices, depth: slice }: Plan, sizes: Sizes, y: tf.Tensor): void {
   const { a, b, bias = null, plus = null, low = null, scale = 1, dropout = null, rows = null } = product
-  const precision = arithmetic()
+  const units = arithmetic() === 'matrix' ? matrixUnits() : null
+  const precision = units?.component ?? (arithmetic() === 'f32' ? 'f32' : 'f16')
   const type = (contiguous: number): string => (tile.lanes ? 'f32' : widest(contiguous))
+  const resultType = tile.matrix ? 'f32' : type(sizes.n)
   const factors: (ProgramFactor & Factor)[] = [{ name: 'a', ...a }, { name: 'b', ...b }] // prettier-ignore
   if (low) factors.push({ name: 'la', ...low.a }, { name: 'lb', ...low.b })
-  const bindings: Record<string, Binding> = { y: { tensor: y, type: type(sizes.n), write: true } }
+  const bindings: Record<string, Binding> = { y: { tensor: y, type: resultType, write: true } }
   for (const factor of factors) {
     const { name, tensor, packed } = factor
     bindings[name] = { tensor, type: packed ? packedType(packed.precision) : type(stored(factor)[1]) }
     if (packed?.scales) bindings[`${name}_scales`] = { tensor: packed.scales, type: scaleType(packed.precision) }
   }
   if (bias) bindings.bias = { tensor: bias, type: 'f32' }
-  if (plus) bindings.plus = { tensor: plus, type: type(sizes.n) }
+  if (plus) bindings.plus = { tensor: plus, type: resultType }
   if (typeof scale !== 'number') bindings.scale = { tensor: scale, type: 'f32' }
   if (dropout) Object.assign(bindings, seedBinding(dropout.key))
   const layouts = factors.map(({ layout }) => (layout === 'k-last' ? 'l' : 'f')).join('')
   dispatch({
-    ...(tile.lanes ? { enable: ['subgroups'] } : precision === 'f16' ? { enable: ['f16'] } : {}),
-    key: `gemm ${precision} ${Object.values(tile).join()} ${layouts} ${dropout?.on ?? ''} ${b.packed ? b.packed.precision + b.packed.group : ''}`,
+    enable: tile.matrix ? matrixExtensions(units!) : tile.lanes ? ['subgroups'] : precision === 'f16' ? ['f16'] : [],
+    key: `gemm ${tile.matrix ? `matrix ${Object.values(units!).join()} ` : ''}${precision} ${Object.values(tile).join()} ${layouts} ${dropout?.on ?? ''} ${b.packed ? b.packed.precision + b.packed.group : ''}`,
     bindings,
     uniforms: {
       ...sizes,
@@ -115,7 +121,11 @@ function multiply(product: Gemm, { tile, slices, depth: slice }: Plan, sizes: Si
     floats: ['factor', 'drop_keep'],
     workgroups: [...groupsOf(tile, sizes), slices],
     code: () =>
-      tile.lanes ? laneCode(tile, bindings, factors) : gemmWGSL(tile, bindings, factors, dropout, precision),
+      tile.matrix
+        ? matrixWGSL(tile, units!, bindings, factors, dropout)
+        : tile.lanes
+          ? laneCode(tile, bindings, factors)
+          : gemmWGSL(tile, bindings, factors, dropout, precision),
   })
 }
 

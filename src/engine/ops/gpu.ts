@@ -61,7 +61,7 @@ export interface Program {
   /** Names of uniforms that are f32. */
   floats?: readonly string[]
   /** WGSL extensions that the code needs; the device must have them. */
-  enable?: readonly ('subgroups' | 'f16')[]
+  enable?: readonly ('subgroups' | 'f16' | 'chromium_experimental_subgroup_matrix')[]
   /** Workgroups in x, y, z. */
   workgroups: readonly [number, number, number]
   /** WGSL with an entry point `main`; called only when the pipeline is not there yet. */

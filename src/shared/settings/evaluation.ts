@@ -68,8 +68,8 @@ export const EVALUATION = {
   arithmetic: choice({
     group: 'run',
     label: 'Arithmetic',
-    help: 'What the products of a training step are computed in: half precision is faster on graphics cards made for it and changes losses in their third digit; weights, sums and everything that is judged stay in full precision.',
+    help: 'What the products of a training step are computed in: half precision is faster on graphics cards made for it and changes losses in their third digit; matrix units do the same on the part of a card that does nothing but multiply, an experiment of Chrome that must be switched on (chrome://flags/#enable-unsafe-webgpu); weights, sums and everything that is judged stay in full precision.',
     default: 'f32',
-    choices: { f32: 'full precision', f16: 'half precision' },
+    choices: { f32: 'full precision', f16: 'half precision', matrix: 'matrix units' },
   }),
 } as const satisfies Record<string, Setting>

@@ -1,7 +1,7 @@
 /** The factor on the loss: how it falls, how it rises, and that it goes on where it was. */
 import { describe, expect, it } from 'vitest'
 import { LossScale } from '../../../src/engine/train/loss-scale'
-import { arithmeticNote, arithmeticOn } from '../../../src/shared/arithmetic'
+import { arithmeticNote, arithmeticOn, MATRIX_FEATURE } from '../../../src/shared/arithmetic'
 import type { DeviceReport } from '../../../src/shared/records'
 
 describe('the loss scale', () => {
@@ -46,5 +46,14 @@ describe('the arithmetic of a device', () => {
     expect(arithmeticNote({ arithmetic: 'f16' }, report(['shader-f16']))).toBeNull()
     expect(arithmeticNote({ arithmetic: 'f32' }, report([]))).toBeNull()
     expect(arithmeticNote({ arithmetic: 'f16' }, report([]))).toContain('no half precision')
+    const has = [MATRIX_FEATURE, 'shader-f16']
+    expect(arithmeticOn(has, 'matrix')).toBe('matrix')
+    expect(arithmeticNote({ arithmetic: 'matrix' }, report(has))).toBeNull()
+    expect(arithmeticOn(['shader-f16'], 'matrix')).toBe('f16')
+    expect(arithmeticNote({ arithmetic: 'matrix' }, report(['shader-f16']))).toMatch(
+      /no matrix units: .* in half precision.*chrome:\/\/flags/,
+    )
+    expect(arithmeticOn([], 'matrix')).toBe('f32')
+    expect(arithmeticNote({ arithmetic: 'matrix' }, report([]))).toMatch(/no matrix units: .* in full precision/)
   })
 })
