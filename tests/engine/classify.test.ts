@@ -8,7 +8,16 @@ import type { Job } from '../../src/shared/job'
 import type { Checkpoint, EncodedRow } from '../../src/shared/records'
 import { onWebGPU } from '../support/backends'
 import { peftFolder } from '../support/exported'
-import { goldenAdapter, goldenJob, goldenJson, goldenModel, inOrder, readGolden, type Golden } from '../support/golden'
+import {
+  goldenAdapter,
+  goldenJob,
+  goldenJson,
+  goldenModel,
+  inOrder,
+  readGolden,
+  sessionOver,
+  type Golden,
+} from '../support/golden'
 import {
   expectExactResume,
   expectGradients,
@@ -51,15 +60,9 @@ describe.each(onWebGPU() ? ['classify-gpt2'] : ['classify', 'classify-gpt2'])('%
   function start(change: Partial<Job> = {}, checkpoint?: Checkpoint, fresh = false): Promise<TrainSession> {
     const steps = recorded.steps.length
     const job = goldenJob(golden, { objective: 'classification', rank: 3, alpha: 6, steps, ...change })
-    return createSession({
-      model,
-      job,
-      batches: inOrder(rows, job.batchSize),
-      evalRows: rows.slice(0, 3),
-      samplePrompt: [1, 40, 50],
-      classes: CLASSES,
-      ...(checkpoint || fresh ? {} : { initAdapter: adapter }),
-      ...(checkpoint ? { checkpoint: structuredClone(checkpoint) } : {}),
+    return sessionOver(rows, {
+      ...{ model, job, checkpoint, classes: CLASSES, evalRows: rows.slice(0, 3), samplePrompt: [1, 40, 50] },
+      ...(fresh ? {} : { initAdapter: adapter }),
     })
   }
 

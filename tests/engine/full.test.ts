@@ -1,6 +1,6 @@
 /** Training whole weights against numbers recorded with PyTorch: gradients, ten steps of AdamW, and that a run goes on exactly. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createSession, evaluate, loadTrainable, type Model, type TrainSession } from '../../src/engine'
+import { evaluate, loadTrainable, type Model, type TrainSession } from '../../src/engine'
 import { createFull } from '../../src/engine/adapters/full'
 import { tf } from '../../src/engine/tf'
 import { packBatch } from '../../src/engine/train/batch'
@@ -14,8 +14,8 @@ import {
   goldenJob,
   goldenJson,
   goldenModel,
-  inOrder,
   readGolden,
+  sessionOver,
   readGoldenTensors,
   type Golden,
 } from '../support/golden'
@@ -70,14 +70,7 @@ describe.each(Object.keys(SETTINGS))('full fine-tuning, %s', (name) => {
       learningRate: full.rate,
       ...change,
     })
-    return createSession({
-      model,
-      job,
-      batches: inOrder(encodedRows(golden), job.batchSize),
-      evalRows: [],
-      samplePrompt: null,
-      ...(checkpoint ? { checkpoint: structuredClone(checkpoint) } : {}),
-    })
+    return sessionOver(encodedRows(golden), { model, job, checkpoint })
   }
 
   /** Fails where a stored tensor is further from the recorded one than its largest value allows. */

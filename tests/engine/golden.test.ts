@@ -1,6 +1,6 @@
 /** Every family against numbers recorded from PyTorch, transformers and PEFT: logits, losses, gradients, training, greedy text. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createSession, evaluate, generate, loadTrainable, tokenLosses, type Model } from '../../src/engine'
+import { evaluate, generate, loadTrainable, tokenLosses, type Model } from '../../src/engine'
 import { logits } from '../../src/engine/ops'
 import { Recorder } from '../../src/engine/ops/replay'
 import { DEFAULT_SAMPLING } from '../../src/shared/protocol'
@@ -14,8 +14,8 @@ import {
   goldenAdapter,
   goldenJob,
   goldenModel,
-  inOrder,
   readGolden,
+  sessionOver,
   readGoldenTensors,
   type Golden,
 } from '../support/golden'
@@ -141,14 +141,8 @@ describe.each(CASES)('%s', (name) => {
   it('trains to the same losses and norms', async () => {
     for (const run of golden.runs) {
       const rows = encodedRows(golden)
-      const session = await createSession({
-        model,
-        job: goldenJob(golden),
-        batches: inOrder(rows, golden.settings.batch_size),
-        evalRows: [],
-        samplePrompt: null,
-        initAdapter: await goldenAdapter(name, run.adapter),
-      })
+      const initAdapter = await goldenAdapter(name, run.adapter)
+      const session = await sessionOver(rows, { model, job: goldenJob(golden), initAdapter })
       expect(session.trainableParameters).toBe(run.parameters)
       const few = onWebGPU() && !WHOLE.includes(name)
       const { events, whole } = await expectSteps(session, run.steps, { few, norm: 2e-3 })

@@ -3,7 +3,7 @@
  * The tolerances are those of plain weights: rounding happens once, before anything is computed.
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createSession, evaluate, loadTrainable, loadModel, type Model } from '../../src/engine'
+import { evaluate, loadTrainable, loadModel, type Model } from '../../src/engine'
 import { tf } from '../../src/engine/tf'
 import { onWebGPU } from '../support/backends'
 import { gradientsOf } from '../support/gradients'
@@ -13,13 +13,13 @@ import {
   goldenAdapter,
   goldenJob,
   goldenSource,
-  inOrder,
   readGolden,
+  sessionOver,
   readQuantisedRuns,
   type Golden,
   type QuantisedRun,
 } from '../support/golden'
-import { expectRowLosses, expectSteps, firstStep } from '../support/recorded'
+import { expectRowLosses, expectTraining, firstStep } from '../support/recorded'
 
 const runs = await readQuantisedRuns()
 
@@ -60,21 +60,10 @@ describe.each(runs.map((run) => [run.case, run.mode, run] as const))(
 
     it('trains to the same losses and norms', async () => {
       const rows = encodedRows(golden)
-      const session = await createSession({
-        model,
-        job: goldenJob(golden, { quantization }),
-        batches: inOrder(rows, golden.settings.batch_size),
-        evalRows: [],
-        samplePrompt: null,
-        initAdapter: await goldenAdapter(name, 'adapter_init'),
-      })
+      const initAdapter = await goldenAdapter(name, 'adapter_init')
+      const session = await sessionOver(rows, { model, job: goldenJob(golden, { quantization }), initAdapter })
       // On a software GPU whole runs take long: one model's are enough there.
-      const { whole } = await expectSteps(session, run.steps, { few: onWebGPU() && name !== 'llama-gqa-tied' })
-      if (whole) {
-        const { rows: after } = await evaluate(model, session.adapter, rows)
-        expectRowLosses(after, run.row_losses_after, 5e-3, { label: 'afterwards' })
-      }
-      session.dispose()
+      await expectTraining(session, run, rows, onWebGPU() && name !== 'llama-gqa-tied')
     })
   },
 )

@@ -1,6 +1,6 @@
 /** Recorded steps against the same steps through the ops: equal to the last bit, no more memory, and dropped when they must be. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createSession, evaluate, loadTrainable, type Model, type TrainSession } from '../../src/engine'
+import { evaluate, loadTrainable, type Model, type TrainSession } from '../../src/engine'
 import { tileOverride } from '../../src/engine/ops/gemm-tile'
 import { Recorder } from '../../src/engine/ops/replay'
 import { store } from '../../src/engine/ops/store'
@@ -9,7 +9,15 @@ import { deviceBytes } from '../../src/engine/train/session'
 import type { Job } from '../../src/shared/job'
 import type { EncodedRow } from '../../src/shared/records'
 import { onWebGPU } from '../support/backends'
-import { encodedRows, goldenAdapter, goldenJob, goldenModel, inOrder, readGolden, type Golden } from '../support/golden'
+import {
+  encodedRows,
+  goldenAdapter,
+  goldenJob,
+  goldenModel,
+  readGolden,
+  sessionOver,
+  type Golden,
+} from '../support/golden'
 
 let model: Model
 let golden: Golden
@@ -32,14 +40,7 @@ afterAll(() => model?.dispose())
 
 function start(replay: boolean, change: Partial<Job> = {}): Promise<TrainSession> {
   const job = goldenJob(golden, { steps: 24, batchSize: 1, gradAccum: 1, dropout: 0.2, weightDecay: 0.01, ...change })
-  return createSession({
-    model,
-    job,
-    batches: inOrder(rows, job.batchSize),
-    evalRows: rows,
-    samplePrompt: null,
-    replay,
-  })
+  return sessionOver(rows, { model, job, evalRows: rows, replay })
 }
 
 /** Losses and norms of all steps, evaluation losses in between, and the adapter at the end. */

@@ -1,6 +1,6 @@
 /** Adapters that replace whole weights (modules_to_save), against logits recorded with PEFT; they stay as they are, wherever they go. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createSession, loadModel, loadTrainable, stackAdapters, type Model } from '../../src/engine'
+import { loadModel, loadTrainable, stackAdapters, type Model } from '../../src/engine'
 import { scoresOf } from '../../src/engine/export/scores'
 import { exportGguf } from '../../src/engine/formats/gguf-export'
 import { ggufFolder } from '../../src/engine/formats/gguf-source'
@@ -12,7 +12,15 @@ import { checkpointAdapter } from '../../src/engine/train/checkpoint'
 import { loadTokenizer } from '../../src/engine/tokenizer'
 import { tf } from '../../src/engine/tf'
 import type { FileSource } from '../../src/shared/files'
-import { encodedRows, goldenFolder, goldenJob, goldenModel, goldenSource, inOrder, readGolden } from '../support/golden'
+import {
+  encodedRows,
+  goldenFolder,
+  goldenJob,
+  goldenModel,
+  goldenSource,
+  readGolden,
+  sessionOver,
+} from '../support/golden'
 import { peftFolder } from '../support/exported'
 import { memoryFolder } from '../support/memory-folder'
 
@@ -91,7 +99,7 @@ describe.each(Object.entries(CASES))('%s', (name, base) => {
     const golden = await readGolden(base)
     const job = goldenJob(golden, { steps: 3, dropout: 0 })
     const rows = encodedRows(golden)
-    const session = await createSession({ model, job, batches: inOrder(rows, job.batchSize), evalRows: [], samplePrompt: null, initAdapter: peft }) // prettier-ignore
+    const session = await sessionOver(rows, { model, job, initAdapter: peft })
     const losses = [await session.advance(), await session.advance()]
     expect(losses.every(Boolean)).toBe(true)
     const checkpoint = await session.checkpoint()
@@ -103,7 +111,7 @@ describe.each(Object.entries(CASES))('%s', (name, base) => {
     for (const key of changed) expect(stored.tensors[key]!.bytes).not.toEqual(peft.tensors[key]!.bytes)
     const back = await readPeft(peftFolder(stored))
     expect(back).toEqual(stored)
-    const second = await createSession({ model, job, batches: inOrder(rows, job.batchSize), evalRows: [], samplePrompt: null, checkpoint }) // prettier-ignore
+    const second = await sessionOver(rows, { model, job, checkpoint })
     await second.advance()
     expect(savedTensors(checkpointAdapter(await second.checkpoint(), base))).toEqual(savedTensors(peft))
     second.dispose()

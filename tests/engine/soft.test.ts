@@ -3,7 +3,7 @@
  * and that what is exported reads back and merges.
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createSession, evaluate, generate, loadTrainable, type Model, type TrainSession } from '../../src/engine'
+import { evaluate, generate, loadTrainable, type Model, type TrainSession } from '../../src/engine'
 import { readPeft, type PeftAdapter } from '../../src/engine/formats/peft'
 import { scoresOf } from '../../src/engine/export/scores'
 import { packBatch } from '../../src/engine/train/batch'
@@ -19,8 +19,8 @@ import {
   goldenJson,
   goldenModel,
   goldenPeft,
-  inOrder,
   readGolden,
+  sessionOver,
   type Golden,
 } from '../support/golden'
 import {
@@ -28,7 +28,7 @@ import {
   expectExactResume,
   expectGradients,
   expectRowLosses,
-  expectSteps,
+  expectTraining,
   firstStep,
   off,
   type RecordedRun,
@@ -62,15 +62,7 @@ describe.each(CASES)('%s', (name) => {
 
   function start(change: Partial<Job> = {}, checkpoint?: Checkpoint, fresh = false): Promise<TrainSession> {
     const job = goldenJob(golden, { method: recorded.method, steps: recorded.steps.length, ...change })
-    return createSession({
-      model,
-      job,
-      batches: inOrder(encodedRows(golden), job.batchSize),
-      evalRows: [],
-      samplePrompt: null,
-      ...(checkpoint || fresh ? {} : { initAdapter: adapter }),
-      ...(checkpoint ? { checkpoint: structuredClone(checkpoint) } : {}),
-    })
+    return sessionOver(encodedRows(golden), { model, job, checkpoint, ...(fresh ? {} : { initAdapter: adapter }) })
   }
 
   it('gives the recorded losses and gradients, padded and packed', async () => {
@@ -88,12 +80,7 @@ describe.each(CASES)('%s', (name) => {
 
   it('trains to the recorded losses and norms', async () => {
     const session = await start()
-    const { whole } = await expectSteps(session, recorded.steps)
-    if (whole) {
-      const { rows } = await evaluate(model, session.adapter, encodedRows(golden))
-      expectRowLosses(rows, recorded.row_losses_after, 5e-3)
-    }
-    session.dispose()
+    await expectTraining(session, recorded, encodedRows(golden))
   })
 
   it('starts afresh, goes on from a checkpoint with the same numbers, and leaves nothing behind', async () => {

@@ -1,6 +1,6 @@
 /** LoRA's variants against numbers recorded with PEFT: losses, gradients, training, and that a run goes on exactly. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createSession, evaluate, loadTrainable, type Model, type TrainSession } from '../../src/engine'
+import { evaluate, loadTrainable, type Model, type TrainSession } from '../../src/engine'
 import { rowNorms, FrozenMatrix } from '../../src/engine/ops'
 import { asLora, plainDeltas, readPeft, type PeftAdapter } from '../../src/engine/formats/peft'
 import { checkpointAdapter } from '../../src/engine/train/checkpoint'
@@ -15,8 +15,8 @@ import {
   goldenJson,
   goldenModel,
   goldenPeft,
-  inOrder,
   readGolden,
+  sessionOver,
   type Golden,
 } from '../support/golden'
 import {
@@ -24,7 +24,7 @@ import {
   expectExactResume,
   expectGradients,
   expectRowLosses,
-  expectSteps,
+  expectTraining,
   firstStep,
   off,
   type RecordedRun,
@@ -58,15 +58,7 @@ describe.each(NAMES)('%s', (name) => {
       ...SETTINGS[name],
       ...change,
     })
-    return createSession({
-      model,
-      job,
-      batches: inOrder(encodedRows(golden), job.batchSize),
-      evalRows: [],
-      samplePrompt: null,
-      ...(adapter && !checkpoint ? { initAdapter: adapter } : {}),
-      ...(checkpoint ? { checkpoint: structuredClone(checkpoint) } : {}),
-    })
+    return sessionOver(encodedRows(golden), { model, job, checkpoint, ...(adapter ? { initAdapter: adapter } : {}) })
   }
 
   it.skipIf(name === 'pissa')('gives the losses and gradients of PEFT', async () => {
@@ -82,12 +74,7 @@ describe.each(NAMES)('%s', (name) => {
 
   it('trains to the same losses and norms', async () => {
     const session = await start()
-    const { whole } = await expectSteps(session, variant.steps)
-    if (whole) {
-      const { rows } = await evaluate(model, session.adapter, encodedRows(golden))
-      expectRowLosses(rows, variant.row_losses_after, 5e-3)
-    }
-    session.dispose()
+    await expectTraining(session, variant, encodedRows(golden))
   })
 
   it('goes on from a checkpoint with the same numbers, and leaves nothing behind', async () => {

@@ -4,7 +4,8 @@ import type { FileSource } from '../../src/shared/files'
 import { completeJob, type Job } from '../../src/shared/job'
 import { readSafetensorsHeader, readTensor, toFloat32 } from '../../src/engine/formats/safetensors'
 import { asLora, readPeft, type LoraPeft, type PeftAdapter } from '../../src/engine/formats/peft'
-import { loadModel, type Model } from '../../src/engine'
+import { createSession, loadModel, type Model, type TrainSession } from '../../src/engine'
+import type { SessionInput } from '../../src/engine/train/session'
 import { memoryFolder } from './memory-folder'
 
 // In two steps: Vite rewrites `new URL(text, import.meta.url)` into an asset, and a folder is none.
@@ -140,6 +141,18 @@ export function inOrder(rows: readonly EncodedRow[], batchSize: number): BatchSo
       position = cursor.position
     },
   }
+}
+
+/** A session over rows in their order; it leaves the checkpoint that it goes on from as it is. */
+export function sessionOver(
+  rows: readonly EncodedRow[],
+  { checkpoint, ...input }: Pick<SessionInput, 'model' | 'job'> & Partial<SessionInput>,
+): Promise<TrainSession> {
+  return createSession({
+    ...{ batches: inOrder(rows, input.job.batchSize), evalRows: [], samplePrompt: null },
+    ...input,
+    ...(checkpoint ? { checkpoint: structuredClone(checkpoint) } : {}),
+  })
 }
 
 /** The job that a case's runs were recorded with. */

@@ -1,6 +1,6 @@
 /** Runs held against recorded numbers: their steps, the losses of their rows, their gradients, and that a checkpoint goes on exactly. */
 import { expect } from 'vitest'
-import type { Model, StepEvent, Trainable, TrainSession } from '../../src/engine'
+import { evaluate, type Model, type StepEvent, type Trainable, type TrainSession } from '../../src/engine'
 import { tf } from '../../src/engine/tf'
 import { countLabels, type Batch } from '../../src/engine/train/batch'
 import type { Checkpoint, EncodedRow } from '../../src/shared/records'
@@ -51,6 +51,21 @@ export function expectRowLosses(
   { least = 0, label = '' } = {},
 ): void {
   recorded.forEach(({ loss }, i) => expect(off(rows[i]!.loss, loss, least), `row ${i} ${label}`).toBeLessThan(most))
+}
+
+/** {@link expectSteps}, then the losses of the rows afterwards where all steps were made; the session is disposed. */
+export async function expectTraining(
+  session: TrainSession,
+  recorded: Pick<RecordedRun, 'steps' | 'row_losses_after'>,
+  rows: readonly EncodedRow[],
+  few = onWebGPU(),
+): Promise<void> {
+  const { whole } = await expectSteps(session, recorded.steps, { few })
+  if (whole) {
+    const { rows: after } = await evaluate(session.model, session.adapter, rows)
+    expectRowLosses(after, recorded.row_losses_after, 5e-3, { label: 'afterwards' })
+  }
+  session.dispose()
 }
 
 /** The rows of the first optimiser step, and how many of their labels count. */
