@@ -3,7 +3,8 @@
  * into one. Refuses adapters that do not fit, naming every bad tensor.
  */
 import type { TensorData } from '../../shared/records'
-import { savedTensors, type LoraConfig, type LoraPeft } from '../formats/peft'
+import { savedTensors, type LoraPeft } from '../formats/peft'
+import type { LoraConfig } from '../formats/peft-lora'
 import { toFloat32 } from '../formats/safetensors'
 import type { Model } from '../models/model'
 import type { LinearSpec, Overlay } from '../nn/network'

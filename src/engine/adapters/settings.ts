@@ -1,7 +1,6 @@
 /** What a LoRA adapter is made with, from a job, and as PEFT writes it. Refuses tensors. */
 import type { Job } from '../../shared/job'
-import type { LoraConfig } from '../formats/peft'
-import { patternValue } from '../formats/peft'
+import { patternValue, type LoraConfig } from '../formats/peft-lora'
 
 /** What an adapter was made with. */
 export interface LoraSettings {

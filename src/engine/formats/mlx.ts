@@ -6,15 +6,8 @@ import { CodedError } from '../../shared/errors'
 import type { FileSource } from '../../shared/files'
 import type { TensorData } from '../../shared/records'
 import { bytesFile, jsonFile, type OutFile } from './out-file'
-import {
-  ADAPTER_CONFIG,
-  loraDeltas,
-  plainDeltas,
-  parsePeftConfig,
-  asLora,
-  type LoraPeft,
-  type PeftAdapter,
-} from './peft'
+import { ADAPTER_CONFIG, loraDeltas, plainDeltas, asLora, type LoraPeft, type PeftAdapter } from './peft'
+import { parseLoraConfig } from './peft-lora'
 import { fromFloat32, readSafetensorsHeader, readTensor, toFloat32, writeSafetensors } from './safetensors'
 
 export const MLX_WEIGHTS = 'adapters.safetensors'
@@ -108,7 +101,7 @@ export async function readMlx(source: FileSource): Promise<LoraPeft> {
     ])
   }
   const r = typeof rank === 'number' ? rank : entries.find(([key]) => key.endsWith('lora_A.weight'))?.[1].shape[0]
-  const peft = parsePeftConfig({
+  const peft = parseLoraConfig({
     peft_type: 'LORA',
     task_type: 'CAUSAL_LM',
     base_model_name_or_path: config.model ?? null,

@@ -6,7 +6,7 @@ import { translate } from '../../../../src/engine/export/handoff/translate'
 import { toYaml } from '../../../../src/engine/export/handoff/yaml'
 import { BUILT_IN_TEMPLATES } from '../../../../src/engine/tokenizer/chat-template'
 import { bytesFile, collect } from '../../../../src/engine/formats/out-file'
-import { parsePeftConfig } from '../../../../src/engine/formats/peft'
+import { parseLoraConfig } from '../../../../src/engine/formats/peft-lora'
 import {
   completeJob,
   SETTING_LIST,
@@ -165,7 +165,7 @@ describe('every setting', () => {
   /** The adapter and the rows are files of their own. */
   const OWN_FILES: readonly SettingKey[] = ['data', 'evalData', 'evalFraction', 'evalSplit', 'splitBy', 'subset', 'model'] // prettier-ignore
   const start = {
-    config: parsePeftConfig({ peft_type: 'LORA', r: 1, lora_alpha: 1, target_modules: ['q_proj'] }),
+    config: parseLoraConfig({ peft_type: 'LORA', r: 1, lora_alpha: 1, target_modules: ['q_proj'] }),
     tensors: Object.fromEntries(
       (['A', 'B'] as const).map((side) => [
         `base_model.model.model.layers.0.self_attn.q_proj.lora_${side}.weight`,

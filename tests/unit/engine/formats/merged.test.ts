@@ -9,14 +9,8 @@ import { mergeWeights } from '../../../../src/engine/formats/merge'
 import { mergedFolder, type MergedOptions } from '../../../../src/engine/formats/merged'
 import { mlxAdapter, readMlx } from '../../../../src/engine/formats/mlx'
 import { collect, type OutFile } from '../../../../src/engine/formats/out-file'
-import {
-  asLora,
-  loraDeltas,
-  parsePeftConfig,
-  readPeft,
-  writePeft,
-  type LoraPeft,
-} from '../../../../src/engine/formats/peft'
+import { asLora, loraDeltas, readPeft, writePeft, type LoraPeft } from '../../../../src/engine/formats/peft'
+import { parseLoraConfig } from '../../../../src/engine/formats/peft-lora'
 import { fromFloat32, toFloat32, writeSafetensors } from '../../../../src/engine/formats/safetensors'
 import type { TensorData } from '../../../../src/shared/records'
 import { dataFolder, diskFolder, memoryFolder } from '../../../support/folder'
@@ -32,7 +26,7 @@ const collected = async (files: readonly OutFile[]) =>
 /** rank 2, alpha 4: scale 2. */
 function adapter(module: string, change: Record<string, unknown> = {}): LoraPeft {
   return {
-    config: parsePeftConfig({ peft_type: 'LORA', r: 2, lora_alpha: 4, target_modules: ['q_proj'], ...change }),
+    config: parseLoraConfig({ peft_type: 'LORA', r: 2, lora_alpha: 4, target_modules: ['q_proj'], ...change }),
     tensors: {
       [`base_model.model.${module}.lora_A.weight`]: matrix(2, 3, [1, 2, 3, 0, 1, 0]),
       [`base_model.model.${module}.lora_B.weight`]: matrix(2, 2, [1, 0, 0.5, 10]),
@@ -144,7 +138,7 @@ describe('mergedFolder', () => {
     if (!path) return
     const q = 'model.layers.0.self_attn.q_proj'
     const zero: LoraPeft = {
-      config: parsePeftConfig({ peft_type: 'LORA', r: 1 }),
+      config: parseLoraConfig({ peft_type: 'LORA', r: 1 }),
       tensors: {
         [`base_model.model.${q}.lora_A.weight`]: matrix(1, 128, new Array<number>(128).fill(1)),
         [`base_model.model.${q}.lora_B.weight`]: matrix(128, 1, new Array<number>(128).fill(0)),

@@ -4,15 +4,8 @@ import { resolve } from 'node:path'
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus'
 import { describe, expect, it } from 'vitest'
-import {
-  asLora,
-  loraDeltas,
-  parsePeftConfig,
-  patternValue,
-  readPeft,
-  savedTensors,
-  writePeft,
-} from '../../../../src/engine/formats/peft'
+import { asLora, loraDeltas, readPeft, savedTensors, writePeft } from '../../../../src/engine/formats/peft'
+import { parseLoraConfig, patternValue } from '../../../../src/engine/formats/peft-lora'
 import { fromFloat32, writeSafetensors } from '../../../../src/engine/formats/safetensors'
 import { CodedError } from '../../../../src/shared/errors'
 import type { TensorData } from '../../../../src/shared/records'
@@ -64,7 +57,7 @@ describe('adapters that PEFT wrote', () => {
 
 describe('settings', () => {
   it('takes PEFT’s defaults for what is left out', () => {
-    expect(parsePeftConfig({ peft_type: 'LORA' })).toMatchObject({
+    expect(parseLoraConfig({ peft_type: 'LORA' })).toMatchObject({
       r: 8,
       lora_alpha: 8,
       lora_dropout: 0,
