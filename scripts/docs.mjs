@@ -1,13 +1,15 @@
-/** `npm run docs`: writes docs/settings.md from the settings table, docs/methods.md, and the README's support table from the tests. With --check it only compares, and fails on a difference. */
+/** `npm run docs`: writes docs/settings.md from the settings table, docs/methods.md, the table of docs/precision.md, and the README's support table from the tests. With --check it only compares, and fails on a difference. */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { format } from 'prettier'
 import { tsImport } from 'tsx/esm/api'
 import { methodsPage } from './docs/methods.mjs'
+import { withPrecision } from './docs/precision.mjs'
 import { withSupport } from './docs/support.mjs'
 import { ROOT } from './setup.mjs'
 
 const { SETTINGS, SETTING_LIST, flagOf } = await tsImport('../src/shared/job.ts', import.meta.url)
+const { TOLERANCES } = await tsImport('../tests/support/precision.ts', import.meta.url)
 
 function value(setting) {
   if (setting.kind === 'list') return setting.default.map((item) => `\`${item}\``).join(', ')
@@ -39,9 +41,11 @@ for (const [group, entries] of groups) {
 text = await format(text, { parser: 'markdown', printWidth: 120 })
 
 const readme = readFileSync(join(ROOT, 'README.md'), 'utf8')
+const precision = withPrecision(readFileSync(join(ROOT, 'docs/precision.md'), 'utf8'), ROOT, { SETTINGS, TOLERANCES })
 const pages = {
   'docs/settings.md': text,
   'docs/methods.md': await format(methodsPage(ROOT, { SETTINGS, flagOf }), { parser: 'markdown', printWidth: 120 }),
+  'docs/precision.md': await format(precision, { parser: 'markdown', printWidth: 120 }),
   'README.md': await format(withSupport(readme, ROOT), { parser: 'markdown', printWidth: 120 }),
 }
 for (const [path, wanted] of Object.entries(pages)) {

@@ -1,9 +1,10 @@
 /** Runs in half precision, by threads and on matrix units: PyTorch's numbers within a stated tolerance, a loss scale that gives way and goes on exactly, and what a device without halves does. */
 import { afterAll, beforeAll, describe, expect, it as plainIt } from 'vitest'
-import { createSession, loadTrainable, type Model, type TrainSession } from '../../src/engine'
+import { createSession, loadModel, loadTrainable, type Model, type TrainSession } from '../../src/engine'
 import { arithmeticHere, type Arithmetic } from '../../src/engine/ops/arithmetic'
 import { tileOverride, type Tile } from '../../src/engine/ops/gemm-tile'
-import { countLabels, packBatch } from '../../src/engine/train/batch'
+import { tf } from '../../src/engine/tf'
+import { packBatch } from '../../src/engine/train/batch'
 import { SETTINGS, type Job } from '../../src/shared/job'
 import type { Checkpoint, EncodedRow } from '../../src/shared/records'
 import { roundsHere } from '../support/backends'
@@ -13,22 +14,28 @@ import {
   goldenAdapter,
   goldenJob,
   goldenModel,
+  goldenSource,
   inOrder,
   readGolden,
   readGoldenTensors,
+  readQuantisedRuns,
   type Golden,
+  type QuantisedRun,
 } from '../support/golden'
 import { TOLERANCES } from '../support/precision'
+import { expectSteps, firstStep } from '../support/recorded'
 
 const NAME = 'llama-gqa-tied'
 /** Steps that are compared with PyTorch's. */
 const STEPS = 4
 /** What the device takes itself, which on a software adapter keeps nothing as halves, and tiles that do. */
-const CASES: { mode: Arithmetic; tile: Tile | null }[] = [
+const TILED: { mode: Arithmetic; tile: Tile | null }[] = [
   { mode: 'f16', tile: null },
   { mode: 'f16', tile: { tm: 4, tn: 4, wy: 4, wx: 4, bk: 16 } },
   { mode: 'matrix', tile: null },
 ]
+const WEIGHTS = Object.keys(TOLERANCES) as Job['quantization'][]
+const CASES = TILED.flatMap((one) => WEIGHTS.map((quantization) => ({ ...one, quantization })))
 
 let model: Model
 let golden: Golden
@@ -41,12 +48,14 @@ beforeAll(async () => {
 })
 afterAll(() => model?.dispose())
 
-const off = (actual: number, wanted: number): number => Math.abs(actual / wanted - 1)
-
-async function start(change: Partial<Job> & Pick<Job, 'arithmetic'>, checkpoint?: Checkpoint): Promise<TrainSession> {
+async function start(
+  change: Partial<Job> & Pick<Job, 'arithmetic'>,
+  checkpoint?: Checkpoint,
+  base = model,
+): Promise<TrainSession> {
   const job = goldenJob(golden, change)
   return createSession({
-    model,
+    model: base,
     job,
     batches: inOrder(rows, job.batchSize),
     evalRows: [],
@@ -57,49 +66,62 @@ async function start(change: Partial<Job> & Pick<Job, 'arithmetic'>, checkpoint?
   })
 }
 
-describe.each(CASES)('$mode with tile $tile', ({ mode, tile }) => {
+/** What PyTorch got over such base weights. */
+async function recorded(quantization: Job['quantization']): Promise<Pick<QuantisedRun, 'gradients' | 'steps'>> {
+  const run = golden.runs[0]!
+  if (quantization !== 'none')
+    return (await readQuantisedRuns()).find((one) => one.case === NAME && one.mode === quantization)!
+  const tensors = await readGoldenTensors(NAME)
+  const of = `${run.name}/grad/`
+  const gradients = [...tensors].filter(([key]) => key.startsWith(of))
+  return {
+    steps: run.steps,
+    gradients: Object.fromEntries(gradients.map(([key, { values }]) => [key.slice(of.length), [...values]])),
+  }
+}
+
+describe.each(CASES)('$mode with tile $tile over weights in $quantization', ({ mode, tile, quantization }) => {
   describe.skipIf(!roundsHere(mode))('keeps to PyTorch', () => {
-    beforeAll(() => {
+    const tolerance = TOLERANCES[quantization][mode]
+    let base: Model
+    let wanted: Awaited<ReturnType<typeof recorded>>
+
+    beforeAll(async () => {
       tileOverride.tile = tile
+      wanted = await recorded(quantization)
+      base = await loadModel(await goldenSource(NAME), { id: `local:${NAME}`, name: NAME, quantization })
     })
     afterAll(() => {
       tileOverride.tile = null
+      base?.dispose()
     })
 
-    plainIt('gives the gradient of every adapter tensor', async () => {
-      const tensors = await readGoldenTensors(NAME)
-      const run = golden.runs[0]!
-      const adapter = loadTrainable(model, await goldenAdapter(NAME, run.adapter))
-      const batch = rows.slice(0, golden.settings.batch_size * golden.settings.grad_accum)
-      const labels = batch.reduce((sum, row) => sum + countLabels(row), 0)
+    plainIt('gives the gradients of the adapter', async () => {
+      const adapter = loadTrainable(base, await goldenAdapter(NAME, golden.runs[0]!.adapter))
+      const { rows: batch, labels } = firstStep(golden, rows)
       const scale = 2 ** 16
-      const { gradients, lossSum } = gradientsOf(model, adapter, packBatch(batch, false), scale / labels, 0, 0, mode)
-      let worst = 0
+      const { gradients, lossSum } = gradientsOf(base, adapter, packBatch(batch, false), scale / labels, 0, 0, mode)
+      let [worst, seen] = [0, 0]
       for (const [i, { name: key }] of adapter.variables.entries()) {
-        const wanted = tensors.get(`${run.name}/grad/${key}`)!.values
-        const values = (await gradients[i]!.data()) as Float32Array
-        const size = Math.max(1e-6, ...wanted.map(Math.abs))
-        wanted.forEach((value, at) => {
-          const difference = Math.abs(values[at]! / scale - value) / size
-          if (!(difference <= worst)) worst = difference
-        })
+        const own = wanted.gradients[key]
+        if (!own) continue
+        seen++
+        const values = ((await gradients[i]!.data()) as Float32Array).map((value) => value / scale)
+        const size = Math.max(1e-6, ...own.map(Math.abs))
+        own.forEach((value, at) => (worst = Math.max(worst, Math.abs(values[at]! - value) / size)))
       }
-      expect(worst).toBeLessThan(TOLERANCES[mode].gradient)
+      expect(seen).toBe(Object.keys(wanted.gradients).length)
+      expect(worst).toBeLessThan(tolerance.gradient)
       expect(worst, 'something was rounded').toBeGreaterThan(1e-5)
-      for (const tensor of [...gradients, lossSum]) tensor.dispose()
+      tf.dispose([...gradients, lossSum])
       adapter.dispose()
     })
 
     plainIt('trains to the same losses and norms', async () => {
-      const session = await start({ arithmetic: mode })
+      const session = await start({ arithmetic: mode, quantization }, undefined, base)
       expect(session.arithmetic).toBe(mode)
-      for (const wanted of golden.runs[0]!.steps.slice(0, STEPS)) {
-        const { event, mark } = await session.advance()
-        expect(mark).toBeNull()
-        const most = wanted.step === 1 ? TOLERANCES[mode].firstLoss : TOLERANCES[mode].loss
-        expect(off(event.loss, wanted.loss), `loss of step ${wanted.step}`).toBeLessThan(most)
-        expect(off(event.gradNorm, wanted.grad_norm), `norm of step ${wanted.step}`).toBeLessThan(TOLERANCES[mode].norm)
-      }
+      await expectSteps(session, wanted.steps.slice(0, STEPS), { few: false, tolerance })
+      expect(session.marks).toEqual([])
       session.dispose()
     })
   })

@@ -7,6 +7,7 @@ import type { Checkpoint, EncodedRow } from '../../src/shared/records'
 import { onWebGPU, relativeError } from './backends'
 import { readGoldenTensors, type Golden } from './golden'
 import { gradientsOf } from './gradients'
+import { FULL, type Tolerance } from './precision'
 
 export interface RecordedStep {
   loss: number
@@ -30,14 +31,21 @@ export function off(actual: number, wanted: number, least = 0): number {
 export async function expectSteps(
   session: TrainSession,
   recorded: readonly RecordedStep[],
-  { few = onWebGPU(), norm = 3e-3, least = 0 } = {},
+  {
+    few = onWebGPU(),
+    tolerance = FULL,
+    norm,
+    least = 0,
+  }: { few?: boolean; tolerance?: Tolerance; norm?: number; least?: number } = {},
 ): Promise<{ events: StepEvent[]; whole: boolean }> {
   const wanted = recorded.slice(0, few ? 3 : recorded.length)
   const events: StepEvent[] = []
   for (const [i, { loss, grad_norm }] of wanted.entries()) {
     const { event } = await session.advance()
-    expect(off(event.loss, loss, least), `loss of step ${i + 1}`).toBeLessThan(1e-3)
-    expect(off(event.gradNorm, grad_norm, least), `norm of step ${i + 1}`).toBeLessThan(norm)
+    expect(off(event.loss, loss, least), `loss of step ${i + 1}`).toBeLessThan(
+      i === 0 ? tolerance.firstLoss : tolerance.loss,
+    )
+    expect(off(event.gradNorm, grad_norm, least), `norm of step ${i + 1}`).toBeLessThan(norm ?? tolerance.norm)
     events.push(event)
   }
   return { events, whole: wanted.length === recorded.length }
@@ -58,9 +66,9 @@ export async function expectTraining(
   session: TrainSession,
   recorded: Pick<RecordedRun, 'steps' | 'row_losses_after'>,
   rows: readonly EncodedRow[],
-  few = onWebGPU(),
+  how: { few?: boolean; tolerance?: Tolerance } = {},
 ): Promise<void> {
-  const { whole } = await expectSteps(session, recorded.steps, { few })
+  const { whole } = await expectSteps(session, recorded.steps, how)
   if (whole) {
     const { rows: after } = await evaluate(session.model, session.adapter, rows)
     expectRowLosses(after, recorded.row_losses_after, 5e-3, { label: 'afterwards' })
@@ -92,7 +100,7 @@ export async function expectGradients(
   expect([...found.keys()].sort()).toEqual([...wanted.keys()].sort())
   for (const [key, { shape, values }] of wanted) {
     expect(found.get(key)!.shape, key).toEqual(shape)
-    expect(relativeError(await found.get(key)!.data(), values), key).toBeLessThan(1e-3)
+    expect(relativeError(await found.get(key)!.data(), values), key).toBeLessThan(FULL.gradient)
   }
   tf.dispose([...gradients, lossSum, ...found.values()])
 }
