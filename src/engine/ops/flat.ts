@@ -11,7 +11,7 @@ export interface FlatPart {
   readonly size: number
 }
 
-/** Values in one buffer; a larger tensor has one of its own. Reading a part back copies the whole buffer. */
+/** Values in one buffer; a larger tensor has one of its own. */
 const MOST = 2 ** 22
 /** Parts begin at multiples of this. */
 const STEP = 4
@@ -46,13 +46,13 @@ export function partTensor({ flat, at, size }: FlatPart, shape: readonly number[
   )
 }
 
-/** The values of parts, in their order; forces a sync with the device. */
+/** The values of parts, in their order; forces a sync with the device. One after the other: each read keeps a copy on the device. */
 export async function readParts(parts: readonly FlatPart[]): Promise<Float32Array[]> {
-  const values = new Map<tf.Tensor, Float32Array>()
   const read: Float32Array[] = []
-  for (const { flat, at, size } of parts) {
-    if (!values.has(flat)) values.set(flat, (await flat.data()) as Float32Array)
-    read.push(values.get(flat)!.slice(at, at + size))
+  for (const part of parts) {
+    const tensor = partTensor(part, [part.size])
+    read.push(((await tensor.data()) as Float32Array).slice())
+    tensor.dispose()
   }
   return read
 }
