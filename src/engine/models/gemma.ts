@@ -3,7 +3,6 @@
  * Gemma 2 caps scores and logits, Gemma 3 norms queries and keys and has a rope of its own in windowed layers.
  */
 import { attentionLinears, selfAttention } from '../nn/attention'
-import type { SelfAttentionParts } from '../nn/attention'
 import { gatedMlp, mlpLinears } from '../nn/mlp'
 import type { GatedMlpParts } from '../nn/mlp'
 import { vectorIn, type Pass } from '../nn/network'
@@ -14,9 +13,8 @@ import { tf } from '../tf'
 import type { BaseConfig, ConfigReader } from './config'
 import { readBase, readRope } from './config'
 import type { Family } from './family'
-import { LLAMA_TARGETS, llamaMlp, llamaStack } from './llama'
-import type { WeightLoader, WeightPlan } from './weights'
-import { PlanBuilder } from './weights'
+import { LLAMA_TARGETS, llamaAttention, llamaMlp, llamaPlan, llamaStack } from './llama'
+import type { WeightLoader } from './weights'
 
 interface GemmaConfig extends BaseConfig {
   readonly epsilon: number
@@ -65,65 +63,13 @@ function readGemma(config: ConfigReader, modelType: string, pattern: number): Ge
   }
 }
 
-function plan(c: GemmaConfig): WeightPlan {
-  const [q, kv] = [c.heads * c.headDim, c.kvHeads * c.headDim]
-  const result = new PlanBuilder()
-  result.embeddingAndHead('model.embed_tokens', 'lm_head', c)
-  result.vector('model.norm.weight', c.hiddenSize)
-  for (let i = 0; i < c.layers; i++) {
-    const at = `model.layers.${i}`
-    for (const norm of NORMS) result.vector(`${at}.${norm}.weight`, c.hiddenSize)
-    result.linear(`${at}.self_attn.q_proj`, q, c.hiddenSize, false)
-    result.linear(`${at}.self_attn.k_proj`, kv, c.hiddenSize, false)
-    result.linear(`${at}.self_attn.v_proj`, kv, c.hiddenSize, false)
-    result.linear(`${at}.self_attn.o_proj`, c.hiddenSize, q, false)
-    result.linear(`${at}.mlp.gate_proj`, c.intermediateSize, c.hiddenSize, false)
-    result.linear(`${at}.mlp.up_proj`, c.intermediateSize, c.hiddenSize, false)
-    result.linear(`${at}.mlp.down_proj`, c.hiddenSize, c.intermediateSize, false)
-    if (!c.headNorm) continue
-    result.vector(`${at}.self_attn.q_norm.weight`, c.headDim)
-    result.vector(`${at}.self_attn.k_norm.weight`, c.headDim)
-  }
-  return result.done()
-}
-
-async function attentionOf(
-  c: GemmaConfig,
-  i: number,
-  rope: RopeTables,
-  load: WeightLoader,
-): Promise<SelfAttentionParts> {
-  // prettier-ignore
-  const at = `model.layers.${i}.self_attn`
-  const window = c.windows[i]
-  const norm = async (name: string): Promise<tf.Tensor1D> => load.vector(`${at}.${name}.weight`, 1)
-  return {
-    layer: i,
-    heads: c.heads,
-    kvHeads: c.kvHeads,
-    headDim: c.headDim,
-    scale: c.scoreScale,
-    rope,
-    ...(window === undefined ? {} : { window }),
-    ...(c.scoreCap === undefined ? {} : { cap: c.scoreCap }),
-    ...(c.headNorm
-      ? { norm: { over: 'head', query: await norm('q_norm'), key: await norm('k_norm'), epsilon: c.epsilon } }
-      : {}),
-    project: {
-      query: await load.linear(`${at}.q_proj`, i),
-      key: await load.linear(`${at}.k_proj`, i),
-      value: await load.linear(`${at}.v_proj`, i),
-    },
-    output: await load.linear(`${at}.o_proj`, i),
-  }
-}
-
 async function buildLayer(c: GemmaConfig, i: number, rope: RopeTables, load: WeightLoader): Promise<StackLayer> {
   const vectors: tf.Tensor1D[] = []
   for (const name of NORMS) vectors.push(await load.vector(`model.layers.${i}.${name}.weight`, 1))
   const norm = (x: tf.Tensor2D, which: 0 | 1 | 2 | 3, pass: Pass): tf.Tensor2D =>
     rmsNorm(x, vectorIn(pass, vectors[which] as tf.Tensor1D), c.epsilon)
-  const attention = await attentionOf(c, i, rope, load)
+  const cap = c.scoreCap === undefined ? {} : { cap: c.scoreCap }
+  const attention = { ...(await llamaAttention(c, i, rope, load, 1)), ...cap }
   const mlp = await llamaMlp(i, load, c.activation)
   return {
     linears: [...attentionLinears(attention), ...mlpLinears(mlp)],
@@ -168,7 +114,7 @@ export const gemma2: Family<GemmaConfig> = {
       ...(logitCap === undefined ? {} : { logitCap }),
     }
   },
-  plan,
+  plan: (c) => llamaPlan(c, NORMS),
   build,
 }
 
@@ -198,6 +144,6 @@ export const gemma3: Family<GemmaConfig> = {
     }
     return { ...read, rope: readRope(config, read, read.headDim, { theta: 1_000_000 }), localRope }
   },
-  plan,
+  plan: (c) => llamaPlan(c, NORMS),
   build,
 }

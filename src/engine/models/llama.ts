@@ -66,16 +66,20 @@ export function readLlamaLike(
   }
 }
 
-/** Every tensor of a Llama-like checkpoint. */
-export function llamaPlan(c: LlamaConfig): WeightPlan {
+type Biases = Pick<LlamaConfig, 'qkvBias' | 'outputBias' | 'mlpBias'>
+
+/** Every tensor of a Llama-like checkpoint whose layers have these norms. */
+export function llamaPlan(
+  c: BaseConfig & Pick<LlamaConfig, 'headNorm'> & Partial<Biases>,
+  norms: readonly string[] = ['input_layernorm', 'post_attention_layernorm'],
+): WeightPlan {
   const [q, kv] = [c.heads * c.headDim, c.kvHeads * c.headDim]
   const plan = new PlanBuilder()
   plan.embeddingAndHead('model.embed_tokens', 'lm_head', c)
   plan.vector('model.norm.weight', c.hiddenSize)
   for (let i = 0; i < c.layers; i++) {
     const at = `model.layers.${i}`
-    plan.vector(`${at}.input_layernorm.weight`, c.hiddenSize)
-    plan.vector(`${at}.post_attention_layernorm.weight`, c.hiddenSize)
+    for (const norm of norms) plan.vector(`${at}.${norm}.weight`, c.hiddenSize)
     plan.linear(`${at}.self_attn.q_proj`, q, c.hiddenSize, c.qkvBias)
     plan.linear(`${at}.self_attn.k_proj`, kv, c.hiddenSize, c.qkvBias)
     plan.linear(`${at}.self_attn.v_proj`, kv, c.hiddenSize, c.qkvBias)
@@ -90,12 +94,15 @@ export function llamaPlan(c: LlamaConfig): WeightPlan {
   return plan.done()
 }
 
+type Attending = Pick<LlamaConfig, 'scoreScale' | 'windows' | 'headNorm' | 'epsilon'> & { hasRope?: readonly boolean[] }
+
 /** Attention of a layer with Llama's names. */
 export async function llamaAttention(
-  c: LlamaConfig,
+  c: BaseConfig & Attending,
   i: number,
   rope: RopeTables,
   load: WeightLoader,
+  normShift = 0,
 ): Promise<SelfAttentionParts> {
   const at = `model.layers.${i}.self_attn`
   const window = c.windows[i]
@@ -105,14 +112,14 @@ export async function llamaAttention(
     kvHeads: c.kvHeads,
     headDim: c.headDim,
     scale: c.scoreScale,
-    rope: c.hasRope[i] === false ? null : rope,
+    rope: c.hasRope?.[i] === false ? null : rope,
     ...(window === undefined ? {} : { window }),
     ...(c.headNorm
       ? {
           norm: {
             over: 'head',
-            query: await load.vector(`${at}.q_norm.weight`),
-            key: await load.vector(`${at}.k_norm.weight`),
+            query: await load.vector(`${at}.q_norm.weight`, normShift),
+            key: await load.vector(`${at}.k_norm.weight`, normShift),
             epsilon: c.epsilon,
           },
         }

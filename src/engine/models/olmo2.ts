@@ -16,7 +16,6 @@ async function buildLayer(
   rope: ReturnType<WeightLoader['rope']>,
   load: WeightLoader,
 ): Promise<StackLayer> {
-  // prettier-ignore
   const at = `model.layers.${i}`
   const afterAttention = await load.vector(`${at}.post_attention_layernorm.weight`)
   const afterMlp = await load.vector(`${at}.post_feedforward_layernorm.weight`)
@@ -48,11 +47,10 @@ export const olmo2: Family<LlamaConfig> = {
     return readLlamaLike(config, modelType, { qkvBias: bias, outputBias: bias })
   },
   plan(c) {
-    const { specs, ignore } = llamaPlan(c)
-    const own = specs.filter(({ name }) => !name.endsWith('.input_layernorm.weight'))
+    const { specs, ignore } = llamaPlan(c, ['post_attention_layernorm', 'post_feedforward_layernorm'])
+    const own = [...specs]
     for (let i = 0; i < c.layers; i++) {
       const at = `model.layers.${i}`
-      own.push({ name: `${at}.post_feedforward_layernorm.weight`, shape: [c.hiddenSize] })
       own.push({ name: `${at}.self_attn.q_norm.weight`, shape: [c.heads * c.headDim] })
       own.push({ name: `${at}.self_attn.k_norm.weight`, shape: [c.kvHeads * c.headDim] })
     }

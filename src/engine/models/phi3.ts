@@ -28,10 +28,10 @@ export const phi3: Family<LlamaConfig> = {
       const at = `model.layers.${i}`
       plan.vector(`${at}.input_layernorm.weight`, c.hiddenSize)
       plan.vector(`${at}.post_attention_layernorm.weight`, c.hiddenSize)
-      plan.linear(`${at}.self_attn.qkv_proj`, (c.heads + 2 * c.kvHeads) * c.headDim, c.hiddenSize, false)
-      plan.linear(`${at}.self_attn.o_proj`, c.hiddenSize, c.heads * c.headDim, false)
-      plan.linear(`${at}.mlp.gate_up_proj`, 2 * c.intermediateSize, c.hiddenSize, false)
-      plan.linear(`${at}.mlp.down_proj`, c.hiddenSize, c.intermediateSize, false)
+      plan.linear(`${at}.self_attn.qkv_proj`, (c.heads + 2 * c.kvHeads) * c.headDim, c.hiddenSize)
+      plan.linear(`${at}.self_attn.o_proj`, c.hiddenSize, c.heads * c.headDim)
+      plan.linear(`${at}.mlp.gate_up_proj`, 2 * c.intermediateSize, c.hiddenSize)
+      plan.linear(`${at}.mlp.down_proj`, c.hiddenSize, c.intermediateSize)
     }
     return plan.done()
   },

@@ -45,7 +45,7 @@ export class PlanBuilder {
   }
 
   /** `MODULE.weight` `[out, in]`, or `[in, out]` where `transposed`, and `MODULE.bias` `[out]`. */
-  linear(module: string, out: number, inn: number, bias: boolean, transposed = false): void {
+  linear(module: string, out: number, inn: number, bias = false, transposed = false): void {
     this.matrix(`${module}.weight`, transposed ? inn : out, transposed ? out : inn)
     if (bias) this.vector(`${module}.bias`, out)
   }
