@@ -305,10 +305,25 @@ function underfitting(curves: Curves, job: Job): Diagnosis | null {
   }
 }
 
-function healthy({ evals, lastStep }: Curves): Diagnosis {
+function healthy(curves: Curves): Diagnosis {
+  const { evals, lastStep } = curves
+  const settled = settledAt(curves)
   const text =
-    evals.length < 2 ? 'The loss falls as it should.' : 'Training and validation fall together, as they should.'
+    evals.length < 2
+      ? 'The loss falls as it should.'
+      : settled
+        ? `The loss fell as it should. Validation has stood at about ${settled.loss.toFixed(2)} since step ${settled.step}: more steps on these rows would hardly help.`
+        : 'Training and validation fall together, as they should.'
   return { verdict: 'healthy', tone: 'good', text, evidence: [{ from: 1, to: lastStep, text: 'falling' }] }
+}
+
+/** Where validation came as low as it is, if that was long ago in a run that is half over; null while it falls. */
+function settledAt({ evals, evalNoise, lastStep, progress }: Curves): { step: number; loss: number } | null {
+  if (evals.length < 4 || progress < 0.5) return null
+  const least = Math.min(...evals.map(({ loss }) => loss))
+  const margin = Math.max(0.02, 0.02 * least, evalNoise)
+  const first = evals.find(({ loss }) => loss <= least + margin)
+  return first && first.step <= 0.75 * lastStep ? { step: first.step, loss: least } : null
 }
 
 function lowerRate(job: Job, by: number): Pick<Diagnosis, 'change' | 'changeText'> {

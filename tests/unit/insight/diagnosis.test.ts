@@ -1,6 +1,7 @@
 import { describe, expect, it, vi } from 'vitest'
 import { diagnose, type Verdict } from '../../../src/insight/diagnosis'
-import { checkSetting, type SettingKey } from '../../../src/shared/job'
+import { checkSetting, completeJob, type SettingKey } from '../../../src/shared/job'
+import { MetricBuffer } from '../../../src/shared/metrics'
 import { library, recordings, type Curve } from './library'
 
 vi.setConfig({ testTimeout: 60_000 })
@@ -62,6 +63,22 @@ describe('diagnose', () => {
         )
       }
     }
+  })
+
+  it('says since when the validation loss stands still, and only where it does', () => {
+    const text = (evalLoss: (step: number) => number) => {
+      const metrics = new MetricBuffer()
+      for (let step = 1; step <= 200; step++) {
+        const loss = 0.4 + 4 * Math.exp(-step / 50)
+        metrics.push({ step, epoch: step / 67, time: step, loss, learningRate: 1e-3, gradNorm: 1 })
+        if (step % 20 === 0) metrics.push({ step, evalLoss: evalLoss(step) })
+      }
+      const { verdict, text, change } = diagnose(metrics, completeJob({ model: 'm', data: 'd', steps: 200 }))
+      expect([verdict, change]).toEqual(['healthy', undefined])
+      return text
+    }
+    expect(text((step) => 1.18 + Math.max(0, 140 - step) / 60)).toContain('stood at about 1.18 since step 140')
+    expect(text((step) => 1.18 + (200 - step) / 60)).toBe('Training and validation fall together, as they should.')
   })
 
   it('shows steps of the run as evidence, and proposes only valid settings', () => {
