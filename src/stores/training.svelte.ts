@@ -38,6 +38,8 @@ class Training {
   metrics = new MetricBuffer()
   #spokenAt = 0
   #timer: ReturnType<typeof setTimeout> | undefined
+  #drawnAt = 0
+  #drawing: ReturnType<typeof setTimeout> | undefined
 
   /** The newest measured value of a column; NaN where there is none. */
   latest(name: 'step' | 'epoch' | 'time' | 'loss' | 'evalLoss' | 'learningRate' | 'gradNorm' | 'memory'): number {
@@ -193,25 +195,41 @@ class Training {
         // Rows younger than the checkpoint are computed again.
         this.metrics.truncateAfter(event.run.step)
         this.version++
+        void runs.refresh()
         break
       case 'metrics':
         this.stage = null
         this.metrics.append(event.columns)
         this.tokensPerSecond = event.tokensPerSecond
         this.secondsLeft = event.secondsLeft
-        this.version++
+        this.#draw()
         break
       case 'sample':
         if (this.run) this.run = { ...this.run, samples: [...this.run.samples, event.sample] }
         break
       case 'mark':
         if (this.run) this.run = { ...this.run, marks: [...this.run.marks, event.mark] }
+        // With the best so far comes a checkpoint, which can be talked to.
+        void runs.refresh()
         break
       case 'ended':
         this.#take(event.run)
         break
     }
     this.#speak(event.kind === 'started' || event.kind === 'ended')
+  }
+
+  /** Tells the charts of new numbers: at once, and the longer the curve is the seldomer, for each time all of it is drawn. */
+  #draw(now = false): void {
+    const wait = now ? 0 : this.#drawnAt + Math.min(1000, this.metrics.length / 10) - performance.now()
+    if (wait > 0) {
+      this.#drawing ??= setTimeout(() => this.#draw(true), wait)
+      return
+    }
+    clearTimeout(this.#drawing)
+    this.#drawing = undefined
+    this.#drawnAt = performance.now()
+    this.version++
   }
 
   #take(run: RunRecord): void {
@@ -229,6 +247,7 @@ class Training {
     this.live = false
     this.asked = null
     this.stage = null
+    this.#draw(true)
     this.#speak(true)
     void runs.refresh()
     void device.measureRoom()

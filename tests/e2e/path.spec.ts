@@ -18,6 +18,7 @@ for (const { backend, steps } of [
     await set(page, 'Runs on', backend)
     await page.getByRole('button', { name: 'Start training' }).click()
     await expect(status(page)).toContainText(/Step \d+ of \d+ · loss \d/, { timeout: 120_000 })
+    await expect(page.getByRole('navigation', { name: 'Places' })).toContainText('1 run')
 
     await page.getByRole('button', { name: 'Pause' }).click()
     await expect(page.getByRole('button', { name: 'Resume' })).toBeVisible({ timeout: 60_000 })
