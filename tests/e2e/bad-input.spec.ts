@@ -70,3 +70,15 @@ for (const { what, name, content, says } of [
     await expect(page.getByRole('main')).toContainText(/alpaca/i)
   })
 }
+
+test('a setting out of bounds is named beside the button that it holds back', async ({ page }) => {
+  await page.goto('./')
+  await bringData(page)
+  await go(page, 'Train')
+  await expect(page.getByRole('button', { name: 'Start training' })).toBeEnabled()
+  const reason = page.getByText(/It cannot be started yet/)
+  await expect(reason).toHaveCount(0)
+  await page.getByLabel('Batch size', { exact: true }).fill('9999')
+  await expect(reason).toContainText('Batch size must be between 1 and 512')
+  await expect(page.getByRole('button', { name: 'Start training' })).toBeDisabled()
+})
