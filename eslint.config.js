@@ -35,7 +35,7 @@ function restrictions(room) {
   const rooms = ROOMS.filter((other) => other !== room && !MAY_IMPORT[room].some((may) => may.split('/')[0] === other))
   const patterns = rooms.map((other) => ({
     regex: `^(\\.\\./)+${other}(/|$)`,
-    message: `src/${room} may not import src/${other}: see ARCHITECTURE in CONTRIBUTING.md.`,
+    message: `src/${room} may not import src/${other}: see "Where things live" in CONTRIBUTING.md.`,
   }))
   for (const may of MAY_IMPORT[room].filter((entry) => entry.includes('/'))) {
     const [other, part] = may.split('/')
