@@ -2,7 +2,9 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { evaluate, loadTrainable, type Model, type TrainSession } from '../../src/engine'
 import { tileOverride } from '../../src/engine/ops/gemm-tile'
+import { gpuBackend } from '../../src/engine/ops/gpu'
 import { Recorder } from '../../src/engine/ops/replay'
+import { ReplayPool } from '../../src/engine/ops/replay-pool'
 import { store } from '../../src/engine/ops/store'
 import { tf } from '../../src/engine/tf'
 import { deviceBytes } from '../../src/engine/train/session'
@@ -84,6 +86,33 @@ describe.skipIf(!onWebGPU())('recorded steps', () => {
     expect(replayed.numbers).toEqual(plain.numbers)
     expect(replayed.session.recorder.replayed.runs).toBeGreaterThan(3)
     for (const { session } of [plain, replayed]) session.dispose()
+  })
+
+  it('of many lengths in turn lie in the buffers of the longest, and give the numbers of the ops', async () => {
+    const longest = rows[0]!.inputIds
+    const many = [60, 90, 30, 75, 15, 45].map((length, index): EncodedRow => {
+      const inputIds = Int32Array.from({ length }, (_, i) => longest[(i + index) % longest.length]!)
+      return { index, inputIds, labels: inputIds.slice() }
+    })
+    const play = async (replay: boolean, batches: readonly EncodedRow[], steps: number) => {
+      const job = goldenJob(golden, { steps, batchSize: 1, gradAccum: 1, dropout: 0.2 })
+      const session = await sessionOver(batches, { model, job, replay })
+      const numbers: number[] = []
+      while (session.step < steps) {
+        const { loss, gradNorm } = (await session.advance()).event
+        numbers.push(loss, gradNorm)
+      }
+      const { runs } = session.recorder.replayed
+      const { arenaBytes } = ReplayPool.of(gpuBackend())
+      session.dispose()
+      return { numbers, runs, arenaBytes }
+    }
+    const [plain, replayed] = [await play(false, many, 30), await play(true, many, 30)]
+    expect(replayed.numbers).toEqual(plain.numbers)
+    // Norm and update of all steps but the first two, and the steps of two rounds of the five at least.
+    expect(replayed.runs).toBeGreaterThanOrEqual(2 * 28 + 2 * many.length)
+    const alone = await play(true, many.slice(1, 2), 4)
+    expect(replayed.arenaBytes).toBeLessThan(2 * alone.arenaBytes)
   })
 
   it('need no more memory than the ops', async () => {

@@ -133,13 +133,15 @@ class Taping {
   readonly #gpu: Backend
   readonly #recording: Recording
   readonly #pool: ReplayPool
+  readonly #known: boolean
   readonly #written = new Set<TensorData>()
   readonly #uniformsOf = new WeakMap<GPUBindGroup, string>()
   #restore: (() => void)[] = []
 
-  constructor(gpu: Backend, pool: ReplayPool) {
+  constructor(gpu: Backend, pool: ReplayPool, known: boolean) {
     this.#gpu = gpu
     this.#pool = pool
+    this.#known = known
     this.#recording = new Recording(gpu, pool)
   }
 
@@ -215,7 +217,7 @@ class Taping {
     this.#restore = [restoreBackend, restoreDevice]
     gpu.commandQueueOwnedIds = nothingOwned
     writes.listener = (data) => this.#written.add(data)
-    this.#pool.begin(recording)
+    this.#pool.begin(recording, this.#known)
   }
 
   #stop(): void {
@@ -234,9 +236,12 @@ export interface Parts {
   second(): void
 }
 
-/** Runs the work once while noting its commands, its constants and every buffer that it binds. */
-export function record(gpu: Backend, pool: ReplayPool, work: () => void): Recording {
-  const taping = new Taping(gpu, pool)
+/**
+ * Runs the work once while noting its commands, its constants and every buffer that it binds.
+ * @param known whether it left no tensor behind when it ran before.
+ */
+export function record(gpu: Backend, pool: ReplayPool, known: boolean, work: () => void): Recording {
+  const taping = new Taping(gpu, pool, known)
   let complete = false
   let recording: Recording
   try {
@@ -252,9 +257,10 @@ export function record(gpu: Backend, pool: ReplayPool, work: () => void): Record
 export async function recordParts(
   gpu: Backend,
   pool: ReplayPool,
+  known: boolean,
   { first, between, second }: Parts,
 ): Promise<Recording> {
-  const taping = new Taping(gpu, pool)
+  const taping = new Taping(gpu, pool, known)
   let complete = false
   let recording: Recording
   try {

@@ -1,7 +1,7 @@
 /**
  * The buffers of recorded work. While a recording is made, what it computes lands in an arena that all recordings share (they never
- * run at once) and nobody else draws from; what it only reads is watched, and a recording dies as soon as one of those is given up.
- * Refuses to know what the work computes.
+ * run at once) and nobody else draws from: short batches lie in the buffers of long ones. What it only reads is watched, and a recording
+ * dies as soon as one of those is given up. Refuses to know what the work computes.
  */
 import type { Backend, BufferPool } from './gpu'
 
@@ -14,6 +14,9 @@ interface InnerPool extends BufferPool {
   numUsedBuffers: number
   numFreeBuffers: number
 }
+
+/** A buffer may lie in one that is larger by so much. */
+const MOST_SLACK = 4
 
 /** Who refers to buffers; see {@link ReplayPool}. */
 export interface Holder {
@@ -32,10 +35,13 @@ export class ReplayPool implements BufferPool {
   /** Every arena buffer, and the free ones by size. */
   readonly #arena = new Set<GPUBuffer>()
   readonly #free = new Map<number, GPUBuffer[]>()
+  /** What the present recording took from the arena, and as what size: each serves it for one size only, as if it had no more. */
+  readonly #taken = new Map<GPUBuffer, number>()
   /** Buffers of the inner pool that it would not give out again. */
   readonly #fresh = new WeakSet<GPUBuffer>()
   readonly #holders = new Map<GPUBuffer, Set<Holder>>()
   #recording: Holder | null = null
+  #lends = false
   #bytes = 0
 
   private constructor(backend: Backend) {
@@ -75,7 +81,7 @@ export class ReplayPool implements BufferPool {
 
   releaseBuffer(buffer: GPUBuffer, reuse = true): void {
     if (this.#arena.has(buffer)) {
-      this.#free.get(buffer.size)!.push(buffer)
+      this.#free.get(this.#taken.get(buffer) ?? buffer.size)!.push(buffer)
       return
     }
     for (const holder of [...(this.#holders.get(buffer) ?? [])]) holder.drop()
@@ -97,9 +103,13 @@ export class ReplayPool implements BufferPool {
     }
   }
 
-  /** From here on buffers belong to `holder`. */
-  begin(holder: Holder): void {
+  /**
+   * From here on buffers belong to `holder`.
+   * @param lends whether they may be larger than asked for: for work that leaves no tensor behind, whose values would be read with them.
+   */
+  begin(holder: Holder, lends: boolean): void {
     this.#recording = holder
+    this.#lends = lends
   }
 
   /** Until the next {@link begin}, buffers are nobody's again; what the holder's tensors hold stays theirs. */
@@ -113,6 +123,7 @@ export class ReplayPool implements BufferPool {
    */
   end(holder: Holder): number {
     this.#recording = null
+    this.#takeBack()
     const left = this.#held()
     for (const buffer of left) {
       for (const other of [...(this.#holders.get(buffer) ?? [])]) other.drop()
@@ -134,7 +145,7 @@ export class ReplayPool implements BufferPool {
       holders?.delete(holder)
       if (holders?.size !== 0) continue
       this.#holders.delete(buffer)
-      if (this.#arena.has(buffer)) unused.add(buffer)
+      if (this.#arena.has(buffer) && !this.#taken.has(buffer)) unused.add(buffer)
     }
     for (const [size, buffers] of this.#free) {
       const idle = buffers.filter((buffer) => unused.has(buffer))
@@ -182,10 +193,35 @@ export class ReplayPool implements BufferPool {
   }
 
   #take(size: number): GPUBuffer {
-    const free = this.#free.get(size)
-    if (!free) this.#free.set(size, [])
-    const found = free?.pop()
-    if (found) return found
+    if (!this.#free.has(size)) this.#free.set(size, [])
+    const buffer = this.#free.get(size)!.pop() ?? (this.#lends ? this.#borrow(size) : null) ?? this.#create(size)
+    this.#taken.set(buffer, size)
+    return buffer
+  }
+
+  /** The smallest free buffer that is larger than `size`, though not by too much, and serves the present recording for nothing else. */
+  #borrow(size: number): GPUBuffer | null {
+    const sizes = [...this.#free.keys()].filter((other) => other > size && other <= MOST_SLACK * size)
+    for (const other of sizes.sort((a, b) => a - b)) {
+      const buffers = this.#free.get(other)!
+      const at = buffers.findIndex((buffer) => !this.#taken.has(buffer))
+      if (at >= 0) return buffers.splice(at, 1)[0]!
+    }
+    return null
+  }
+
+  /** Puts what the present recording took under its own size again. */
+  #takeBack(): void {
+    for (const [buffer, size] of this.#taken) {
+      if (size === buffer.size) continue
+      const buffers = this.#free.get(size)!
+      const at = buffers.indexOf(buffer)
+      if (at >= 0) this.#free.get(buffer.size)!.push(...buffers.splice(at, 1))
+    }
+    this.#taken.clear()
+  }
+
+  #create(size: number): GPUBuffer {
     const buffer = this.#backend.device.createBuffer({ size, usage: TENSOR_USAGE })
     this.#arena.add(buffer)
     this.#bytes += size

@@ -13,7 +13,7 @@ import { flush, record, recordParts, type Parts, type Recording } from './record
 import { ReplayPool } from './replay-pool'
 
 /** Recordings that one recorder keeps at most. */
-const MOST = 24
+const MOST = 64
 /** Runs after which work that has never been the same twice is no longer recorded. */
 const MOST_TRIALS = 4
 
@@ -91,7 +91,7 @@ export class Recorder {
     const entry = this.#entries.get(key)
     if (entry?.trusted && !entry.recording.dropped && this.#sees(entry)) return this.#replay(key, entry)
     const pool = this.#pool()
-    this.#keepRecording(key, record(gpuBackend(), pool, work), pool)
+    this.#keepRecording(key, record(gpuBackend(), pool, entry !== undefined, work), pool)
   }
 
   /** As {@link Recorder.run}, for work in two parts. What the first leaves to the second must be freed by both, or by the caller where one fails. */
@@ -109,7 +109,7 @@ export class Recorder {
       return this.#replay(key, entry, entry.recording.pauseAt)
     }
     const pool = this.#pool()
-    this.#keepRecording(key, await recordParts(gpuBackend(), pool, parts), pool)
+    this.#keepRecording(key, await recordParts(gpuBackend(), pool, entry !== undefined, parts), pool)
   }
 
   /** Hands what is encoded to the device, so that it works while the host prepares the next run. */
@@ -145,20 +145,18 @@ export class Recorder {
     return pool
   }
 
-  /** Trusts a recording that equals the one before it, and gives up work that never does. */
+  /** Trusts a recording that equals the one before it, whose buffers nobody needs, and gives up work that never does. */
   #keepRecording(key: string, recording: Recording, pool: ReplayPool): void {
     const former = this.#entries.get(key)
-    const trusted = former !== undefined && !former.recording.dropped && former.recording.equals(recording)
+    const trusted = recording.complete && former !== undefined && former.recording.equals(recording)
     const trials = former && !former.trusted ? former.trials + 1 : 1
     former?.recording.drop()
     this.#entries.delete(key)
+    if (!trusted) recording.drop()
     if (recording.complete && (trusted || trials < MOST_TRIALS)) {
       this.#entries.set(key, { recording, trusted, trials, memory: this.#watched.map(({ dataId }) => dataId) })
       this.#trim(pool)
-    } else {
-      recording.drop()
-      this.#refused.add(key)
-    }
+    } else this.#refused.add(key)
   }
 
   #replay(key: string, entry: Entry, from = 0, to = entry.recording.commands.length): void {
@@ -171,14 +169,21 @@ export class Recorder {
     this.#entries.set(key, entry) // last in order: used last
   }
 
-  /** Drops what was not used for longest: beyond a number, and while the arena is more than twice what the largest recording needs. */
+  /**
+   * Forgets what was not used for longest beyond a number, and gives up its buffers while the arena is more than twice what the largest
+   * recording needs.
+   */
   #trim(pool: ReplayPool): void {
-    let largest = 0
-    for (const { recording } of this.#entries.values()) largest = Math.max(largest, pool.bytesOf(recording))
-    for (const [key, { recording }] of this.#entries) {
-      if (this.#entries.size <= 1 || (this.#entries.size <= MOST && pool.arenaBytes <= 2 * largest)) return
+    const [oldest] = this.#entries
+    if (oldest && this.#entries.size > MOST) {
+      oldest[1].recording.drop()
+      this.#entries.delete(oldest[0])
+    }
+    const kept = [...this.#entries.values()].filter(({ recording }) => !recording.dropped)
+    const largest = Math.max(...kept.map(({ recording }) => pool.bytesOf(recording)))
+    for (const { recording } of kept.slice(0, -1)) {
+      if (pool.arenaBytes <= 2 * largest) return
       recording.drop()
-      this.#entries.delete(key)
     }
   }
 }
