@@ -27,6 +27,32 @@ for (const colorScheme of ['light', 'dark'] as const) {
   }
 }
 
+test('a long name without spaces pushes nothing off the page', async ({ page }) => {
+  const name = 'Averylongnamewithoutanyspaces'.repeat(5)
+  await page.goto('./')
+  await page.getByRole('button', { name: 'Train the sample' }).click()
+  await set(page, 'Steps', '1')
+  await page.getByRole('button', { name: 'Start training' }).click()
+  await expect(status(page)).toContainText('Done', { timeout: 240_000 })
+  await go(page, 'Runs')
+  const table = page.getByRole('table', { name: 'Runs' })
+  await table.getByRole('link').first().click()
+  await page.getByLabel('Name', { exact: true }).fill(name)
+  await page.getByLabel('Name', { exact: true }).blur()
+  await expect(page.getByRole('heading', { level: 1 })).toHaveText(name)
+  for (const width of [390, 1280]) {
+    await page.setViewportSize({ width, height: 860 })
+    for (const place of ['Train', 'Try', 'Runs'] as const) {
+      await go(page, place)
+      await expect(page.getByRole('heading', { level: 1 })).toHaveText(place)
+      expect(await page.evaluate(() => document.documentElement.scrollWidth), place).toBeLessThanOrEqual(width)
+    }
+    expect(
+      await table.evaluate((node) => node.scrollWidth - (node.parentElement as HTMLElement).clientWidth),
+    ).toBeLessThanOrEqual(0)
+  }
+})
+
 /** Presses Tab until the element with this name has the focus. */
 async function tabTo(page: Page, name: RegExp): Promise<void> {
   for (let i = 0; i < 200; i++) {
