@@ -1,6 +1,8 @@
 /** Recorded steps against the same steps through the ops: equal to the last bit, no more memory, and dropped when they must be. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { evaluate, loadTrainable, type Model, type TrainSession } from '../../src/engine'
+import { inArithmetic } from '../../src/engine/ops/arithmetic'
+import { gemm, kLast } from '../../src/engine/ops/gemm'
 import { tileOverride } from '../../src/engine/ops/gemm-tile'
 import { gpuBackend } from '../../src/engine/ops/gpu'
 import { Recorder } from '../../src/engine/ops/replay'
@@ -10,7 +12,7 @@ import { tf } from '../../src/engine/tf'
 import { deviceBytes } from '../../src/engine/train/session'
 import type { Job } from '../../src/shared/job'
 import type { EncodedRow } from '../../src/shared/records'
-import { onWebGPU } from '../support/backends'
+import { onWebGPU, random, roundsHere } from '../support/backends'
 import {
   encodedRows,
   goldenAdapter,
@@ -115,6 +117,14 @@ describe.skipIf(!onWebGPU())('recorded steps', () => {
     expect(replayed.arenaBytes).toBeLessThan(2 * alone.arenaBytes)
   })
 
+  it.each((['f16', 'matrix'] as const).filter(roundsHere))('give the numbers of the ops in %s', async (arithmetic) => {
+    const change = { arithmetic, steps: 8 }
+    const [plain, replayed] = [await story(false, change), await story(true, change)]
+    expect(replayed.numbers).toEqual(plain.numbers)
+    expect(replayed.session.recorder.replayed.runs).toBeGreaterThan(3)
+    for (const { session } of [plain, replayed]) session.dispose()
+  })
+
   it('need no more memory than the ops', async () => {
     const peak = async (replay: boolean): Promise<number> => {
       const session = await start(replay)
@@ -179,6 +189,31 @@ describe('a recorder', () => {
     if (onWebGPU()) expect(recorder.replayed.runs).toBe(4)
     recorder.dispose()
     target.dispose()
+  })
+
+  it.skipIf(!roundsHere('f16'))('never replays in one arithmetic what it recorded in another', async () => {
+    const recorder = new Recorder()
+    const [a, b] = [random<tf.Rank.R2>([12, 20], 1), random<tf.Rank.R2>([8, 20], 2)]
+    const target = tf.fill<tf.Rank.R2>([12, 8], 0)
+    const modes = (['f32', 'f16', 'matrix'] as const).filter((mode) => mode === 'f32' || roundsHere(mode))
+    const seen = modes.map((): number[][] => [])
+    tf.dispose([tf.add(a, 0), tf.add(b, 0)]) // on the device from here on: recordings hold no upload
+    const work = (): void => void gemm({ a: kLast(a), b: kLast(b), rows: { count: 12, into: target } })
+    for (let i = 0; i < 4; i++) {
+      for (const [m, mode] of modes.entries()) {
+        inArithmetic(mode, () => recorder.run('product', work))
+        seen[m]!.push([...((await target.data()) as Float32Array)])
+      }
+    }
+    for (const [m, mode] of modes.entries()) {
+      inArithmetic(mode, work)
+      const wanted = [...((await target.data()) as Float32Array)]
+      expect(seen[m], mode).toEqual([wanted, wanted, wanted, wanted])
+    }
+    expect(recorder.replayed.runs).toBe(2 * modes.length)
+    expect(seen[1]![3], 'something was rounded').not.toEqual(seen[0]![3])
+    recorder.dispose()
+    tf.dispose([a, b, target])
   })
 
   it('never replays work whose constants change', async () => {

@@ -8,6 +8,7 @@
  * tensors behind, or is never twice the same), work simply runs.
  */
 import { tf } from '../tf'
+import { arithmetic } from './arithmetic'
 import { gpuBackend, onGPU } from './gpu'
 import { flush, record, recordParts, type Parts, type Recording } from './recording'
 import { ReplayPool } from './replay-pool'
@@ -33,6 +34,9 @@ export function freeUnused(): void {
   flush(gpuBackend())
   ReplayPool.of(gpuBackend()).trim()
 }
+
+/** What was recorded in one arithmetic is not replayed in another. */
+const keyed = (name: string): string => `${arithmetic()} ${name}`
 
 /**
  * Runs pieces of work by key, replaying those that it knows. Dispose it with what it worked on. Whatever may differ between two runs
@@ -85,8 +89,9 @@ export class Recorder {
     return this.put(name, dtype === 'int32' ? Int32Array.of(value) : Float32Array.of(value), []) as tf.Scalar
   }
 
-  /** Runs the work, or what is recorded of it under this key. */
-  run(key: string, work: () => void): void {
+  /** Runs the work, or what is recorded of it under this key in the arithmetic of the caller. */
+  run(name: string, work: () => void): void {
+    const key = keyed(name)
     if (!this.#enabled || !onGPU() || this.#refused.has(key)) return work()
     const entry = this.#entries.get(key)
     if (entry?.trusted && !entry.recording.dropped && this.#sees(entry)) return this.#replay(key, entry)
@@ -95,7 +100,8 @@ export class Recorder {
   }
 
   /** As {@link Recorder.run}, for work in two parts. What the first leaves to the second must be freed by both, or by the caller where one fails. */
-  async runParts(key: string, parts: Parts): Promise<void> {
+  async runParts(name: string, parts: Parts): Promise<void> {
+    const key = keyed(name)
     if (!this.#enabled || !onGPU() || this.#refused.has(key)) {
       parts.first()
       await parts.between()

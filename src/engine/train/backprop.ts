@@ -185,11 +185,12 @@ export async function backpropWeighted(
     backward(network, adapter, { states, tapes: [] }, dy, { on, pass, take })
   }
   try {
-    await recorder.runParts(key, {
+    const parts = {
       first: () => inArithmetic(arithmetic, first),
       between,
       second: () => inArithmetic(arithmetic, second),
-    })
+    }
+    await inArithmetic(arithmetic, () => recorder.runParts(key, parts))
   } finally {
     if (left !== null) tf.dispose(left)
   }

@@ -23,7 +23,7 @@ import { WeightAverage } from '../optim/average'
 import { clipFactor } from '../optim/clip'
 import { createOptimiser, type Optimiser } from '../optim/optimiser'
 import { learningRate } from '../optim/schedule'
-import { arithmeticHere, type Arithmetic } from '../ops/arithmetic'
+import { arithmeticHere, inArithmetic, type Arithmetic } from '../ops/arithmetic'
 import { hostBytes } from '../ops/host-weights'
 import { Recorder } from '../ops/replay'
 import { mixSeed } from '../random'
@@ -316,10 +316,12 @@ export class TrainSession {
       arithmetic: this.arithmetic,
       dropoutSeed: recorder.number('dropout seed', seed, 'int32'),
     }
-    recorder.run(`train ${first ? 'first' : 'more'}, ${shapeKey(batch)}`, () => {
-      const lossSum = backprop(model.network, adapter, work, this.#totals.taker(first))
-      this.#totals.addLoss(lossSum, first)
-    })
+    inArithmetic(this.arithmetic, () =>
+      recorder.run(`train ${first ? 'first' : 'more'}, ${shapeKey(batch)}`, () => {
+        const lossSum = backprop(model.network, adapter, work, this.#totals.taker(first))
+        this.#totals.addLoss(lossSum, first)
+      }),
+    )
   }
 
   async #preferenceGradients(
