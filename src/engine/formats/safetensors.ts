@@ -78,6 +78,9 @@ export async function readSafetensorsHeader(source: FileSource, name: string): P
   const lead = await source.read(name, 0, 8)
   if (lead.length < 8) throw truncated(name, 8, lead.length)
   const length = new DataView(lead.buffer, lead.byteOffset, 8).getBigUint64(0, true)
+  const start = new TextDecoder().decode(lead).toLowerCase()
+  if (start === 'version ' || start.startsWith('<!doc') || start.startsWith('<html'))
+    throw standIn(name, start[0] === 'v')
   if (length > BigInt(MAX_HEADER) || length < 2n)
     throw headerError(`The header claims to be ${length} bytes long.`, name)
   const dataStart = 8 + Number(length)
@@ -85,6 +88,15 @@ export async function readSafetensorsHeader(source: FileSource, name: string): P
   const bytes = await source.read(name, 8, dataStart)
   if (bytes.length < Number(length)) throw truncated(name, dataStart, 8 + bytes.length)
   return parseHeader(bytes, name, dataStart, size)
+}
+
+/** What a clone without Git LFS, or a download without access, leaves in place of weights. */
+function standIn(name: string, isPointer: boolean): CodedError {
+  const what = isPointer ? 'This is a Git LFS pointer, not the weights.' : 'This is a web page, not the weights.'
+  const fix = isPointer
+    ? 'Fetch the weights with "git lfs pull" in that folder, or download the file itself.'
+    : 'Download the file itself; where the model asks for it, sign in first.'
+  return new CodedError('model.header', what, { where: name, fix })
 }
 
 function parseHeader(bytes: Uint8Array, file: string, dataStart: number, size: number): SafetensorsHeader {

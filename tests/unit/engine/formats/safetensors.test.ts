@@ -241,3 +241,14 @@ describe('headers that lie', () => {
     },
   )
 })
+
+describe('what stands in for weights', () => {
+  it.each([
+    ['version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n', /Git LFS pointer/],
+    ['<!DOCTYPE html><html><body>Sign in</body></html>', /web page/],
+    ['<html lang="en"></html>', /web page/],
+  ])('is called by its name: %s', async (text, what) => {
+    const source = memoryFolder({ [FILE]: new TextEncoder().encode(text) })
+    await expect(readSafetensorsHeader(source, FILE)).rejects.toMatchObject({ code: 'model.header', message: what })
+  })
+})
