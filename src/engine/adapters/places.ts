@@ -1,4 +1,5 @@
 /** Which linear layers a method sits on: those a job names, keys and values, what attention and feed-forward end in. Refuses layers it does not know. */
+import { patternValue } from '../formats/peft'
 import { CodedError } from '../../shared/errors'
 import { LORA_TARGETS } from '../../shared/job'
 import type { Model } from '../models/model'
@@ -38,6 +39,19 @@ export function adaptedLayers(model: Model, settings: LoraSettings): { specs: Li
       where: 'targets',
       fix: `Choose among ${model.targets.join(', ')}.`,
     })
+  for (const [where, pattern] of [
+    ['rankPattern', settings.ranks ?? {}],
+    ['alphaPattern', settings.alphas ?? {}],
+  ] as const) {
+    const stray = Object.keys(pattern).find((name) =>
+      specs.every(({ module }) => patternValue({ [name]: 1 }, module, 0) === 0),
+    )
+    if (stray === undefined) continue
+    throw new CodedError('job.invalid', `No adapted layer has a name that ends in "${stray}".`, {
+      where,
+      fix: `Name one such as ${specs[0]?.module ?? ''}, or its last part.`,
+    })
+  }
   return { specs, targets: targets.filter((target) => specs.some((spec) => endsIn(spec.module, [target]))) }
 }
 
