@@ -50,6 +50,14 @@ export class Columns {
     return shown.join(', ') + (names.length > 8 ? ` and ${names.length - 8} more` : '')
   }
 
+  /** The columns with one of the names that do not hold texts in nearly every row, for a sentence; empty where there are none. */
+  textless(names: readonly string[]): string {
+    const found = [...this.#facts.keys()].filter(
+      (column) => names.some((name) => this.is(column, name)) && !this.has(column, 'text'),
+    )
+    return found.map((name) => `"${name}"`).join(', ')
+  }
+
   /** The first column with one of the names (in their order, whatever their case) that holds such values. */
   find(names: readonly string[], kind: Kind, nested = false): string | undefined {
     for (const facts of nested ? [this.#facts, this.#nested] : [this.#facts]) {

@@ -72,7 +72,11 @@ export function detectFormat(rows: readonly RawRow[]): Detection {
   }
   // What is proposed, and not taken until the person says so.
   const [prompt, completion] = columns.longestTexts() ?? []
-  const why = `No known column names among ${columns.list()}: choose which is the prompt and which the answer.`
+  const textless = columns.textless(['instruction', ...PROMPTS, ...ANSWERS, ...TEXTS])
+  const why =
+    textless === ''
+      ? `No known column names among ${columns.list()}: choose which is the prompt and which the answer.`
+      : `The names are known, but there are hardly any texts in ${textless}: empty, numbers or nested. Mend the file, or choose which is the prompt and which the answer.`
   return found('unknown', { prompt, completion }, why)
 }
 

@@ -205,6 +205,12 @@ describe('recognition and mapping', () => {
     expect(detectFormat([{ a: 1, b: 'x y' }]).mapping.columns).toEqual({})
   })
 
+  it('does not call a name unknown whose column holds no texts', () => {
+    const { mapping, why } = detectFormat([{ prompt: 'a b', completion: '' }, { prompt: 'c d', completion: null }]) // prettier-ignore
+    expect(mapping.format).toBe('unknown')
+    expect(why).toMatch(/^The names are known, but there are hardly any texts in "completion"/)
+  })
+
   it.each([
     [{ instruction: 'a', output: '' }, 'The column "output" is empty.'],
     [{ instruction: 'a' }, 'The column "output" is missing.'],
