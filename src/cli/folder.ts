@@ -225,7 +225,7 @@ export function storageError(error: unknown, where: string): unknown {
   if (code === 'ENOSPC' || code === 'EDQUOT') {
     return new CodedError('storage.full', 'The disk is full.', {
       where,
-      fix: 'Make room; what was written before is kept, and --resume goes on from it.',
+      fix: 'Make room. What was written before is kept; a run that had a checkpoint goes on from it with --resume.',
       cause: error,
     })
   }

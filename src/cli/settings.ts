@@ -3,7 +3,7 @@
  * table's defaults. Refuses settings that contradict the run that is resumed.
  */
 import type { Job, Setting, SettingKey } from '../shared/job'
-import { completeJob, currentJob, flagOf, SETTINGS } from '../shared/job'
+import { applies, completeJob, currentJob, flagOf, SETTINGS } from '../shared/job'
 import { CodedError } from '../shared/errors'
 import { asJobFile, type JobFile } from '../shared/job-file'
 import type { Given } from './flags'
@@ -64,6 +64,17 @@ export function resumedJob(kept: Job, given: Given): Job {
     })
   }
   return completeJob({ ...stored, ...given })
+}
+
+/** A sentence for each flag that does nothing in a job: what it hangs on has another value. */
+export function idleFlags(given: Given, job: Job): string[] {
+  const idle = (Object.keys(given) as SettingKey[]).filter((key) => key in SETTINGS && !applies(key, job))
+  return idle.map((key) => {
+    const conditions = Object.entries((SETTINGS[key] as Setting).when ?? {}).map(
+      ([other, values]) => `--${flagOf(other as SettingKey)} ${values.join(', ')}`,
+    )
+    return `--${flagOf(key)} does nothing here: it counts only with ${conditions.join(' and ')}.`
+  })
 }
 
 /** A setting's value for a person: "2e-4", "q_proj, v_proj", "from epochs". */

@@ -4,7 +4,16 @@
  */
 import { resolve } from 'node:path'
 import type { ImportedData } from '../../data'
-import { batchesOf, datasetStats, encodePrompt, encodeText, mixOf, paddingShares, prepare } from '../../data'
+import {
+  batchesOf,
+  datasetStats,
+  encodePrompt,
+  encodeText,
+  fingerprintRows,
+  mixOf,
+  paddingShares,
+  prepare,
+} from '../../data'
 import type { Prepared, PrepareOptions } from '../../data'
 import type { Device, Model, TrainSession } from '../../engine'
 import { batchShares, checkFits, createSession, forecast, spareMemory } from '../../engine'
@@ -29,7 +38,7 @@ import { loadModelFolder, openBackend, tuneDevice } from '../runtime'
 import type { RunNote } from '../session-folder'
 import { hasCheckpoint, loadCheckpoint } from '../session-folder'
 import { checkSameRows, fingerprintOf, resolvePlaces } from '../repeat'
-import { readJobFile, resumedJob, settingText } from '../settings'
+import { idleFlags, readJobFile, resumedJob, settingText } from '../settings'
 import { runSession } from '../train-run'
 
 /** Share of padding that packing must save to be worth a line. */
@@ -86,6 +95,8 @@ async function trainInto(out: string, start: Start, context: CommandContext): Pr
   const job = stored ?? (await chooseJob(given, model, data, device, context))
   const rows = await encodeRows(job, data, model, context)
   reportSkipped(job.data, rows.skipped, output)
+  if (!stored) for (const sentence of idleFlags(context.given, job)) output.warn(sentence)
+  reportValidation(job, rows, output)
   if (repeated) checkSameRows(repeated, rows, output)
   reportStart(job, rows, model, device, context)
   const note: RunNote = {
@@ -158,6 +169,22 @@ export async function chooseJob(
     output.note(`  --${flagOf(key)} ${settingText(key, job[key])}: ${text}`)
   }
   return job
+}
+
+/** Says what would make the validation loss mean something else than it seems to. */
+function reportValidation(job: Job, { train, eval: held }: Prepared, output: CommandContext['output']): void {
+  if (held.length === 0 && job.schedule === 'plateau') {
+    output.warn('--schedule plateau keeps the rate as it is: without validation rows nothing tells when to lower it.')
+  }
+  if (!job.evalData) return
+  const trained = new Set(train.map((row) => fingerprintRows([row])))
+  const shared = held.filter((row) => trained.has(fingerprintRows([row]))).length
+  if (shared === 0) return
+  output.event('shared_rows', { shared, rows: held.length })
+  output.warn(
+    `${shared} of the ${held.length} validation rows are trained on too: their loss says little about new text. ` +
+      `"data convert --data ${job.data} --without ${job.evalData}" leaves them out of the examples.`,
+  )
 }
 
 function describe({ rows, mapping }: RunNote): string {

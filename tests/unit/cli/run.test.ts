@@ -193,6 +193,13 @@ describe('train', () => {
     }
   })
 
+  it('says which validation rows are trained on too', { timeout: LIMIT }, async () => {
+    const { code, events, stderr } = await finetab(trainFlags('leak', `--eval-data ${data} --steps 1`))
+    expect(code).toBe(0)
+    expect(only(events, 'shared_rows')).toMatchObject([{ shared: golden.rows.length, rows: golden.rows.length }])
+    expect(stderr).toContain('validation rows are trained on too')
+  })
+
   it('talks to people without --json', { timeout: LIMIT }, async () => {
     const flags = trainFlags('people').filter((flag) => flag !== '--json')
     const { code, stdout, stderr } = await finetab([...flags, '--steps', '2'])

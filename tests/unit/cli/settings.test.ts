@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { readJobFile, resumedJob, settingText } from '../../../src/cli/settings'
+import { idleFlags, readJobFile, resumedJob, settingText } from '../../../src/cli/settings'
 import { completeJob } from '../../../src/shared/job'
 
 let folder: string
@@ -27,6 +27,17 @@ describe('readJobFile', () => {
       await expect(jobFile(content)).rejects.toMatchObject({ code: 'job.invalid' })
     }
     await expect(readJobFile(join(folder, 'none.json'))).rejects.toMatchObject({ code: 'file.missing' })
+  })
+})
+
+describe('idleFlags', () => {
+  it('names what counts only with another setting, and with which', () => {
+    const given = { rank: 8, momentum: 0.5, model: 'm', learningRate: 0.1 }
+    expect(idleFlags(given, completeJob({ method: 'prompt', optimizer: 'adamw' }))).toEqual([
+      '--rank does nothing here: it counts only with --method lora.',
+      expect.stringMatching(/^--momentum does nothing here: it counts only with --optimizer .*sgd/),
+    ])
+    expect(idleFlags(given, completeJob({ method: 'lora', optimizer: 'sgd' }))).toEqual([])
   })
 })
 
