@@ -33,6 +33,19 @@ export async function readDataset(path: string, output: Output, signal: AbortSig
   return data
 }
 
+/**
+ * {@link readDataset} for a command that works with what the rows mean.
+ * @throws CodedError `data.columns` where that is not recognised, with the reason: only the page lets a person choose.
+ */
+export async function readExamples(path: string, output: Output, signal: AbortSignal): Promise<ImportedData> {
+  const data = await readDataset(path, output, signal)
+  if (data.mapping.format !== 'unknown') return data
+  throw new CodedError('data.columns', data.why, {
+    where: path,
+    fix: 'On the command line, rename the columns to "prompt" and "completion" (or "text"), or write the rows anew with data convert and a recipe of the Data page.',
+  })
+}
+
 /** The files that a path, a list of paths, a sample's name or an address stands for. */
 async function dataFiles(given: string, signal: AbortSignal): Promise<DataFile[]> {
   if (isAddress(given)) return [await datasetFile(given, { token: process.env.HF_TOKEN ?? '' }, signal)]

@@ -11,7 +11,7 @@ import { completeJob } from '../../shared/job'
 import type { Judgement, LabelReport, Score } from '../../shared/judgement'
 import type { Mapping } from '../../shared/records'
 import type { CommandContext } from '../context'
-import { readDataset, reportSkipped } from '../dataset'
+import { readExamples, reportSkipped } from '../dataset'
 import { requireFlags } from '../flags'
 import { openModelFolder } from '../model-folder'
 import { formatNumber, tableRow } from '../output'
@@ -40,7 +40,7 @@ export async function evaluate(context: CommandContext): Promise<number> {
   requireFlags('evaluate', new Set(Object.keys(given)))
   checkPattern(options.pattern)
   const folder = await openModelFolder(String(given.model))
-  const data = await readDataset(String(given.data), output, interrupt.signal)
+  const data = await readExamples(String(given.data), output, interrupt.signal)
   await openBackend(completeJob(given).backend, context)
   const model = await loadModelFolder(folder, context, await quantizationFor(context))
   const adapter = await loadAdapterFolder(model, options.adapter)

@@ -12,7 +12,7 @@ import { completeJob, type Job } from '../../shared/job'
 import type { RehearsalKind } from '../../shared/judgement'
 import { openAdapter } from '../adapter'
 import type { CommandContext } from '../context'
-import { readDataset } from '../dataset'
+import { readExamples } from '../dataset'
 import { requireFlags } from '../flags'
 import { openModelFolder } from '../model-folder'
 import { formatBytes, formatNumber, tableRow } from '../output'
@@ -35,7 +35,7 @@ export async function rehearse(context: CommandContext): Promise<number> {
   }
   const places = completeJob(given)
   const folder = await openModelFolder(places.model)
-  const data = await readDataset(places.data, output, interrupt.signal)
+  const data = await readExamples(places.data, output, interrupt.signal)
   const device = await openBackend(places.backend, context)
   const model = await loadModelFolder(folder, context, places.quantization)
   const job = await chooseJob(given, model, data, device, context)

@@ -27,7 +27,7 @@ import type { Checkpoint } from '../../shared/records'
 import { jobOf } from '../../engine/formats/peft'
 import { openAdapter } from '../adapter'
 import type { CommandContext } from '../context'
-import { readDataset, reportSkipped, sampleSettings } from '../dataset'
+import { readDataset, readExamples, reportSkipped, sampleSettings } from '../dataset'
 import type { Given } from '../flags'
 import { requireFlags } from '../flags'
 import { prepareFolder } from '../folder'
@@ -57,7 +57,7 @@ export async function train(context: CommandContext): Promise<number> {
   requireFlags('train', new Set([...Object.keys(stored ?? given), ...Object.keys(options)]))
   const places = completeJob(stored ?? given)
   const folder = await openModelFolder(places.model)
-  const read = await readDataset(places.data, output, interrupt.signal)
+  const read = await (repeated ? readDataset : readExamples)(places.data, output, interrupt.signal)
   // What the columns mean was said on the page; a file alone is recognised anew.
   const data = repeated ? { ...read, mapping: repeated.dataset.mapping } : read
   await prepareFolder(out)
@@ -119,7 +119,7 @@ export async function encodeRows(
   context: CommandContext,
 ): Promise<Prepared> {
   const { output, interrupt } = context
-  const held = job.evalData ? await readDataset(job.evalData, output, interrupt.signal) : undefined
+  const held = job.evalData ? await readExamples(job.evalData, output, interrupt.signal) : undefined
   const rows = await prepare(data.rows, data.mapping, model.tokenizer, model.chatTemplate, job, {
     evaluation: held && { rows: held.rows, mapping: held.mapping },
     mix: await readMix(job, context),
@@ -135,7 +135,7 @@ export async function encodeRows(
 async function readMix(job: Job, { output, interrupt }: CommandContext): Promise<PrepareOptions['mix']> {
   const mix: { rows: ImportedData['rows']; mapping: ImportedData['mapping']; share: number }[] = []
   for (const { dataset, share } of mixOf(job)) {
-    const { rows, mapping } = await readDataset(dataset, output, interrupt.signal)
+    const { rows, mapping } = await readExamples(dataset, output, interrupt.signal)
     mix.push({ rows, mapping, share })
   }
   return mix

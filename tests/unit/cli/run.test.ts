@@ -200,6 +200,15 @@ describe('train', () => {
     expect(stderr).toContain('validation rows are trained on too')
   })
 
+  it('says why rows are not recognised, and what can be done without the page', { timeout: LIMIT }, async () => {
+    const odd = join(folder, 'odd.jsonl')
+    await writeFile(odd, '{"prompt": 1, "completion": 2}\n'.repeat(20))
+    const { code, events } = await finetab(['train', '--model', MODEL, '--data', odd, '--out', join(folder, 'odd'), '--json']) // prettier-ignore
+    expect([code, events[0]?.code, events[0]?.where]).toEqual([2, 'data.columns', odd])
+    expect(events[0]?.what).toContain('hardly any texts in "prompt", "completion"')
+    expect(events[0]?.fix).toContain('rename the columns')
+  })
+
   it('talks to people without --json', { timeout: LIMIT }, async () => {
     const flags = trainFlags('people').filter((flag) => flag !== '--json')
     const { code, stdout, stderr } = await finetab([...flags, '--steps', '2'])
