@@ -55,6 +55,8 @@ function schedule(job: Job, steps: number): Options {
     case 'wsd':
       return named('warmup_stable_decay', {
         num_decay_steps: Math.max(1, Math.round(steps * job.decayShare)),
+        // Finetab's way down; transformers' own default is a cosine.
+        decay_type: '1-sqrt',
         min_lr_ratio: rest,
       })
     case 'plateau':

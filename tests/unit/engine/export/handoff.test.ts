@@ -235,6 +235,11 @@ describe('every setting', () => {
     expect(orpo['train_trl.py']).toContain('from trl.experimental.orpo import ORPOConfig')
   })
 
+  it('of WSD names its way down, which is not the default of transformers', async () => {
+    const [factory, script] = await both({ schedule: 'wsd', decayShare: 0.25, steps: 40 })
+    for (const text of [factory, script]) expect(text).toMatch(/"?decay_type"?: "1-sqrt"/)
+  })
+
   it('of LoRA goes to PEFT in its own words', async () => {
     const job = { rslora: true, dora: true, loraInit: 'pissa', loraPlus: 16, rankPattern: 'q_proj=4', alphaPattern: 'q_proj=8' } as const // prettier-ignore
     const [factory, script] = await both(job)
