@@ -1,5 +1,5 @@
 /** Which linear layers a method sits on: those a job names, keys and values, what attention and feed-forward end in. Refuses layers it does not know. */
-import { patternValue } from '../formats/peft'
+import { patternValue } from '../formats/peft-lora'
 import { CodedError } from '../../shared/errors'
 import { LORA_TARGETS } from '../../shared/job'
 import type { Model } from '../models/model'
