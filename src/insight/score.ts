@@ -2,7 +2,7 @@
 import type { Interval, JudgedRow, JudgedTask, LabelReport, Score, ScoreKey } from '../shared/judgement'
 import type { RowFormat } from '../shared/records'
 import { contains, exactMatch, fieldMatch, jsonOf, squeeze } from './metrics/answers'
-import { bootstrap } from './metrics/interval'
+import { bootstrap, meanOf } from './metrics/interval'
 import { classOf, labelScores, type LabelScores } from './metrics/labels'
 import { bleu, bleuCounts, chrf, chrfCounts, rougeL } from './metrics/overlap'
 
@@ -122,7 +122,7 @@ function textStatistics(
   const answer = (row: MeasuredRow, side: Side | 'shots') => row.answers?.[side] ?? ''
   const mean = (score: (answer: string, wanted: string) => number): Statistic => {
     const values = perSide(rows, (row, side) => score(answer(row, side), row.wanted))
-    return (side, indices) => meanAt(values(side), indices)
+    return (side, indices) => meanOf(values(side), indices)
   }
   const corpus = (counts: (answer: string, wanted: string) => Float64Array, total: (sum: Float64Array) => number) => {
     const values = perSide(rows, (row, side) => counts(answer(row, side), row.wanted))
@@ -152,12 +152,6 @@ function perSide<T>(
     made.set(side, known)
     return known
   }
-}
-
-function meanAt(values: readonly number[], indices: ArrayLike<number>): number {
-  let total = 0
-  for (let i = 0; i < indices.length; i++) total += values[indices[i] as number] as number
-  return total / indices.length
 }
 
 function sumAt(counts: readonly Float64Array[], indices: ArrayLike<number>): Float64Array {

@@ -1,7 +1,8 @@
 /** What a sample of rows says about their columns: names, kinds of value, variety. Refuses to decide what they mean. */
+import { isObject } from '../../shared/json'
 import type { RawRow } from '../types'
 import { isShareGptTurn, isTurn } from './turns'
-import { isRecord, listOf, truthOf, valueAt } from './values'
+import { listOf, truthOf, valueAt } from './values'
 
 /**
  * Kinds a column can be asked for. `text`: texts in nearly every row; `string`: texts where there is anything; `filled`: a
@@ -190,7 +191,7 @@ function studyList(list: unknown[] | undefined, facts: Facts): void {
 /** Paths one level into objects, and into the first object of lists, that are not turns. */
 function nestedPaths(column: string, rows: readonly RawRow[]): string[] {
   const value = rows.find((row) => row[column] !== undefined && row[column] !== null)?.[column]
-  if (isRecord(value)) return Object.keys(value).map((key) => `${column}.${key}`)
+  if (isObject(value)) return Object.keys(value).map((key) => `${column}.${key}`)
   const first = Array.isArray(value) ? (value[0] as unknown) : undefined
-  return isRecord(first) && !isTurn(first) ? Object.keys(first).map((key) => `${column}.0.${key}`) : []
+  return isObject(first) && !isTurn(first) ? Object.keys(first).map((key) => `${column}.0.${key}`) : []
 }

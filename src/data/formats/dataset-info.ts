@@ -1,8 +1,8 @@
 /** LLaMA-Factory's dataset_info.json as mappings for the files it names. Refuses pictures and sounds. */
 import { CodedError } from '../../shared/errors'
 import type { Mapping } from '../../shared/records'
+import { isObject } from '../../shared/json'
 import type { Step } from '../steps/types'
-import { isRecord } from './values'
 
 interface DescribedDataset {
   name: string
@@ -22,7 +22,7 @@ interface DescribedDataset {
  * @throws CodedError `data.columns` where it is no dataset_info.json.
  */
 export function readDatasetInfo(value: unknown): DescribedDataset[] {
-  if (!isRecord(value) || !Object.values(value).every(isRecord)) {
+  if (!isObject(value) || !Object.values(value).every(isObject)) {
     throw new CodedError('data.columns', 'This is no dataset_info.json.', {
       fix: 'Choose the file that lists datasets by name.',
     })
@@ -101,7 +101,7 @@ function roleSteps(tags: Record<string, string>): Step[] {
 }
 
 function strings(value: unknown): Record<string, string> {
-  if (!isRecord(value)) return {}
+  if (!isObject(value)) return {}
   return Object.fromEntries(
     Object.entries(value).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
   )

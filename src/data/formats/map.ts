@@ -11,9 +11,10 @@
  */
 import type { ChatMessage, Mapping } from '../../shared/records'
 import { asSupervised } from '../../shared/roles'
+import { isObject, tryJson } from '../../shared/json'
 import type { ChatExample, Example, PairExample, RawRow } from '../types'
 import { isTurn, readTurns, turnsOf } from './turns'
-import { badRow, isRecord, listOf, optionalText, requiredText, textOf, truthOf, tryJson, valueAt } from './values'
+import { badRow, listOf, optionalText, requiredText, textOf, truthOf, valueAt } from './values'
 
 /**
  * A row as an example.
@@ -152,7 +153,7 @@ function withAnswer(row: RawRow, mapping: Mapping, column: string, answerColumn:
 
 function readAnswer(row: RawRow, column: string): ChatMessage[] {
   const value = valueAt(row, column)
-  if (isRecord(value) || listOf(value)?.every(isTurn)) return turnsOf(value, column).messages
+  if (isObject(value) || listOf(value)?.every(isTurn)) return turnsOf(value, column).messages
   return [{ role: 'assistant', content: requiredText(row, column, 'answer') }]
 }
 
@@ -161,14 +162,14 @@ function readTools(row: RawRow, column: string | undefined): unknown[] | undefin
   const value = valueAt(row, column)
   const parsed = typeof value === 'string' && value.trim() !== '' ? tryJson(value) : value
   if (Array.isArray(parsed)) return parsed.length > 0 ? parsed.map(asTool) : undefined
-  if (isRecord(parsed)) return [asTool(parsed)]
+  if (isObject(parsed)) return [asTool(parsed)]
   if (parsed === undefined && textOf(value).trim() !== '') throw badRow(column, `The column "${column}" is not JSON.`)
   return undefined
 }
 
 /** A tool in the spelling that templates expect: `{type: 'function', function: {name, …}}`. */
 function asTool(tool: unknown): unknown {
-  if (!isRecord(tool) || 'function' in tool || !('name' in tool)) return tool
+  if (!isObject(tool) || 'function' in tool || !('name' in tool)) return tool
   return { type: 'function', function: tool }
 }
 

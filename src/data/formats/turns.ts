@@ -1,7 +1,8 @@
 /** Turns of conversations in either spelling (role/content, from/value) as chat messages. Refuses turns it does not understand. */
 import type { ChatMessage } from '../../shared/records'
+import { isObject, tryJson } from '../../shared/json'
 import type { RawRow } from '../types'
-import { badRow, isRecord, listOf, textOf, tryJson, valueAt } from './values'
+import { badRow, listOf, textOf, valueAt } from './values'
 
 const ROLES: Record<string, ChatMessage['role']> = {
   system: 'system',
@@ -25,13 +26,13 @@ const ROLES: Record<string, ChatMessage['role']> = {
 
 /** Whether a value looks like one turn: a role and something said. */
 export function isTurn(value: unknown): value is Record<string, unknown> {
-  if (!isRecord(value)) return false
+  if (!isObject(value)) return false
   return (typeof value.role === 'string' && ('content' in value || 'tool_calls' in value)) || isShareGptTurn(value)
 }
 
 /** Whether a turn is spelled from/value. */
 export function isShareGptTurn(value: unknown): boolean {
-  return isRecord(value) && typeof value.from === 'string' && 'value' in value
+  return isObject(value) && typeof value.from === 'string' && 'value' in value
 }
 
 export interface Turns {
@@ -57,7 +58,7 @@ export function turnsOf(value: unknown, column: string): Turns {
   const messages: ChatMessage[] = []
   const unlearnt: number[] = []
   list.forEach((turn, i) => {
-    const weight = isRecord(turn) ? (turn.weight ?? turn.loss_weight) : undefined
+    const weight = isObject(turn) ? (turn.weight ?? turn.loss_weight) : undefined
     const message = readTurn(turn, column, i + 1)
     if (message.role === 'assistant' && weight === 0) unlearnt.push(messages.length)
     messages.push(message)
@@ -89,7 +90,7 @@ function contentText(content: unknown, column: string, number: number): string {
   return content
     .map((part) => {
       if (typeof part === 'string') return part
-      if (!isRecord(part)) return textOf(part)
+      if (!isObject(part)) return textOf(part)
       if (part.type === 'tool_call') return ''
       const text = part.text ?? part.value ?? part.content
       if (part.type === 'reasoning') return `<think>\n${textOf(text)}\n</think>\n\n`
@@ -104,11 +105,11 @@ function toolCalls(turn: Record<string, unknown>, raw: unknown, said: string): u
   if (said === 'function_call' || said === 'tool_call') {
     const parsed = typeof raw === 'string' ? tryJson(raw) : raw
     const list = Array.isArray(parsed) ? parsed : [parsed]
-    return list.every((call) => isRecord(call) && 'name' in call) ? list.map(asCall) : []
+    return list.every((call) => isObject(call) && 'name' in call) ? list.map(asCall) : []
   }
   if (!Array.isArray(raw)) return []
   return raw
-    .filter((part) => isRecord(part) && part.type === 'tool_call')
+    .filter((part) => isObject(part) && part.type === 'tool_call')
     .map((part) => {
       const value = (part as Record<string, unknown>).value
       return asCall(typeof value === 'string' ? (tryJson(value) ?? value) : value)
@@ -117,8 +118,8 @@ function toolCalls(turn: Record<string, unknown>, raw: unknown, said: string): u
 
 /** A call in the spelling that templates expect: `{type: 'function', function: {name, arguments}}`. */
 function asCall(call: unknown): unknown {
-  if (!isRecord(call)) return call
-  const inner = isRecord(call.function) ? call.function : call
+  if (!isObject(call)) return call
+  const inner = isObject(call.function) ? call.function : call
   const { name, arguments: given } = inner
   const parsed = typeof given === 'string' ? (tryJson(given) ?? given) : given
   return { type: 'function', function: { name, arguments: parsed ?? {} } }

@@ -1,5 +1,6 @@
 /** Reads values out of raw rows: columns and paths, text, lists, truth. Refuses to guess what a column means. */
 import { CodedError } from '../../shared/errors'
+import { tryJson } from '../../shared/json'
 import type { RawRow } from '../types'
 
 /** A bad row, with the column to blame. */
@@ -52,15 +53,6 @@ export function listOf(value: unknown): unknown[] | undefined {
   return Array.isArray(parsed) ? parsed : undefined
 }
 
-/** Parsed JSON, or undefined. */
-export function tryJson(text: string): unknown {
-  try {
-    return JSON.parse(text) as unknown
-  } catch {
-    return undefined
-  }
-}
-
 /** Yes or no as people write it; undefined where it is neither. */
 export function truthOf(value: unknown): boolean | undefined {
   if (typeof value === 'boolean') return value
@@ -69,9 +61,4 @@ export function truthOf(value: unknown): boolean | undefined {
   const word = value.trim().toLowerCase()
   if (['true', 'yes', '1', 'good', 'desirable', 'chosen'].includes(word)) return true
   return ['false', 'no', '0', '-1', 'bad', 'undesirable', 'rejected'].includes(word) ? false : undefined
-}
-
-/** Whether a value is an object that is not a list. */
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -5,9 +5,9 @@
 import { CodedError, toReport } from '../../shared/errors'
 import type { OnProgress } from '../../shared/files'
 import type { Mapping, RowProblem } from '../../shared/records'
+import { isObject } from '../../shared/json'
 import { detectFormat } from '../formats/detect'
 import { readDatasetInfo } from '../formats/dataset-info'
-import { isRecord } from '../formats/values'
 import { renameRole } from '../steps/change'
 import type { Step } from '../steps/types'
 import type { DataFile, ImportedData, RawRow } from '../types'
@@ -199,7 +199,7 @@ async function merge(
       for (const raw of batch) {
         row++
         const done = attempt(() => turn(raw, from))
-        if (isRecord(done)) turned.push({ ...done, [column]: name })
+        if (isObject(done)) turned.push({ ...done, [column]: name })
         else problems.push({ line: row, reason: `${name}: ${done}`, text: JSON.stringify(raw).slice(0, 200) })
       }
       for (const one of turned.slice(0, 100)) for (const key of Object.keys(one)) columns.add(key)

@@ -2,6 +2,7 @@
  * The rows of a JSON list, one at a time as the text arrives. Refuses to let a broken row take the good ones after it along: it
  * looks for the next row that begins as its neighbours do, and goes on there.
  */
+import { tryJson } from '../../shared/json'
 import type { Collector, TextParser } from './collector'
 import { findJsonFault } from './json-error'
 import { scanValue, skipSpace } from './json-scan'
@@ -81,7 +82,7 @@ export class JsonArrayParser implements TextParser {
     if (scan === 'more' && this.#buffer.length - at < LONGEST_ROW) return { at, stop: true }
     if (scan === 'more' || 'broken' in scan) return this.#lose(at, final)
     const text = this.#buffer.slice(at, scan.end)
-    const value = parse(text)
+    const value = tryJson(text)
     if (value === undefined) return this.#lose(at, final)
     const key = firstKey(text)
     if (key !== undefined) this.#firstKeys.add(key)
@@ -110,7 +111,7 @@ export class JsonArrayParser implements TextParser {
       if (!this.#firstKeys.has(match[1] ?? '')) continue
       const scan = scanValue(this.#buffer, start, final)
       if (scan === 'more') return { at: start, stop: true }
-      if ('broken' in scan || parse(this.#buffer.slice(start, scan.end)) === undefined) continue
+      if ('broken' in scan || tryJson(this.#buffer.slice(start, scan.end)) === undefined) continue
       this.#state = 'rows'
       return { at: start }
     }
@@ -153,15 +154,6 @@ export class JsonArrayParser implements TextParser {
 
 function firstKey(text: string): string | undefined {
   return /^\{\s*"((?:[^"\\]|\\.)*)"\s*:/.exec(text.slice(0, 1000))?.[1]
-}
-
-/** The parsed value (never undefined in JSON), or undefined where the text is not JSON. */
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text) as unknown
-  } catch {
-    return undefined
-  }
 }
 
 /** Where to go on, and whether more text is needed first. */

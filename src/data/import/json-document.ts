@@ -1,7 +1,7 @@
 /** Finds the rows inside one JSON document that is not itself a list. Refuses documents in which no list of rows is found. */
 import { CodedError } from '../../shared/errors'
+import { isObject } from '../../shared/json'
 import { detectFormat } from '../formats/detect'
-import { isRecord } from '../formats/values'
 import type { RawRow } from '../types'
 import type { Collector, TextParser } from './collector'
 import { findJsonFault, placeOf } from './json-error'
@@ -77,7 +77,7 @@ interface FoundRows {
  */
 function findRows(document: unknown, name: string): FoundRows {
   if (Array.isArray(document)) return { rows: document, note: '' }
-  if (!isRecord(document)) throw noRows(name, 'It holds a single value.')
+  if (!isObject(document)) throw noRows(name, 'It holds a single value.')
   if (isDatasetInfo(document)) {
     const files = Object.values(document).map((entry) => String((entry as RawRow).file_name ?? ''))
     const named = files.filter(Boolean).slice(0, 5).join(', ')
@@ -92,7 +92,7 @@ function findRows(document: unknown, name: string): FoundRows {
   const inside = largestList(document, '', 0)
   if (inside) return { rows: inside.rows, note: `in "${inside.path}"` }
   const values = Object.values(document)
-  if (values.length > 1 && detectFormat(values.filter(isRecord)).mapping.format !== 'unknown') {
+  if (values.length > 1 && detectFormat(values.filter(isObject)).mapping.format !== 'unknown') {
     return { rows: values, note: 'by name' }
   }
   throw noRows(name, 'It is one object without a list of rows in it.')
@@ -118,7 +118,7 @@ function turnColumns(document: RawRow): RawRow[] {
 function isDatasetInfo(document: RawRow): boolean {
   const entries = Object.values(document)
   const keys = ['file_name', 'hf_hub_url', 'script_url', 'ms_hub_url', 'cloud_file_name']
-  return entries.length > 0 && entries.every((entry) => isRecord(entry) && keys.some((key) => key in entry))
+  return entries.length > 0 && entries.every((entry) => isObject(entry) && keys.some((key) => key in entry))
 }
 
 /** The list of rows under the likeliest name, else the longest. */
@@ -128,7 +128,7 @@ function largestList(document: RawRow, path: string, depth: number): { rows: unk
     const at = path === '' ? key : `${path}.${key}`
     if (Array.isArray(value) && value.length > 0 && looksLikeRows(value)) {
       lists.push({ rows: value.map(unwrapRow), path: at, key })
-    } else if (isRecord(value) && depth < DEEPEST) {
+    } else if (isObject(value) && depth < DEEPEST) {
       const inner = largestList(value, at, depth + 1)
       if (inner) lists.push({ ...inner, key })
     }
@@ -141,12 +141,12 @@ function largestList(document: RawRow, path: string, depth: number): { rows: unk
 function looksLikeRows(list: unknown[]): boolean {
   const first = list.slice(0, 50).map(unwrapRow)
   if (first.every((item) => Array.isArray(item) && item.length >= 2)) return true
-  return first.every(isRecord) && detectFormat(first).mapping.format !== 'unknown'
+  return first.every(isObject) && detectFormat(first).mapping.format !== 'unknown'
 }
 
 /** `{row: {…}, row_idx}` as the Hub's viewer writes rows. */
 function unwrapRow(item: unknown): unknown {
-  return isRecord(item) && isRecord(item.row) && 'row_idx' in item ? item.row : item
+  return isObject(item) && isObject(item.row) && 'row_idx' in item ? item.row : item
 }
 
 function noRows(name: string, what: string): CodedError {

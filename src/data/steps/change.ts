@@ -1,7 +1,8 @@
 /** What steps do to one row. Refuses to change the row it is given: what changes is copied. */
 import { isTurn } from '../formats/turns'
-import { isRecord, listOf, textOf, valueAt } from '../formats/values'
+import { listOf, textOf, valueAt } from '../formats/values'
 import type { Mapping } from '../../shared/records'
+import { isObject } from '../../shared/json'
 import type { RawRow } from '../types'
 
 /** `{name}` replaced by the column's text; an unknown name by nothing; `{{` and `}}` are braces. */
@@ -39,7 +40,7 @@ export function renameRole(row: RawRow, from: string, to: string): RawRow {
 }
 
 function renamed(turn: unknown, from: string, to: string): unknown {
-  if (!isRecord(turn)) return turn
+  if (!isObject(turn)) return turn
   if (turn.role === from) return { ...turn, role: to }
   return turn.from === from ? { ...turn, from: to } : turn
 }
@@ -59,7 +60,7 @@ const KEPT = new Set(['role', 'from', 'type', 'name', 'id', 'tool_call_id'])
 function mapValue(value: unknown, change: (text: string) => string): unknown {
   if (typeof value === 'string') return change(value)
   if (Array.isArray(value)) return value.map((item) => mapValue(item, change))
-  if (!isRecord(value)) return value
+  if (!isObject(value)) return value
   return Object.fromEntries(
     Object.entries(value).map(([key, inner]) => [key, KEPT.has(key) ? inner : mapValue(inner, change)]),
   )

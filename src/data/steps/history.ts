@@ -1,6 +1,6 @@
 /** The list of steps and its undo, as values that are never changed in place. Refuses to apply steps. */
 import { CodedError } from '../../shared/errors'
-import { isRecord } from '../formats/values'
+import { isObject } from '../../shared/json'
 import type { DataRecipe, Step, StepHistory, StepKind } from './types'
 
 export const NO_STEPS: StepHistory = { done: [], undone: [] }
@@ -68,10 +68,10 @@ const KINDS: Record<StepKind, readonly string[]> = {
  * @throws CodedError `data.row` naming the step that is not understood.
  */
 export function readRecipe(value: unknown): DataRecipe {
-  const steps = isRecord(value) && value.version === 1 ? value.steps : undefined
+  const steps = isObject(value) && value.version === 1 ? value.steps : undefined
   if (!Array.isArray(steps)) throw notUnderstood('It is not a data recipe.', '')
   steps.forEach((step: unknown, i) => {
-    const kind = isRecord(step) ? String(step.kind) : ''
+    const kind = isObject(step) ? String(step.kind) : ''
     const needs = Object.hasOwn(KINDS, kind) ? KINDS[kind as StepKind] : undefined
     if (!needs) throw notUnderstood(`The step "${kind}" is not known.`, `step ${i + 1}`)
     const missing = needs.find((name) => (step as Record<string, unknown>)[name] === undefined)

@@ -7,6 +7,7 @@ import type { FileSource } from '../../shared/files'
 import type { TensorData } from '../../shared/records'
 import { bytesFile, jsonFile, type OutFile } from './out-file'
 import { ADAPTER_CONFIG, loraDeltas, plainDeltas, asLora, type LoraPeft, type PeftAdapter } from './peft'
+import { wrong } from './peft-fields'
 import { parseLoraConfig } from './peft-lora'
 import { fromFloat32, readSafetensorsHeader, readTensor, toFloat32, writeSafetensors } from './safetensors'
 
@@ -21,10 +22,6 @@ function refused(what: string, where: string): CodedError {
     fix: 'Export it as a PEFT adapter or as a merged model.',
   })
 }
-function wrong(what: string, where: string, cause?: unknown): CodedError {
-  return new CodedError('adapter.mismatch', what, { where, fix: 'Export the adapter again.', cause })
-}
-
 /**
  * The files of an mlx-lm adapter for a model of so many layers. Layers of lower rank are filled up with zeros, other scales are written
  * into lora_b: mlx-lm has one rank and one scale for all. Throws CodedError `adapter.unsupported`, `adapter.mismatch`.

@@ -1,5 +1,6 @@
 /** Fields of adapter_config.json, checked one by one. Refuses to know which method has which. */
 import { CodedError } from '../../shared/errors'
+import { isObject } from '../../shared/json'
 
 export const ADAPTER_CONFIG = 'adapter_config.json'
 
@@ -7,9 +8,6 @@ export function wrong(what: string, where: string, cause?: unknown): CodedError 
   return new CodedError('adapter.mismatch', what, { where, fix: 'Export the adapter again.', cause })
 }
 
-export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
 export function isEmpty(value: unknown): boolean {
   if (value === undefined || value === null || value === false) return true
   return Array.isArray(value) ? value.length === 0 : isObject(value) && Object.keys(value).length === 0

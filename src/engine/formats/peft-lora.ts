@@ -1,6 +1,7 @@
 /** adapter_config.json of LoRA as PEFT writes it. Refuses variants that compute something else with `adapter.unsupported`. */
 import { CodedError } from '../../shared/errors'
-import { ADAPTER_CONFIG, isEmpty, isNumber, isObject, isRank, targets, text, wrong } from './peft-fields'
+import { isObject } from '../../shared/json'
+import { ADAPTER_CONFIG, isEmpty, isNumber, isRank, targets, text, wrong } from './peft-fields'
 
 /** adapter_config.json of LoRA, as far as it matters here. Names are PEFT's. */
 export interface LoraConfig {

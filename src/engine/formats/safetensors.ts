@@ -6,6 +6,7 @@
 import { CodedError } from '../../shared/errors'
 import type { FileSource } from '../../shared/files'
 import type { TensorData } from '../../shared/records'
+import { isObject } from '../../shared/json'
 import { bfloatsToFloats, floatsToBfloats, floatsToHalves, halvesToFloats } from './float16'
 import { findDuplicateKey } from './json-keys'
 
@@ -120,10 +121,6 @@ function parseHeader(bytes: Uint8Array, file: string, dataStart: number, size: n
   }
   checkLayout(tensors, file, dataStart, size)
   return { file, tensors, metadata }
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function checkMetadata(entry: unknown, file: string): Record<string, string> {

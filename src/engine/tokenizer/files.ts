@@ -4,6 +4,7 @@
  */
 import { CodedError } from '../../shared/errors'
 import type { FileSource } from '../../shared/files'
+import { isObject } from '../../shared/json'
 import type { AddedToken } from './added-tokens'
 
 type Json = Record<string, unknown>
@@ -186,10 +187,6 @@ async function readVocabAndMerges(
     decoder: { type: 'ByteLevel' },
     addedTokens: [],
   }
-}
-
-function isObject(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function part(value: unknown, name: string, file: string): Part | null {

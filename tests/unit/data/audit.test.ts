@@ -1,4 +1,4 @@
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import {
   audit,
   findPersonal,
@@ -15,8 +15,6 @@ import { isRefusal, placeholderIn } from '../../../src/data/audit/phrases'
 import type { Mapping } from '../../../src/shared/records'
 import { Planter, type Row } from './planted'
 import { byteModel, CHATML, importBytes } from './support'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 const PAIRS: Mapping = { format: 'pair', columns: { prompt: 'prompt', completion: 'completion' } }
 const options: AuditOptions = { maxLength: 400, trainOn: 'completion', evalFraction: 0, seed: 1, batchSize: 8 }

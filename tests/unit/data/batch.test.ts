@@ -1,4 +1,4 @@
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import {
   batchesOf,
   createBatches,
@@ -12,8 +12,6 @@ import {
 import { histogram, judge } from '../../../src/data/stats'
 import type { EncodedRow, Mapping } from '../../../src/shared/records'
 import { byteModel, CHATML, refusal } from './support'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 const encoded = (count: number): EncodedRow[] =>
   Array.from({ length: count }, (_, index) => ({ index, inputIds: new Int32Array(1), labels: new Int32Array(1) }))

@@ -1,9 +1,7 @@
 /** Rows for a classification head: the text, its class, and what is refused. */
-import { expect, it, vi } from 'vitest'
+import { expect, it } from 'vitest'
 import { encodeText, prepare } from '../../../src/data'
 import { byteModel } from './support'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 const mapping = { format: 'label' as const, columns: { text: 'text', label: 'label' } }
 const job = { maxLength: 12, trainOn: 'completion', evalFraction: 0.25, seed: 1, objective: 'classification' } as const

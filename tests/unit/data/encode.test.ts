@@ -1,4 +1,4 @@
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import {
   encodeExample,
   encodePrompt,
@@ -10,8 +10,6 @@ import {
 import type { ChatTemplate } from '../../../src/engine/tokenizer/chat-template'
 import type { Tokenizer } from '../../../src/engine/tokenizer'
 import { byteModel, CHATML } from './support'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 const BOS = 0
 const EOS = 1

@@ -1,11 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { gzipSync } from 'node:zlib'
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { importFile, type RawRow } from '../../../src/data'
 import { importBytes, refusal } from './support'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 const rows = [
   { prompt: 'What is 1 + 1?', completion: 'Two.' },

@@ -1,11 +1,9 @@
 import Papa from 'papaparse'
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { convertRow, detectFormat, mapRow, writeExample, writeRows, type Example, type RawRow } from '../../../src/data'
 import { seededIntegers } from '../../../src/data/batch/random'
 import type { ChatMessage } from '../../../src/shared/records'
 import { importBytes } from './support'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 const ALPHABET = [
   'a',

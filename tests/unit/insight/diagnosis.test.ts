@@ -1,10 +1,8 @@
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { diagnose, type Verdict } from '../../../src/insight/diagnosis'
 import { checkSetting, completeJob, type SettingKey } from '../../../src/shared/job'
 import { MetricBuffer } from '../../../src/shared/metrics'
 import { library, recordings, type Curve } from './library'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 const SEEDS = [1, 2, 3, 4, 5]
 const miss = (curve: Curve, verdict: Verdict) => `${curve.name}: ${curve.cause}, taken for ${verdict}`

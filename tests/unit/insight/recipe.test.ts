@@ -1,10 +1,8 @@
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { batchShares, forecast } from '../../../src/engine/memory'
 import { parametersPerRank, recommend, RECOMMENDED, type RowFacts } from '../../../src/insight/recipe'
 import { completeJob, defaultJob } from '../../../src/shared/job'
 import type { DeviceReport, ModelRecord, ModelShape } from '../../../src/shared/records'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 const model = (parameters: number, context = 2048): ModelRecord => ({
   id: 'local:x',

@@ -1,4 +1,5 @@
 /** Plain objects as YAML, as far as configurations need it. Refuses values that YAML cannot say. */
+import { isObject } from '../../../shared/json'
 
 /** A block of `key: value` lines; texts are written as JSON strings, which YAML reads alike. */
 export function toYaml(value: Readonly<Record<string, unknown>>, indent = ''): string {
@@ -13,10 +14,6 @@ export function toYaml(value: Readonly<Record<string, unknown>>, indent = ''): s
 /** Lines that a file's reader passes over, and an empty one; nothing for none. */
 export function commentsOf(lines: readonly string[]): string {
   return lines.length === 0 ? '' : `${lines.map((line) => `# ${line.replace(/\s+/g, ' ')}\n`).join('')}\n`
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function scalar(value: unknown): string {
