@@ -111,3 +111,27 @@ test('a first visit from the welcome to a tuned model asks nothing of any other 
   await expect(page.getByRole('button', { name: 'Train the sample' })).toHaveCount(0)
   expect(elsewhere).toEqual([])
 })
+
+test('letters twice as large on a phone hide nothing behind the edge', async ({ playwright, baseURL }) => {
+  const { executablePath, args } = test.info().project.use.launchOptions ?? {}
+  const large = [...(args ?? []), '--blink-settings=defaultFontSize=32']
+  const browser = await playwright.chromium.launch({ ...(executablePath ? { executablePath } : {}), args: large })
+  try {
+    const page = await browser.newPage({ viewport: { width: 390, height: 844 }, ...(baseURL ? { baseURL } : {}) })
+    await page.goto('./#/data')
+    await page
+      .getByRole('button', { name: /^Use this/ })
+      .first()
+      .click()
+    for (const place of PLACES) {
+      await go(page, place)
+      await expect(page.getByRole('heading', { level: 1 })).toHaveText(place)
+      expect(await page.evaluate(() => document.documentElement.scrollWidth), place).toBeLessThanOrEqual(390)
+    }
+    const chip = await page.getByRole('button', { name: 'Device', exact: true }).boundingBox()
+    const theme = await page.getByRole('button', { name: /^Theme/ }).boundingBox()
+    expect((chip?.x ?? 0) + (chip?.width ?? 0)).toBeLessThanOrEqual(theme?.x ?? 0)
+  } finally {
+    await browser.close()
+  }
+})
