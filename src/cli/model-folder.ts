@@ -1,5 +1,5 @@
 /** What `--model` means: a folder, a GGUF file, or the name of a bundled model. Refuses to look anywhere else. */
-import { readdir } from 'node:fs/promises'
+import { readdir, realpath } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { asModelFolder, ggufFolder } from '../engine/formats/gguf-source'
@@ -46,6 +46,20 @@ export async function openModelFolder(given: string): Promise<ModelFolder> {
       near.length > 0
         ? `Did you mean ${near.join(' or ')}?`
         : `Give a folder in Hugging Face layout, a GGUF file${list}.`,
+  })
+}
+
+/**
+ * The base model is never changed: refuses to write into its folder, or files of these names over its GGUF file.
+ * @param out a folder that is there.
+ * @throws CodedError `usage`
+ */
+export async function refuseModelFolder(out: string, model: ModelFolder, names: readonly string[] = []): Promise<void> {
+  const [target, base] = await Promise.all([realpath(out), realpath(model.path)])
+  if (target !== base && names.every((name) => join(target, name) !== base)) return
+  throw new CodedError('usage', 'This would write over the base model.', {
+    where: `--out ${out}`,
+    fix: 'Give another --out: a folder of its own.',
   })
 }
 

@@ -23,7 +23,7 @@ import { openAdapter } from '../adapter'
 import type { CommandContext } from '../context'
 import { requireFlags } from '../flags'
 import { prepareFolder, writeOutFiles } from '../folder'
-import { nameForPeft, openModelFolder, type ModelFolder } from '../model-folder'
+import { nameForPeft, openModelFolder, refuseModelFolder, type ModelFolder } from '../model-folder'
 import { formatBytes } from '../output'
 import { loadModelFolder, openBackend } from '../runtime'
 import { readTraining } from '../training-record'
@@ -42,6 +42,11 @@ export async function exportAdapter(context: CommandContext): Promise<number> {
   const { material, wanted } = await gather(folder, stored, context)
   const plan = await planExport(format, material, dtype)
   await prepareFolder(out)
+  await refuseModelFolder(
+    out,
+    folder,
+    plan.files.map(({ name }) => name),
+  )
   const bytes = plan.files.reduce((sum, { size }) => sum + size, 0)
   const found = await writeOutFiles(out, plan.files, {
     check: async (written) => {

@@ -32,7 +32,7 @@ import type { Given } from '../flags'
 import { requireFlags } from '../flags'
 import { prepareFolder } from '../folder'
 import { lockFolder } from '../lock'
-import { nameForPeft, openModelFolder, type ModelFolder } from '../model-folder'
+import { nameForPeft, openModelFolder, refuseModelFolder, type ModelFolder } from '../model-folder'
 import { formatBytes } from '../output'
 import { loadModelFolder, openBackend, tuneDevice } from '../runtime'
 import type { RunNote } from '../session-folder'
@@ -61,6 +61,7 @@ export async function train(context: CommandContext): Promise<number> {
   // What the columns mean was said on the page; a file alone is recognised anew.
   const data = repeated ? { ...read, mapping: repeated.dataset.mapping } : read
   await prepareFolder(out)
+  await refuseModelFolder(out, folder)
   const release = await lockFolder(out)
   try {
     if (!resumed && (await hasCheckpoint(out))) {

@@ -1,5 +1,5 @@
 /** `finetab export` in every format and type, read back by our own readers; tests/conformance has others read the same files. */
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -25,6 +25,19 @@ const exported = (out: string, ...more: string[]) =>
   runCli('export', '--model', MODEL, '--adapter', ADAPTER, '--out', join(folder, out), ...more)
 
 describe('export', () => {
+  it('never writes over the base model', { timeout: LIMIT }, async () => {
+    const base = join(folder, 'base')
+    await cp(MODEL, base, { recursive: true })
+    const over = ['--adapter', ADAPTER, '--format', 'merged', '--out', join(folder, 'base', '..', 'base')]
+    const { code, events } = await runCli('export', '--model', base, ...over)
+    expect([code, events[0]]).toMatchObject([2, { code: 'usage', what: 'This would write over the base model.' }])
+    expect(await readFile(join(base, 'model.safetensors'))).toEqual(await readFile(join(MODEL, 'model.safetensors')))
+    const file = ['--adapter', ADAPTER, '--format', 'gguf', '--name', 'mine', '--out', join(folder, 'files')]
+    expect((await runCli('export', '--model', MODEL, ...file)).code).toBe(0)
+    const again = await runCli('export', '--model', join(folder, 'files', 'mine.gguf'), ...file)
+    expect([again.code, again.events[0]?.code]).toEqual([2, 'usage'])
+  })
+
   it('writes whole models in the type that was asked for', { timeout: LIMIT }, async () => {
     for (const [dtype, stored, most] of [
       ['f32', 'F32', 1e-5],
