@@ -22,9 +22,10 @@ export function wasmFolder(): string {
 /**
  * Dawn's `navigator.gpu`.
  * @param needed the person asked for WebGPU: then no adapter is an error, otherwise null.
+ * @param experiments what Dawn only tries out is offered too; matrix units are such.
  * @throws CodedError `device.none`.
  */
-export async function openGpu(needed: boolean): Promise<GPU | null> {
+export async function openGpu(needed: boolean, experiments = false): Promise<GPU | null> {
   if (!needed && !vulkanIsLikely()) return null
   const dawn = await loadDawn()
   if (!dawn) {
@@ -32,7 +33,7 @@ export async function openGpu(needed: boolean): Promise<GPU | null> {
     throw noDevice('The npm package "webgpu" is not installed here.', 'Run npm install, or use --backend wasm.')
   }
   Object.assign(globalThis, dawn.globals)
-  const gpu = dawn.create([])
+  const gpu = dawn.create(experiments ? ['enable-dawn-features=allow_unsafe_apis'] : [])
   const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' })
   if (adapter) {
     exposeGpu(gpu)

@@ -12,8 +12,11 @@ import type { RunNote } from './session-folder'
 import { readTraining } from './training-record'
 
 /** Opens the backend of a job: WebGPU where `auto` finds a graphics card, else wasm. */
-export async function openBackend(choice: Job['backend'], { options, output }: CommandContext): Promise<Device> {
-  const gpu = choice === 'wasm' ? null : await openGpu(choice === 'webgpu')
+export async function openBackend(
+  { backend: choice, arithmetic }: Pick<Job, 'backend' | 'arithmetic'>,
+  { options, output }: CommandContext,
+): Promise<Device> {
+  const gpu = choice === 'wasm' ? null : await openGpu(choice === 'webgpu', arithmetic === 'matrix')
   const device = await openDevice(choice, {
     gpu: gpu ?? undefined,
     wasmPath: wasmFolder(),

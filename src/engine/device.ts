@@ -127,7 +127,7 @@ async function openWebGpu(adapter: GPUAdapter): Promise<Device> {
     backend: 'webgpu',
     adapter: adapterName(info),
     software,
-    features: requiredFeatures.filter((name) => usable(device).includes(name)),
+    features: requiredFeatures.filter((name) => usable().includes(name)),
     budget: gpuBudget(device.limits),
     tone: software ? 'poor' : 'good',
     note: software ? `This adapter computes on the processor; WebAssembly is faster. ${howToEnableWebGpu()}` : '',

@@ -11,6 +11,7 @@ import {
 import { dropoutMask } from '../../src/engine/ops/dropout'
 import { FrozenMatrix } from '../../src/engine/ops/frozen-matrix'
 import { gemm, kLast, weights, type Factor, type Gemm } from '../../src/engine/ops/gemm'
+import { hasLanes } from '../../src/engine/ops/gemm-lanes'
 import { largestTile } from '../../src/engine/ops/gemm-matrix'
 import { tileOverride, type Tile } from '../../src/engine/ops/gemm-tile'
 import { floatsToHalves, halvesToFloats } from '../../src/engine/formats/float16'
@@ -178,10 +179,13 @@ describe.skipIf(!roundsHere('matrix'))('matrix units', () => {
       }) as unknown as GPUAdapterInfo
     for (const wrong of [says(2 * known.m), says(known.m, 'f16'), says(known.m, 'f32', 2 * subgroupMaxSize)]) {
       expect(await findMatrixUnits(wrong)).toBeNull()
-      expect([arithmeticHere('matrix'), usable(gpuDevice()).includes(MATRIX_FEATURE)]).toEqual(['f16', false])
+      expect(arithmeticHere('matrix')).toBe('f16')
+      expect(usable()).not.toContain(MATRIX_FEATURE)
+      expect(usable().includes('subgroups')).toBe(hasLanes())
     }
     expect(await findMatrixUnits(says(known.m))).toEqual(known)
     expect(arithmeticHere('matrix')).toBe('matrix')
+    expect(usable()).toEqual(expect.arrayContaining([MATRIX_FEATURE, 'subgroups']))
   })
 })
 

@@ -41,7 +41,7 @@ export async function evaluate(context: CommandContext): Promise<number> {
   checkPattern(options.pattern)
   const folder = await openModelFolder(String(given.model))
   const data = await readExamples(String(given.data), output, interrupt.signal)
-  await openBackend(completeJob(given).backend, context)
+  await openBackend(completeJob(given), context)
   const model = await loadModelFolder(folder, context, await quantizationFor(context))
   const adapter = await loadAdapterFolder(model, options.adapter)
   // Nothing is cut off that the model can read.

@@ -38,7 +38,7 @@ export async function exportAdapter(context: CommandContext): Promise<number> {
   const format = oneOf('format', EXPORT_FORMAT_NAMES, options.format ?? usual)
   const dtype = options.dtype === undefined ? undefined : dtypeOf(format, options.dtype)
   const out = resolve(options.out ?? '')
-  await openBackend(completeJob({ backend: 'wasm', ...given }).backend, context)
+  await openBackend(completeJob({ backend: 'wasm', ...given }), context)
   const { material, wanted } = await gather(folder, stored, context)
   const plan = await planExport(format, material, dtype)
   await prepareFolder(out)

@@ -18,7 +18,7 @@ export async function generate(context: CommandContext): Promise<number> {
   const { options, given, output, interrupt } = context
   requireFlags('generate', new Set([...Object.keys(given), ...Object.keys(options)]))
   const folder = await openModelFolder(String(given.model))
-  await openBackend(completeJob(given).backend, context)
+  await openBackend(completeJob(given), context)
   const model = await loadModelFolder(folder, context, await quantizationFor(context))
   const adapter = await loadAdapterFolder(model, options.adapter)
   adapter?.setStrength(options.strength ?? 1)

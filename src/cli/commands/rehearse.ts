@@ -36,7 +36,7 @@ export async function rehearse(context: CommandContext): Promise<number> {
   const places = completeJob(given)
   const folder = await openModelFolder(places.model)
   const data = await readExamples(places.data, output, interrupt.signal)
-  const device = await openBackend(places.backend, context)
+  const device = await openBackend(places, context)
   const model = await loadModelFolder(folder, context, places.quantization)
   const job = await chooseJob(given, model, data, device, context)
   if (kind === 'prompting') return prompting(job, data, model, context)

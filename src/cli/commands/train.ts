@@ -90,7 +90,7 @@ interface Start {
 async function trainInto(out: string, start: Start, context: CommandContext): Promise<number> {
   const { given, places, folder, data, repeated, resumed, stored } = start
   const { output } = context
-  const device = await openBackend(places.backend, context)
+  const device = await openBackend(places, context)
   const model = await loadModelFolder(folder, context, places.quantization)
   if (resumed) output.event('start', { job: stored, reasons: [], resumed_at: resumed.checkpoint.meta.step })
   const job = stored ?? (await chooseJob(given, model, data, device, context))

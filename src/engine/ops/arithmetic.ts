@@ -4,6 +4,7 @@
  */
 import { arithmeticOn, MATRIX_FEATURE } from '../../shared/arithmetic'
 import type { Job } from '../../shared/job'
+import { hasLanes } from './gemm-lanes'
 import { gpuDevice, onGPU } from './gpu'
 
 /** `f16`: the factors of products are rounded to halves, which are multiplied exactly and summed in 32 bits. `matrix`: matrix units do so. */
@@ -29,7 +30,7 @@ export function inArithmetic<T>(wanted: Arithmetic, work: () => T): T {
 
 /** What the device makes of an arithmetic that is asked for: itself, or full precision. */
 export function arithmeticHere(wanted: Arithmetic): Arithmetic {
-  return onGPU() ? arithmeticOn(usable(gpuDevice()), wanted) : 'f32'
+  return onGPU() ? arithmeticOn(usable(), wanted) : 'f32'
 }
 
 /** What a device's matrix units take: `[m, k]` times `[k, n]`, summed in 32 bits. */
@@ -57,9 +58,10 @@ export function useMatrixUnits(units: MatrixUnits | null): void {
   else found.delete(gpuDevice())
 }
 
-/** The features of a device that are of use: matrix units only where they were found to be. */
-export function usable(device: GPUDevice): string[] {
-  return [...device.features].filter((feature) => feature !== MATRIX_FEATURE || found.has(device))
+/** The features of the present device that are of use: matrix units where they were found to be, subgroups where products go by them. */
+export function usable(): string[] {
+  const idle = matrixUnits() ? [] : [MATRIX_FEATURE, ...(hasLanes() ? [] : ['subgroups'])]
+  return [...gpuDevice().features].filter((feature) => !idle.includes(feature))
 }
 
 /** Largest half. */
