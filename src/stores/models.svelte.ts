@@ -11,6 +11,8 @@ class Models {
   loaded = $state(false)
   chosenId = $state<ModelId>(readPreference('model', ''))
   chosen = $derived(this.list.find((model) => model.id === this.chosenId) ?? null)
+  bundled = $derived(this.list.filter(({ id }) => id.startsWith('bundled:')))
+  own = $derived(this.list.filter(({ id }) => !id.startsWith('bundled:')))
   importing = $state.raw<Progress | null>(null)
   error = $state.raw<ErrorReport | null>(null)
 

@@ -1,6 +1,4 @@
-/**
- * Looks through a dataset for what spoils training: row by row and in total. Refuses to change a row; steps.ts does that.
- */
+/** Looks through a dataset for what spoils training: row by row and in total. Refuses to change a row: the steps do that. */
 import type { Tokenizer } from '../../engine/tokenizer'
 import type { ChatTemplate } from '../../engine/tokenizer/chat-template'
 import { CodedError, toReport } from '../../shared/errors'
