@@ -279,7 +279,9 @@ export function activationBytes(work: Work, tapes: boolean): number {
   const part = unpacks && vocabulary * h > tile.elements ? rows * (tile.elements / h) : 0
   const largest = Math.max(...projections(shape).map(({ out, in: inn }) => out * inn))
   const taped = tapes ? tapeBytes(work) / FLOAT : 0
-  if (!onWasm) return FLOAT * (states + kept + taped + flowing + logits)
+  // What one gated layer takes has its own tape in it; a plain block's GELU takes as much beside.
+  const others = wide === 3 ? taped * (1 - 1 / Math.max(1, trainedDepth(shape, job))) : taped
+  if (!onWasm) return FLOAT * (states + kept + others + flowing + logits)
   const layer = (tapes ? taped : kept) + flowing + copies + gradients + tiles(largest)
   return FLOAT * (states + Math.max(layer, taped + logits + tiles(vocabulary * h) + part))
 }

@@ -48,6 +48,20 @@ describe('linear', () => {
     for (const [i, gradient] of own.entries()) await expectClose(gradient, naive[i]!, 1e-5, `input ${i}`)
   })
 
+  test.each([false, true])('adds itself to a tensor as tf.add does, gradients too; with LoRA: %s', async (adapted) => {
+    const w = matrix(20, 16, 1)
+    const pair = { a: random<tf.Rank.R2>([3, 16], 4), b: random<tf.Rank.R2>([20, 3], 5), scale: 0.7 }
+    const lora = adapted ? pair : null
+    const inputs = [random<tf.Rank.R2>([9, 16], 2), random<tf.Rank.R2>([9, 20], 3)]
+    const own = (x: tf.Tensor, plus: tf.Tensor): tf.Tensor =>
+      linear(x as tf.Tensor2D, w, null, lora, plus as tf.Tensor2D)
+    const apart = (x: tf.Tensor, plus: tf.Tensor): tf.Tensor => tf.add(plus, linear(x as tf.Tensor2D, w, null, lora))
+    const [x, plus] = inputs as [tf.Tensor, tf.Tensor]
+    await expectClose(own(x, plus), apart(x, plus), 1e-6)
+    const [found, wanted] = [tapeGradients(own, inputs), tapeGradients(apart, inputs)]
+    for (const [i, gradient] of found.entries()) await expectClose(gradient, wanted[i]!, 1e-6, `input ${i}`)
+  })
+
   test.skipIf(onWebGPU())('has gradients that finite differences confirm, dropout included', async () => {
     const w = matrix(4, 5, 1)
     const inputs = [random<tf.Rank.R2>([3, 5], 2), random<tf.Rank.R2>([2, 5], 4), random<tf.Rank.R2>([4, 2], 5)]

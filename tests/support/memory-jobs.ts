@@ -86,6 +86,8 @@ export const MEMORY_JOBS: readonly MemoryJob[] = [
   { name: 'gemma3 2x128', config: GEMMA, length: 128, job: { batchSize: 2 } },
   { name: 'gpt-neox 2x256', config: NEOX, length: 256, job: { batchSize: 2 } },
   { name: 'llama 4x128, kept tapes', config: LLAMA, length: 128, job: { batchSize: 4 }, roomy: true },
+  { name: 'gemma3 2x128, kept tapes', config: GEMMA, length: 128, job: { batchSize: 2 }, roomy: true },
+  { name: 'gpt-neox 2x256, kept tapes', config: NEOX, length: 256, job: { batchSize: 2 }, roomy: true },
   { name: 'wide 2x256, nf4, kept tapes', config: WIDE, length: 256, job: { batchSize: 2, quantization: 'nf4' }, roomy: true }, // prettier-ignore
   { name: 'llama 4x128, DoRA', config: LLAMA, length: 128, job: { batchSize: 4, dora: true } },
   { name: 'llama 2x64, rank 64, SGD', config: LLAMA, length: 64, job: { batchSize: 2, rank: 64, optimizer: 'sgd' } },

@@ -154,13 +154,15 @@ export function preNormLayer(
   norms: { input: tf.Tensor1D; post: tf.Tensor1D },
   c: Pick<LlamaConfig, 'epsilon' | 'residualScale'>,
 ): StackLayer {
-  const add = (x: tf.Tensor2D, y: tf.Tensor2D): tf.Tensor2D =>
-    tf.add(x, c.residualScale === 1 ? y : tf.mul(y, c.residualScale))
+  const onto = (x: tf.Tensor2D, block: (plus: tf.Tensor2D | null) => tf.Tensor2D): tf.Tensor2D =>
+    c.residualScale === 1 ? block(x) : tf.add(x, tf.mul(block(null), c.residualScale))
   return {
     linears: [...attentionLinears(attention), ...mlpLinears(mlp)],
     forward(x, pass) {
-      const middle = add(x, selfAttention(rmsNorm(x, vectorIn(pass, norms.input), c.epsilon), attention, pass))
-      return add(middle, gatedMlp(rmsNorm(middle, vectorIn(pass, norms.post), c.epsilon), mlp, pass))
+      const normal = (of: tf.Tensor2D, weight: tf.Tensor1D): tf.Tensor2D =>
+        rmsNorm(of, vectorIn(pass, weight), c.epsilon)
+      const middle = onto(x, (plus) => selfAttention(normal(x, norms.input), attention, pass, plus))
+      return onto(middle, (plus) => gatedMlp(normal(middle, norms.post), mlp, pass, plus))
     },
   }
 }

@@ -69,8 +69,13 @@ function projections(x: tf.Tensor2D, parts: SelfAttentionParts, pass: Pass): [tf
   return [shaped(q!, heads), shaped(k!, kvHeads), shaped(v!, kvHeads)]
 }
 
-/** `[batch · seq, hidden]` → same. Differentiable in `x` and the adapters. */
-export function selfAttention(x: tf.Tensor2D, parts: SelfAttentionParts, pass: Pass): tf.Tensor2D {
+/** `[batch · seq, hidden]` → same, added to `plus` where given. Differentiable in `x`, `plus` and the adapters. */
+export function selfAttention(
+  x: tf.Tensor2D,
+  parts: SelfAttentionParts,
+  pass: Pass,
+  plus: tf.Tensor2D | null = null,
+): tf.Tensor2D {
   const { heads, headDim, norm } = parts
   let [q, k, v] = projections(x, parts, pass)
   if (norm) {
@@ -96,5 +101,5 @@ export function selfAttention(x: tf.Tensor2D, parts: SelfAttentionParts, pass: P
     ...(parts.cap === undefined ? {} : { softcap: parts.cap }),
     ...(pass.packed ? { starts: pass.packed.starts } : {}),
   })
-  return parts.output.forward(tf.reshape(mixed, [pass.batch * pass.seq, heads * headDim]), pass)
+  return parts.output.forward(tf.reshape(mixed, [pass.batch * pass.seq, heads * headDim]), pass, plus)
 }

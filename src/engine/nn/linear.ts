@@ -1,7 +1,7 @@
 /** A linear layer that looks up in the pass what training has added to it, or put in its place. Refuses to own it. */
 import type { FrozenMatrix, LoraPair } from '../ops'
 import { doraLinear, linear } from '../ops'
-import type { tf } from '../tf'
+import { tf } from '../tf'
 import { matrixIn, vectorIn, type LinearSpec, type Pass } from './network'
 
 export class Linear implements LinearSpec {
@@ -27,15 +27,20 @@ export class Linear implements LinearSpec {
     return this.weight.in
   }
 
-  /** `[n, in]` → `[n, out]`, with what the pass has to change in this layer. */
-  forward(x: tf.Tensor2D, pass: Pass): tf.Tensor2D {
+  /** `[n, in]` → `[n, out]`, with what the pass has to change in this layer; added to `plus` where given. */
+  forward(x: tf.Tensor2D, pass: Pass, plus: tf.Tensor2D | null = null): tf.Tensor2D {
     const { overlay } = pass
-    const y = this.#apply(overlay?.input?.(this.module, x) ?? x, overlay?.lora?.(this.module) ?? null, pass)
-    return overlay?.output?.(this.module, y) ?? y
+    const input = overlay?.input?.(this.module, x) ?? x
+    const pair = overlay?.lora?.(this.module) ?? null
+    if (!pair?.lengths && !overlay?.output) return this.#apply(input, pair, pass, plus)
+    const own = pair?.lengths
+      ? doraLinear(input, this.weight, this.bias, pair, pair.lengths.m, pair.lengths.strength)
+      : this.#apply(input, pair, pass, null)
+    const y = overlay?.output?.(this.module, own) ?? own
+    return plus ? tf.add(plus, y) : y
   }
 
-  #apply(x: tf.Tensor2D, pair: LoraPair | null, pass: Pass): tf.Tensor2D {
-    if (pair?.lengths) return doraLinear(x, this.weight, this.bias, pair, pair.lengths.m, pair.lengths.strength)
-    return linear(x, matrixIn(pass, this.weight), this.bias && vectorIn(pass, this.bias), pair)
+  #apply(x: tf.Tensor2D, pair: LoraPair | null, pass: Pass, plus: tf.Tensor2D | null): tf.Tensor2D {
+    return linear(x, matrixIn(pass, this.weight), this.bias && vectorIn(pass, this.bias), pair, plus)
   }
 }

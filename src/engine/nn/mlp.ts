@@ -24,15 +24,20 @@ export function mlpLinears({ project, down }: GatedMlpParts): Linear[] {
   return 'fused' in project ? [project.fused, down] : [project.gate, project.up, down]
 }
 
-/** `[n, hidden]` → same. Differentiable in `x` and the adapters. */
-export function gatedMlp(x: tf.Tensor2D, parts: GatedMlpParts, pass: Pass): tf.Tensor2D {
+/** `[n, hidden]` → same, added to `plus` where given. Differentiable in `x`, `plus` and the adapters. */
+export function gatedMlp(
+  x: tf.Tensor2D,
+  parts: GatedMlpParts,
+  pass: Pass,
+  plus: tf.Tensor2D | null = null,
+): tf.Tensor2D {
   const { project, activation, down } = parts
   const [gate, up] =
     'fused' in project
       ? (tf.split(project.fused.forward(x, pass), 2, 1) as [tf.Tensor2D, tf.Tensor2D])
       : [project.gate.forward(x, pass), project.up.forward(x, pass)]
   const mixed = activation === 'silu' ? swiglu(gate, up) : geglu(gate, up, kindOf(activation))
-  return down.forward(mixed, pass)
+  return down.forward(mixed, pass, plus)
 }
 
 export interface PlainMlpParts {

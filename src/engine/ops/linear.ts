@@ -65,33 +65,44 @@ export function linearReference(
 }
 
 /** The webgpu form: two products forward and four backward, the low-rank parts folded into the large ones. */
-function linearProgram(x: tf.Tensor2D, w: FrozenMatrix, bias: tf.Tensor1D | null, lora: LoraPair | null): tf.Tensor2D {
+function linearProgram(
+  x: tf.Tensor2D,
+  w: FrozenMatrix,
+  bias: tf.Tensor1D | null,
+  lora: LoraPair | null,
+  plus: tf.Tensor2D | null,
+): tf.Tensor2D {
+  const added = plus ? [plus] : []
   if (!lora) {
     return differentiable<tf.Tensor2D>({
-      inputs: [x],
-      forward: () => gemm({ a: kLast(x), b: weights(w, 'k-last'), bias }),
-      backward: (dy, _, asked) => [gemm({ a: kLast(dy), b: weights(w, 'k-first'), plus: asked.plus(0) })],
+      inputs: [x, ...added],
+      forward: () => gemm({ a: kLast(x), b: weights(w, 'k-last'), bias, plus }),
+      backward(dy, _, asked) {
+        const own = (): tf.Tensor2D => gemm({ a: kLast(dy), b: weights(w, 'k-first'), plus: asked.plus(0) })
+        return [asked.wants(0) ? own() : null, ...added.map(() => dy)]
+      },
     })
   }
   const { a, b, scale } = lora
   const key = lora.dropout && lora.dropout.rate > 0 ? lora.dropout : null
   return differentiable<tf.Tensor2D>({
-    inputs: [x, a, b],
+    inputs: [x, a, b, ...added],
     forward: (save) => {
       const low = gemm({ a: kLast(x), b: kLast(a), dropout: key && { key, on: 'a' } }) // [n, r]
       save([x, a, b, low])
-      return gemm({ a: kLast(x), b: weights(w, 'k-last'), bias, low: { a: kLast(low), b: kLast(b) }, scale })
+      return gemm({ a: kLast(x), b: weights(w, 'k-last'), bias, plus, low: { a: kLast(low), b: kLast(b) }, scale })
     },
     backward: (dy, saved, asked) => {
       const [x, a, b, low] = saved as [tf.Tensor2D, tf.Tensor2D, tf.Tensor2D, tf.Tensor2D]
       const dLow = gemm({ a: kLast(dy), b: kFirst(b), scale }) // [n, r]
       const dA = gemm({ a: kFirst(dLow), b: kFirst(x), dropout: key && { key, on: 'b' } })
       const dB = gemm({ a: kFirst(dy), b: kFirst(low), scale })
-      if (!asked.wants(0)) return [null, dA, dB]
+      const rest = [dA, dB, ...added.map(() => dy)]
+      if (!asked.wants(0)) return [null, ...rest]
       const down = { a: kLast(dLow), b: kFirst(a) }
       const dropout = key && ({ key, on: 'low' } as const)
       const dx = gemm({ a: kLast(dy), b: weights(w, 'k-first'), low: down, dropout, plus: asked.plus(0) })
-      return [dx, dA, dB]
+      return [dx, ...rest]
     },
   })
 }
@@ -122,10 +133,18 @@ export function outerSum(dy: tf.Tensor2D, x: tf.Tensor2D): tf.Tensor2D {
   return onGPU() ? gemm({ a: kFirst(dy), b: kFirst(x) }) : multiply(tf.transpose(dy), x)
 }
 
-/** `[n, in] → [n, out]`: x·Wᵀ + bias + scale·(dropout(x)·Aᵀ)·Bᵀ. */
-export function linear(x: tf.Tensor2D, w: FrozenMatrix, bias: tf.Tensor1D | null, lora: LoraPair | null): tf.Tensor2D {
-  if (w.trained || isTrained(bias)) return trainedLinear(x, w, bias)
-  return onGPU() ? linearProgram(x, w, bias, lora) : linearReference(x, w, bias, lora)
+/** `[n, in] → [n, out]`: x·Wᵀ + bias + scale·(dropout(x)·Aᵀ)·Bᵀ, and `plus` `[n, out]` where given. Differentiable in that, too. */
+export function linear(
+  x: tf.Tensor2D,
+  w: FrozenMatrix,
+  bias: tf.Tensor1D | null,
+  lora: LoraPair | null,
+  plus: tf.Tensor2D | null = null,
+): tf.Tensor2D {
+  const isFrozen = !w.trained && !isTrained(bias)
+  if (isFrozen && onGPU()) return linearProgram(x, w, bias, lora, plus)
+  const y = isFrozen ? linearReference(x, w, bias, lora) : trainedLinear(x, w, bias)
+  return plus ? tf.add(plus, y) : y
 }
 
 /** `[n, d] → [n, vocab]`: scores of every token; differentiable in `hidden`, bent to softcap · tanh(score / softcap) where a softcap is given. For whole batches prefer crossEntropy, which keeps no such tensor. */
