@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { folderSource } from '../../../src/cli/folder'
 import { Interrupt } from '../../../src/cli/interrupt'
+import { lockFolder } from '../../../src/cli/lock'
 import { execute } from '../../../src/cli/main'
 import type { Streams } from '../../../src/cli/output'
 import { Output } from '../../../src/cli/output'
@@ -168,14 +169,15 @@ describe('train', () => {
   )
 
   it('refuses a folder that another process trains into', { timeout: LIMIT }, async () => {
-    let second: Promise<Ended> | undefined
-    const first = await finetab(trainFlags('shared', '--save-every 5'), (event) => {
-      if (event.event === 'step' && event.step === 1) second = finetab(trainFlags('shared'))
-    })
-    expect(first.code).toBe(0)
-    const refused = await second
-    expect([refused?.code, refused?.events.at(-1)?.code]).toEqual([1, 'run.locked'])
-    expect(await readdir(join(folder, 'shared'))).not.toContain('training.lock')
+    const out = join(folder, 'shared')
+    await mkdir(out, { recursive: true })
+    const release = await lockFolder(out)
+    const refused = await finetab(trainFlags('shared', '--steps 1'))
+    expect([refused.code, refused.events.at(-1)?.code]).toEqual([1, 'run.locked'])
+    expect(await readdir(out)).toEqual(['training.lock'])
+    release()
+    expect((await finetab(trainFlags('shared', '--steps 1'))).code).toBe(0)
+    expect(await readdir(out)).not.toContain('training.lock')
   })
 
   it('starts with what a recipe chose, and says why', { timeout: LIMIT }, async () => {
