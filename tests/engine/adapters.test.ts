@@ -78,6 +78,9 @@ describe('a fresh adapter', () => {
 
   it('is refused where the model has none of the targets', () => {
     expect(() => createLora(model, { ...settings, targets: ['c_attn'] }, 1)).toThrow(/none of the layers c_attn/)
+    expect(() => createLora(model, { ...settings, targets: ['q_proj', 'qproj'] }, 1)).toThrow(
+      /none of the layers qproj/,
+    )
     for (const by of ['ranks', 'alphas']) {
       expect(() => createLora(model, { ...settings, [by]: { qproj: 4 } }, 1)).toThrow(/ends in "qproj"/)
     }

@@ -34,8 +34,13 @@ export function adaptedLayers(model: Model, settings: LoraSettings): { specs: Li
   const targets = all ? model.targets : settings.targets
   const layers = layersToTransform(settings.layers ?? 0, model.network.layers)
   const specs = model.network.linears.filter((spec) => endsIn(spec.module, targets) && isIn(spec, layers))
-  if (specs.length === 0)
-    throw new CodedError('job.invalid', `This model has none of the layers ${settings.targets.join(', ')}.`, {
+  // A name that other families have may stand in a list for many models.
+  const isKnown = (target: string): boolean =>
+    LORA_TARGETS.some((known) => known === target) ||
+    model.network.linears.some(({ module }) => endsIn(module, [target]))
+  const strangers = specs.length === 0 ? settings.targets : settings.targets.filter((target) => !isKnown(target))
+  if (strangers.length > 0 || specs.length === 0)
+    throw new CodedError('job.invalid', `This model has none of the layers ${strangers.join(', ')}.`, {
       where: 'targets',
       fix: `Choose among ${model.targets.join(', ')}.`,
     })

@@ -9,11 +9,11 @@ import {
   mainWGSL,
   matrix,
   products,
-  range,
   side,
   writer,
   type Shape,
 } from './attention-tile'
+import { range } from './reduce'
 import { SAFE_TANH } from './reduce'
 
 /** The softcap, and which keys a query sees; without branches, for unrolled code full of them takes some compilers minutes. */

@@ -5,6 +5,7 @@
 import type { tf } from '../tf'
 import type { AttentionOptions } from './attention-reach'
 import { gpuDevice, isSoftware, processorWidth, widest } from './gpu'
+import { range } from './reduce'
 
 /**
  * Threads of a workgroup in each direction; each keeps tile/side rows and tile/side columns of the scores. A processor computes few side
@@ -47,9 +48,6 @@ export function chooseTile({ d4 }: Shape, matrices: number, squares: number): nu
   if (isSoftware()) return 8 // short programs: compilers for a CPU take seconds over long ones
   return [32, 16].find((tile) => bytes(tile) <= limit) ?? 8
 }
-
-/** 0 … count − 1. */
-export const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
 
 /** `load_x(b, i, head, c)`: four channels of position i, zeros outside. */
 export function loader(name: string, length: string, heads: string, { wide }: Shape): string {

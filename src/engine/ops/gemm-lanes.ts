@@ -3,6 +3,7 @@
  * more, so each lane loads what the other three need too and hands it over. Refuses packed factors, dropout and other widths.
  */
 import { gpuDevice, isSoftware } from './gpu'
+import { range } from './reduce'
 
 /** Rows and columns of C that a lane keeps; a workgroup is one subgroup, whose lanes take every fourth column. */
 export interface LaneTile {
@@ -24,8 +25,6 @@ export function hasLanes(): boolean {
 export function laneTile(m: number, n: number): LaneTile {
   return { tm: m <= 4 ? 4 : m <= 8 ? 8 : 16, tn: n <= 16 ? 4 : 8 }
 }
-
-const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
 
 /** One factor as the loop sees it. */
 export interface LaneFactor {

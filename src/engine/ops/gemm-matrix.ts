@@ -6,6 +6,7 @@ import { halvesWGSL, roundWGSL, type MatrixUnits } from './arithmetic'
 import type { Candidate, Tile } from './gemm-candidates'
 import { loadersWGSL, type Layout, type Masked, type ProgramFactor } from './gemm-program'
 import { isSoftware, type Binding } from './gpu'
+import { range } from './reduce'
 
 /** Depth that is staged at once. */
 const DEPTH = 32
@@ -68,8 +69,6 @@ function save({ order }: MatrixUnits, to: string, at: string, value: string, str
     ? `subgroupMatrixStore<row_major>(&${to}, ${at}, ${value}, ${stride}u);`
     : `subgroupMatrixStore(&${to}, ${at}, ${value}, false, ${stride}u);`
 }
-
-const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
 
 /** A workgroup of a tile: its rows, columns and threads. */
 function shapeOf({ tm, tn, wy, wx }: Tile, { lanes }: MatrixUnits) {

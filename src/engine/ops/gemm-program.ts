@@ -5,9 +5,10 @@
 import { halvesWGSL, roundWGSL, spoilWGSL, type Arithmetic } from './arithmetic'
 import { dropoutWGSL, type DropoutKey } from './dropout'
 import type { Packed } from './frozen-matrix'
-import type { Tile } from './gemm-tile'
+import type { Tile } from './gemm-candidates'
 import type { Binding } from './gpu'
 import { packedHeader, unpackWGSL } from './packing'
+import { range } from './reduce'
 
 /** How a factor is stored: `k-last` as `[m, k]` (or `[n, k]`), `k-first` as `[k, m]` (or `[k, n]`). */
 export type Layout = 'k-last' | 'k-first'
@@ -57,8 +58,6 @@ function loader(
   return v;
 }`
 }
-
-const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
 
 /**
  * A function `load_NAME(row, column)` for each factor, and what they need.

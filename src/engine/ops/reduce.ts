@@ -1,6 +1,9 @@
 /** WGSL snippets that several programs share: reductions over a workgroup, ways through rows, elements and several tensors, and a safe tanh. */
 import { isSoftware, processorWidth } from './gpu'
 
+/** 0 … count − 1, to write a line of WGSL for each. */
+export const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
+
 /** Threads of a workgroup that works on one row: on a processor no more than it computes side by side, for it pays dearly for barriers. */
 export function rowThreads(): number {
   return isSoftware() ? processorWidth() : 64
