@@ -13,8 +13,7 @@ import {
   writer,
   type Shape,
 } from './attention-tile'
-import { range } from './reduce'
-import { SAFE_TANH } from './reduce'
+import { range, SAFE_TANH } from './reduce'
 
 /** The softcap, and which keys a query sees; without branches, for unrolled code full of them takes some compilers minutes. */
 function scoreWGSL({ options }: Shape): string {
