@@ -37,9 +37,10 @@ function ownRows(): object[] {
   )
 }
 
-/** Goes to one of the five places. */
+/** Goes to one of the five places, and waits for it: until it is loaded the one before is shown. */
 export async function go(page: Page, place: 'Model' | 'Data' | 'Train' | 'Try' | 'Runs'): Promise<void> {
   await page.getByRole('link', { name: place, exact: true }).first().click()
+  await expect(page.getByRole('heading', { level: 1, name: place, exact: true })).toBeVisible()
 }
 
 /** Brings in the real model where it is here; else the bundled one is selected already. */
