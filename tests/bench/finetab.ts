@@ -87,11 +87,11 @@ class HostClock {
     }
   }
 
-  /** Files what the last step took: as replayed where all of it was, else as through the ops, the last of which compiled nothing. */
+  /** Files what the last step took: as replayed where it was, the fastest; else as through the ops, the last of which compiled nothing. */
   begin(): void {
     if (this.#step.dispatches > 0) {
-      if (this.#recorder.replayed.runs > this.#runs) this.#replayed = this.#step
-      else this.#ops = this.#step
+      if (this.#recorder.replayed.runs === this.#runs) this.#ops = this.#step
+      else if (!(this.#replayed.dispatches > 0 && this.#replayed.ms < this.#step.ms)) this.#replayed = this.#step
     }
     this.#runs = this.#recorder.replayed.runs
     this.#step = { ms: 0, dispatches: 0 }
